@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file Every message between the processes of one gateway.
+ *
+ * Bodies are the structs below, copied as they are (one machine, one build), followed by the variable parts
+ * that the struct's lengths announce. A receiver checks every length and every enumeration: the sender may
+ * have been taken over.
+ *
+ * Channels: each gate loop has one to keys and one to store. Order is kept within a channel.
+ */
+#ifndef SP_GATEWAY_PROC_MESSAGES_H
+#define SP_GATEWAY_PROC_MESSAGES_H
+
+#include "libs/attest/attest.h"
+#include "libs/link/link.h"
+
+#define SP_PSK_MAX 64U
+#define SP_ROLE_NAME_MAX 32U
+
+enum sp_message {
+    /* gate → keys; `tag` names the connection within its loop, never reused while it is open */
+    SP_MSG_PSK = 1,     /**< body: the identity as sent on the wire → SP_MSG_PSK_ANSWER */
+    SP_MSG_NONCE,       /**< body: struct sp_msg_nonce → SP_MSG_NONCE_ANSWER */
+    SP_MSG_APPRAISE,    /**< body: struct sp_msg_appraise + token → SP_MSG_VERDICT */
+    SP_MSG_FORGET,      /**< no body: the connection is gone, drop its open nonce */
+    /* keys → gate */
+    SP_MSG_PSK_ANSWER,  /**< struct sp_msg_psk_answer */
+    SP_MSG_NONCE_ANSWER, /**< struct sp_msg_nonce_answer */
+    SP_MSG_VERDICT,     /**< struct sp_msg_verdict */
+    SP_MSG_REVOKED,     /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed) */
+    SP_MSG_POLICY_CHANGED, /**< no body: re-attest every attested device */
+    /* gate → store */
+    SP_MSG_APPEND,      /**< records, each struct sp_msg_record + parts, back to back; `tag` = count */
+    SP_MSG_COMMAND_TAKEN, /**< the command with this tag was handed to its receivers */
+    /* store → gate */
+    SP_MSG_DURABLE,     /**< struct sp_msg_durable */
+    SP_MSG_PRESSURE,    /**< struct sp_msg_pressure */
+    SP_MSG_COMMAND,     /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN if qos > 0 */
+};
+
+enum sp_attestation_mode {
+    SP_ATTESTATION_REQUIRED = 0,
+    SP_ATTESTATION_OPTIONAL = 1,
+    SP_ATTESTATION_NONE = 2,
+};
+
+/** Suite sets (docs/protocol.md 1), as bits. */
+#define SP_SUITES_PROFILE_SMALL 1U
+#define SP_SUITES_FORWARD_SECRET 2U
+#define SP_SUITES_ALL 4U
+#define SP_SUITES_NULL_ENCRYPTION 8U
+
+/** What a device may put into dt/<itself>/climate. Stronger than clear comes with app keys. */
+enum sp_records { SP_RECORDS_ANY = 0, SP_RECORDS_MAC = 1, SP_RECORDS_SEALED = 2 };
+
+/** How one device is to be treated: the registry's row without its secrets. */
+struct sp_device_row {
+    char role[SP_ROLE_NAME_MAX];   /**< NUL-terminated */
+    uint8_t attestation;           /**< enum sp_attestation_mode */
+    uint8_t binding;               /**< enum sp_link_binding */
+    uint8_t records;               /**< enum sp_records */
+    uint8_t reserved;
+    uint32_t suites;               /**< SP_SUITES_* allowed for this device; 0 = whatever the listener allows */
+    uint32_t answer_timeout_ms;
+};
+
+struct sp_msg_psk_answer {
+    uint8_t known;   /**< 0: the key is a decoy, row and nonce mean nothing */
+    uint8_t psk_len;
+    uint8_t reserved[2];
+    struct sp_device_row row;
+    uint8_t psk[SP_PSK_MAX];
+    uint8_t nonce[SP_LINK_NONCE_LEN]; /**< a first nonce, open for this tag */
+};
+
+struct sp_msg_nonce {
+    uint8_t identity_len;
+    uint8_t identity[SP_LINK_IDENTITY_MAX];
+};
+
+struct sp_msg_nonce_answer {
+    uint8_t ok; /**< 0: no such device any more, or too many attempts */
+    uint8_t nonce[SP_LINK_NONCE_LEN];
+};
+
+/** keys computes the challenge from its own nonce and spends it, whatever the verdict. */
+struct sp_msg_appraise {
+    uint8_t identity_len;
+    uint8_t has_exporter;
+    uint8_t identity[SP_LINK_IDENTITY_MAX];
+    uint8_t exporter[SP_LINK_EXPORTER_LEN];
+    uint32_t token_len; /**< followed by the token, at most SP_LINK_TOKEN_MAX + 1 bytes (then: `size`) */
+};
+
+struct sp_msg_verdict {
+    uint8_t check; /**< enum sp_attest_check */
+    uint8_t unavailable; /**< 1: no verdict could be made; 0x88 */
+    char detail[SP_ATTEST_DETAIL_MAX];
+};
+
+enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2 };
+enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
+
+#define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
+
+/**
+ * One message for the cloud. Parts: device, topic (as the cloud will see it), origin (as the device
+ * published it), payload (as published; store formats it when it sends).
+ */
+struct sp_msg_record {
+    uint64_t ticket;  /**< per channel, from 1, rising; qos 0 has 0 and is never answered */
+    uint64_t time_ms; /**< acceptance, milliseconds since 1970 */
+    uint32_t payload_len;
+    uint32_t expiry_s; /**< MQTT 5 message expiry; 0 = none */
+    uint16_t topic_len;
+    uint16_t origin_len;
+    uint8_t device_len;
+    uint8_t qos;        /**< 0 or 1: towards the cloud */
+    uint8_t format;     /**< enum sp_format */
+    uint8_t protection; /**< enum sp_protection */
+    uint8_t flags;      /**< SP_RECORD_* */
+    uint8_t reserved[7];
+};
+
+/** Every ticket up to `up_to` that was not answered before. */
+struct sp_msg_durable {
+    uint64_t up_to;
+    uint32_t err; /**< SP_OK: durable; else an sp_err: refused, answer 0x97 */
+    uint32_t reserved;
+};
+
+/** 0 = free, 1 = over 80 % of the quota (refuse QoS 0), 2 = full (refuse all). */
+struct sp_msg_pressure {
+    uint32_t level;
+};
+
+struct sp_msg_command {
+    uint32_t payload_len;
+    uint16_t topic_len;
+    uint8_t qos;
+    uint8_t retain;
+};
+
+#endif
