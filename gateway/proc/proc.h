@@ -44,7 +44,12 @@ struct sp_control {
 /** @param fd Passed along when ≥ 0; stays the caller's. @retval SP_ERR_CLOSED, SP_ERR_AGAIN */
 SP_MUST_CHECK enum sp_err sp_control_send(int control, const struct sp_control *message, int fd);
 
-/** @param[out] fd The fd that came along, owned by the caller, or -1. @retval SP_ERR_AGAIN Nothing there. @retval SP_ERR_CLOSED */
+/**
+ * @param[out] message, fd Written on SP_OK only; fd = what came along, owned by the caller, or -1.
+ * @retval SP_ERR_AGAIN     Nothing there.
+ * @retval SP_ERR_CLOSED    The other end is gone.
+ * @retval SP_ERR_MALFORMED Another size, or more than one fd; the message is used up.
+ */
 SP_MUST_CHECK enum sp_err sp_control_receive(int control, struct sp_control *message, int *fd);
 
 /** `sallyport run`: the parent. Returns the exit status: 0 stopped in order, 1 could not start, 77 no permission. */
