@@ -5,7 +5,9 @@
  *
  * Sources: OASIS MQTT 3.1.1 (2014) and MQTT 5.0 (2019). Decoders work in place: every view in a decoded
  * packet is borrowed from the input. They check all that can be checked without a session: reserved bits,
- * lengths, UTF-8, property ids allowed in that packet, properties given twice, topic names and filters.
+ * lengths, UTF-8, property ids allowed in that packet, properties given twice, topic names. A filter of a
+ * SUBSCRIBE is only checked to be 1..65535 bytes of UTF-8: where its wildcards stand is for the server to look
+ * at (sp_topic_filter_valid()), since it answers filter by filter.
  * Nothing allocates, nothing is global, all is thread-safe.
  */
 #ifndef SP_LIBS_MQTT_MQTT_H

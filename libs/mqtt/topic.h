@@ -32,7 +32,11 @@ bool sp_topic_overlaps(struct sp_view a, struct sp_view b);
 SP_MUST_CHECK enum sp_err sp_topic_share(struct sp_view filter, struct sp_view *name,
                                          struct sp_view *inner);
 
-/** The next level of a topic. @param[in,out] rest Start with the topic. @return false at the end. */
-bool sp_topic_next(struct sp_view *rest, bool *done, struct sp_view *level);
+/**
+ * The next level of a topic; levels may be empty.
+ * @param[in,out] rest Start with the topic; {NULL, 0} after the last level.
+ * @return false at the end.
+ */
+bool sp_topic_next(struct sp_view *rest, struct sp_view *level);
 
 #endif
