@@ -24,18 +24,17 @@ struct sp_tls_out {
 
 void sp_tls_out_deinit(struct sp_tls_out *out);
 
-struct sp_tls_server;  /**< what all sessions of one listener share */
-struct sp_tls_client;  /**< what all cloud links share */
-struct sp_tls;         /**< one session */
+struct sp_tls_server; /**< what all sessions of one listener share */
+struct sp_tls_client; /**< what all cloud links share */
+struct sp_tls;        /**< one session */
 
 /**
  * Shared state for a listener: suites, DH parameters, certificate for RSA-PSK if configured. Thread-safe
  * once made.
  * @retval SP_ERR_UNSUPPORTED A named suite or the certificate cannot be used; `why` says which.
  */
-SP_MUST_CHECK enum sp_err sp_tls_server_create(const struct sp_listener_config *listener,
-                                               char *why, size_t why_cap,
-                                               struct sp_tls_server **out);
+SP_MUST_CHECK enum sp_err sp_tls_server_create(const struct sp_listener_config *listener, char *why,
+                                               size_t why_cap, struct sp_tls_server **out);
 void sp_tls_server_destroy(struct sp_tls_server *server);
 
 /** A new session of a listener, waiting for its ClientHello. */
@@ -56,7 +55,7 @@ enum sp_tls_state {
     SP_TLS_HANDSHAKE, /**< needs more input */
     SP_TLS_NEED_PSK,  /**< sp_tls_identity() wants a key: sp_tls_set_psk(), then sp_tls_step() */
     SP_TLS_OPEN,
-    SP_TLS_CLOSED,    /**< failed, or the peer said close_notify; an alert may be in `out` */
+    SP_TLS_CLOSED, /**< failed, or the peer said close_notify; an alert may be in `out` */
 };
 
 enum sp_tls_state sp_tls_state(const struct sp_tls *tls);

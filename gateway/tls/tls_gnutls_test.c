@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/* The TLS seam against a GnuTLS client in memory: every suite, every refusal. */
+#include "gateway/tls/tls.h"
+
+#include <errno.h>
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/tls/suites.h"
+#include "libs/base/test.h"
+
+static const uint8_t key[32] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+static const uint8_t other_key[32] = {9, 9, 9};
+
+/* What one run of a handshake is made of, and what came out of it. */
+struct run {
+    uint32_t sets;
+    char **names;
+    uint32_t device_suites;
+    const char *client_priority; /* whole priority string */
+    struct sp_view identity;
+    bool wrong_key;
+    size_t chunk; /* bytes given to the server at a time; 0 = all */
+
+    struct sp_tls *server;
+    struct sp_tls_server *listener;
+    gnutls_session_t client;
+    gnutls_psk_client_credentials_t credentials;
+    struct sp_tls_out to_client;
+    size_t client_read;
+    uint8_t to_server[65536];
+    size_t to_server_len;
+    bool client_ok;
+    int client_alert;
+};
+
+static ssize_t client_pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
+{
+    struct run *run = ptr;
+    size_t left = run->to_client.used - run->client_read;
+    size_t len = left < cap ? left : cap;
+    if (len == 0) {
+        gnutls_transport_set_errno(run->client, EAGAIN);
+        return -1;
+    }
+    memcpy(buf, run->to_client.buf + run->client_read, len);
+    run->client_read += len;
+    return (ssize_t)len;
+}
+
+static ssize_t client_push(gnutls_transport_ptr_t ptr, const void *buf, size_t len)
+{
+    struct run *run = ptr;
+    memcpy(run->to_server + run->to_server_len, buf, len);
+    run->to_server_len += len;
+    return (ssize_t)len;
+}
+
+static int client_wait(gnutls_transport_ptr_t ptr, unsigned ms)
+{
+    (void)ptr;
+    (void)ms;
+    return 1;
+}
+
+static void server_steps(struct run *run)
+{
+    size_t chunk = run->chunk == 0 ? run->to_server_len : run->chunk;
+    for (size_t at = 0; at < run->to_server_len; at += chunk) {
+        size_t len = run->to_server_len - at < chunk ? run->to_server_len - at : chunk;
+        sp_tls_input(run->server, sp_view(run->to_server + at, len));
+        if (sp_tls_step(run->server, &run->to_client) == SP_TLS_NEED_PSK) {
+            SP_CHECK(sp_view_equal(sp_tls_identity(run->server), run->identity));
+            sp_tls_set_psk(run->server, SP_VIEW_ARRAY(key), run->device_suites);
+            (void)sp_tls_step(run->server, &run->to_client);
+        }
+    }
+    run->to_server_len = 0;
+}
+
+static void client_start(struct run *run)
+{
+    gnutls_init(&run->client, GNUTLS_CLIENT | GNUTLS_NONBLOCK);
+    SP_CHECK_INT(gnutls_priority_set_direct(run->client, run->client_priority, NULL), 0);
+    gnutls_psk_allocate_client_credentials(&run->credentials);
+    gnutls_datum_t name = {(unsigned char *)(uintptr_t)run->identity.ptr,
+                           (unsigned)run->identity.len};
+    gnutls_datum_t secret = {(unsigned char *)(uintptr_t)(run->wrong_key ? other_key : key), 32};
+    gnutls_psk_set_client_credentials2(run->credentials, &name, &secret, GNUTLS_PSK_KEY_RAW);
+    gnutls_credentials_set(run->client, GNUTLS_CRD_PSK, run->credentials);
+    gnutls_transport_set_ptr(run->client, run);
+    gnutls_transport_set_pull_function(run->client, client_pull);
+    gnutls_transport_set_push_function(run->client, client_push);
+    gnutls_transport_set_pull_timeout_function(run->client, client_wait);
+}
+
+/* Carry the handshake to its end on both sides. */
+static void handshake(struct run *run)
+{
+    static char host[] = "127.0.0.1";
+    struct sp_listener_config config = {
+        .address = host, .host = host, .suites = run->sets, .suite_names = run->names};
+
+    char why[200] = "";
+    SP_CHECK_INT(sp_tls_server_create(&config, why, sizeof(why), &run->listener), SP_OK);
+    SP_CHECK_INT(sp_tls_accept(run->listener, &run->server), SP_OK);
+    client_start(run);
+    for (int turn = 0; turn < 10; turn++) {
+        int code = gnutls_handshake(run->client);
+        if (code == 0) {
+            run->client_ok = true;
+        } else if (code == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+            run->client_alert = (int)gnutls_alert_get(run->client);
+            return;
+        } else if (code != GNUTLS_E_AGAIN && gnutls_error_is_fatal(code)) {
+            run->client_alert = code;
+            return;
+        }
+        server_steps(run);
+        if (run->client_ok && sp_tls_state(run->server) != SP_TLS_HANDSHAKE) {
+            return;
+        }
+    }
+}
+
+static void finish(struct run *run)
+{
+    gnutls_deinit(run->client);
+    gnutls_psk_free_client_credentials(run->credentials);
+    sp_tls_destroy(run->server);
+    sp_tls_server_destroy(run->listener);
+    sp_tls_out_deinit(&run->to_client);
+}
+
+#define PRIORITY(suite) "NONE:+VERS-TLS1.2:+COMP-NULL:+SIGN-ALL:+GROUP-ALL:" suite
+#define CCM             PRIORITY("+PSK:+AES-128-CCM:+AEAD")
+
+static struct run make_run(const char *priority)
+{
+    return (struct run){.sets = SP_SUITES_PROFILE_SMALL,
+                        .client_priority = priority,
+                        .identity = SP_VIEW_LIT("dev-1")};
+}
+
+/* Data both ways, and the exporter the same on both sides. */
+static void check_open(struct run *run, const char *name)
+{
+    SP_CHECK_CASE(run->client_ok && sp_tls_state(run->server) == SP_TLS_OPEN, name);
+    if (!run->client_ok || sp_tls_state(run->server) != SP_TLS_OPEN) {
+        printf("   %s\n", sp_tls_error(run->server));
+        return;
+    }
+    uint8_t buf[256];
+    size_t len = 0;
+    SP_CHECK_INT(gnutls_record_send(run->client, "hello", 5), 5);
+    sp_tls_input(run->server, sp_view(run->to_server, run->to_server_len));
+    run->to_server_len = 0;
+    SP_CHECK_CASE(sp_tls_read(run->server, buf, sizeof(buf), &len, &run->to_client) == SP_OK, name);
+    SP_CHECK_CASE(sp_view_equal(sp_view(buf, len), SP_VIEW_LIT("hello")), name);
+    SP_CHECK_INT(sp_tls_read(run->server, buf, sizeof(buf), &len, &run->to_client), SP_ERR_AGAIN);
+    SP_CHECK_INT(sp_tls_write(run->server, SP_VIEW_LIT("world!"), &run->to_client), SP_OK);
+    SP_CHECK_INT(gnutls_record_recv(run->client, buf, sizeof(buf)), 6);
+    uint8_t ours[32];
+    char theirs[32];
+    SP_CHECK_INT(sp_tls_exporter(run->server, ours), SP_OK);
+    SP_CHECK_INT(gnutls_prf_rfc5705(run->client, 24, "EXPORTER-Channel-Binding", 0, "", 32, theirs),
+                 0);
+    SP_CHECK_CASE(memcmp(ours, theirs, 32) == 0, name);
+    SP_CHECK(sp_tls_write(run->server, (struct sp_view){NULL, 0}, &run->to_client) == SP_OK);
+}
+
+static void every_suite_of_its_set_carries_data(void)
+{
+    for (size_t i = 0; i < sp_tls_suite_count; i++) {
+        const struct sp_tls_suite *suite = &sp_tls_suites[i];
+        if (strncmp(suite->priority, "+RSA-PSK", 8) == 0) {
+            continue; /* needs a certificate: tests/ has it with real clients */
+        }
+        char priority[256];
+        snprintf(priority, sizeof(priority), PRIORITY("%s"), suite->priority);
+        static char *names[2];
+        names[0] = (char *)(uintptr_t)suite->name;
+        struct run run = make_run(priority);
+        run.sets = suite->sets;
+        run.names = suite->sets == 0 ? names : NULL;
+        handshake(&run);
+        check_open(&run, suite->name);
+        finish(&run);
+    }
+}
+
+static void tls13_with_an_external_psk_works(void)
+{
+    struct run run =
+        make_run("NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK:+DHE-PSK:-ECDHE-ECDSA:-ECDHE-RSA");
+    handshake(&run);
+    check_open(&run, "TLS 1.3");
+    SP_CHECK(strncmp(sp_tls_describe(run.server), "TLS1.3", 6) == 0);
+    finish(&run);
+}
+
+static void a_client_with_everything_gets_forward_secrecy(void)
+{
+    struct run run = make_run("NORMAL:-VERS-ALL:+VERS-TLS1.2:-KX-ALL:+PSK:+DHE-PSK:+ECDHE-PSK");
+    handshake(&run);
+    check_open(&run, "prefers ECDHE-PSK");
+    SP_CHECK(strstr(sp_tls_describe(run.server), "ECDHE_PSK") != NULL);
+    finish(&run);
+}
+
+static void a_handshake_in_single_bytes_works(void)
+{
+    struct run run = make_run(CCM);
+    run.chunk = 1;
+    handshake(&run);
+    check_open(&run, "single bytes");
+    finish(&run);
+}
+
+static void what_is_not_in_the_set_is_refused(void)
+{
+    static const struct {
+        const char *name;
+        const char *priority;
+        uint32_t sets;
+    } cases[] = {
+        {"PSK CBC in profile-small", PRIORITY("+PSK:+AES-128-CBC:+SHA256"),
+         SP_SUITES_PROFILE_SMALL},
+        {"PSK AES-256 in profile-small", PRIORITY("+PSK:+AES-256-CCM:+AEAD"),
+         SP_SUITES_PROFILE_SMALL},
+        {"plain PSK in forward-secret", CCM, SP_SUITES_FORWARD_SECRET},
+        {"NULL in all", PRIORITY("+PSK:+NULL:+SHA256"), SP_SUITES_ALL},
+        {"3DES in all", PRIORITY("+PSK:+3DES-CBC:+SHA1"), SP_SUITES_ALL},
+        {"RC4 in all", PRIORITY("+PSK:+ARCFOUR-128:+SHA1"), SP_SUITES_ALL},
+        {"TLS 1.1", "NONE:+VERS-TLS1.1:+COMP-NULL:+SIGN-ALL:+PSK:+AES-128-CBC:+SHA1",
+         SP_SUITES_ALL},
+        {"certificates", "NORMAL:-VERS-ALL:+VERS-TLS1.2", SP_SUITES_ALL},
+        {"TLS 1.3 psk_ke alone", "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+PSK", SP_SUITES_ALL},
+        {"no extended master secret", CCM ":%NO_SESSION_HASH", SP_SUITES_PROFILE_SMALL},
+        {"CBC without encrypt-then-MAC", PRIORITY("+ECDHE-PSK:+AES-128-CBC:+SHA256:%NO_ETM"),
+         SP_SUITES_FORWARD_SECRET},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run run = make_run(cases[i].priority);
+        run.sets = cases[i].sets;
+        handshake(&run);
+        SP_CHECK_CASE(sp_tls_state(run.server) == SP_TLS_CLOSED, cases[i].name);
+        SP_CHECK_CASE(!sp_tls_wrong_key(run.server), cases[i].name);
+        finish(&run);
+    }
+}
+
+static void a_wrong_key_ends_in_one_and_the_same_alert(void)
+{
+    struct run run = make_run(CCM);
+    run.wrong_key = true;
+    handshake(&run);
+    SP_CHECK(!run.client_ok);
+    SP_CHECK(sp_tls_wrong_key(run.server));
+    SP_CHECK_INT(run.client_alert, GNUTLS_A_BAD_RECORD_MAC);
+    finish(&run);
+
+    struct run narrowed = make_run(CCM);
+    narrowed.device_suites = SP_SUITES_FORWARD_SECRET;
+    handshake(&narrowed);
+    SP_CHECK_INT(narrowed.client_alert, GNUTLS_A_BAD_RECORD_MAC);
+    SP_CHECK(strcmp(sp_tls_error(narrowed.server), "suite not allowed for this device") == 0);
+    finish(&narrowed);
+}
+
+static void identities_come_as_raw_bytes(void)
+{
+    struct run run = make_run(CCM);
+    run.identity = SP_VIEW_LIT("dev1\0evil");
+    handshake(&run);
+    SP_CHECK_INT(sp_tls_identity(run.server).len, 9);
+    check_open(&run, "NUL in the identity");
+    finish(&run);
+}
+
+static void a_tampered_record_closes_and_gives_nothing(void)
+{
+    struct run run = make_run(CCM);
+    handshake(&run);
+    SP_CHECK_INT(gnutls_record_send(run.client, "hello", 5), 5);
+    run.to_server[run.to_server_len - 1] ^= 1;
+    uint8_t buf[64];
+    size_t len = 77;
+    sp_tls_input(run.server, sp_view(run.to_server, run.to_server_len));
+    SP_CHECK_INT(sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client), SP_ERR_MALFORMED);
+    SP_CHECK_INT(len, 77);
+    SP_CHECK_INT(sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client), SP_ERR_CLOSED);
+    SP_CHECK_INT(gnutls_record_recv(run.client, buf, sizeof(buf)), GNUTLS_E_FATAL_ALERT_RECEIVED);
+    finish(&run);
+}
+
+static void close_notify_is_told_and_said(void)
+{
+    struct run run = make_run(CCM);
+    handshake(&run);
+    (void)gnutls_bye(run.client, GNUTLS_SHUT_WR);
+    uint8_t buf[64];
+    size_t len = 0;
+    sp_tls_input(run.server, sp_view(run.to_server, run.to_server_len));
+    SP_CHECK_INT(sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client), SP_ERR_CLOSED);
+    sp_tls_close(run.server, &run.to_client);
+    SP_CHECK_INT(gnutls_record_recv(run.client, buf, sizeof(buf)), 0);
+    finish(&run);
+}
+
+static void renegotiation_is_refused(void)
+{
+    struct run run = make_run(CCM);
+    handshake(&run);
+    (void)gnutls_handshake(run.client);
+    uint8_t buf[64];
+    size_t len = 0;
+    sp_tls_input(run.server, sp_view(run.to_server, run.to_server_len));
+    SP_CHECK_INT(sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client), SP_ERR_MALFORMED);
+    SP_CHECK_INT(sp_tls_state(run.server), SP_TLS_CLOSED);
+    finish(&run);
+}
+
+static void many_records_in_one_piece_are_read_one_after_another(void)
+{
+    struct run run = make_run(CCM);
+    handshake(&run);
+    for (int i = 0; i < 100; i++) {
+        SP_CHECK_INT(gnutls_record_send(run.client, "0123456789", 10), 10);
+    }
+    sp_tls_input(run.server, sp_view(run.to_server, run.to_server_len));
+    uint8_t buf[4096];
+    size_t sum = 0;
+    size_t len = 0;
+    while (sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client) == SP_OK) {
+        sum += len;
+    }
+    SP_CHECK_INT(sum, 1000);
+    SP_CHECK_INT(sp_tls_state(run.server), SP_TLS_OPEN);
+    finish(&run);
+}
+
+static void a_key_may_come_late(void)
+{
+    struct run run = make_run(CCM);
+    static char host[] = "127.0.0.1";
+    struct sp_listener_config config = {.address = host, .host = host, .suites = run.sets};
+    char why[100];
+    SP_CHECK_INT(sp_tls_server_create(&config, why, sizeof(why), &run.listener), SP_OK);
+    SP_CHECK_INT(sp_tls_accept(run.listener, &run.server), SP_OK);
+    client_start(&run);
+    (void)gnutls_handshake(run.client);
+    server_steps(&run);
+    (void)gnutls_handshake(run.client); /* ClientKeyExchange … Finished */
+    sp_tls_input(run.server, sp_view(run.to_server, run.to_server_len));
+    SP_CHECK_INT(sp_tls_step(run.server, &run.to_client), SP_TLS_NEED_PSK);
+    run.to_server_len = 0;
+    sp_tls_set_psk(run.server, SP_VIEW_ARRAY(key), 0);
+    SP_CHECK_INT(sp_tls_step(run.server, &run.to_client), SP_TLS_OPEN);
+    run.client_ok = gnutls_handshake(run.client) == 0;
+    check_open(&run, "after a key that came late");
+    finish(&run);
+}
+
+static void oversized_messages_are_refused(void)
+{
+    static char host[] = "127.0.0.1";
+    struct sp_listener_config config = {.address = host, .host = host, .suites = SP_SUITES_ALL};
+    struct sp_tls_server *listener = NULL;
+    struct sp_tls *tls = NULL;
+    struct sp_tls_out out = {NULL, 0, 0};
+    char why[100];
+    SP_CHECK_INT(sp_tls_server_create(&config, why, sizeof(why), &listener), SP_OK);
+    SP_CHECK_INT(sp_tls_accept(listener, &tls), SP_OK);
+    static const uint8_t huge[] = {22, 3, 1, 0x40, 0, 1, 0, 0x3F, 0xFC};
+    sp_tls_input(tls, SP_VIEW_ARRAY(huge));
+    SP_CHECK_INT(sp_tls_step(tls, &out), SP_TLS_CLOSED);
+    sp_tls_destroy(tls);
+    SP_CHECK_INT(sp_tls_accept(listener, &tls), SP_OK);
+    sp_tls_input(tls, SP_VIEW_LIT("GET / HTTP/1.0\r\n\r\n"));
+    SP_CHECK_INT(sp_tls_step(tls, &out), SP_TLS_CLOSED);
+    sp_tls_destroy(tls);
+    sp_tls_server_destroy(listener);
+    sp_tls_out_deinit(&out);
+}
+
+static void an_unknown_suite_name_is_an_error_with_its_name(void)
+{
+    static char host[] = "127.0.0.1";
+    static char bad[] = "TLS_PSK_WITH_MAGIC";
+    static char *names[] = {bad, NULL};
+    struct sp_listener_config config = {.address = host, .host = host, .suite_names = names};
+    struct sp_tls_server *listener = NULL;
+    char why[100] = "";
+    SP_CHECK_INT(sp_tls_server_create(&config, why, sizeof(why), &listener), SP_ERR_UNSUPPORTED);
+    SP_CHECK(strstr(why, "TLS_PSK_WITH_MAGIC") != NULL);
+}
+
+static const struct sp_test tests[] = {
+    SP_TEST(every_suite_of_its_set_carries_data),
+    SP_TEST(tls13_with_an_external_psk_works),
+    SP_TEST(a_client_with_everything_gets_forward_secrecy),
+    SP_TEST(a_handshake_in_single_bytes_works),
+    SP_TEST(what_is_not_in_the_set_is_refused),
+    SP_TEST(a_wrong_key_ends_in_one_and_the_same_alert),
+    SP_TEST(identities_come_as_raw_bytes),
+    SP_TEST(a_tampered_record_closes_and_gives_nothing),
+    SP_TEST(close_notify_is_told_and_said),
+    SP_TEST(renegotiation_is_refused),
+    SP_TEST(many_records_in_one_piece_are_read_one_after_another),
+    SP_TEST(a_key_may_come_late),
+    SP_TEST(oversized_messages_are_refused),
+    SP_TEST(an_unknown_suite_name_is_an_error_with_its_name),
+};
+
+SP_TEST_MAIN(tests)
