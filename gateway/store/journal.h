@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file The journal: every message accepted for the cloud, on disk until the cloud has it (docs/delivery.md).
+ *
+ * One file, `journal.db` in the state directory (0600). A commit is one transaction and one sync for many messages;
+ * when it returns SP_OK they survive a power cut. All functions belong to one thread.
+ *
+ * A commit that failed is final for its messages: they are not in the journal, will not come back, and nothing more is
+ * taken before sp_journal_recover() has put the file in order.
+ */
+#ifndef SP_GATEWAY_STORE_JOURNAL_H
+#define SP_GATEWAY_STORE_JOURNAL_H
+
+#include "gateway/store/row.h"
+
+#define SP_JOURNAL_FILE      "journal.db"
+#define SP_JOURNAL_EPOCH_LEN 16U /**< hex digits */
+
+struct sp_journal; /* opaque */
+
+struct sp_journal_stats {
+    uint64_t messages;
+    uint64_t bytes; /**< sum of sp_row_cost() of the messages */
+    uint64_t dead_letters;
+    uint64_t dead_bytes;
+};
+
+/**
+ * Open the journal in `state_dir`, or make it. Takes time linear in what it holds. Never deletes data: a file
+ * that is not a sound journal of this version is refused and left as it is.
+ *
+ * @param[out] why On failure one line for the operator.
+ * @param[out] out On SP_OK owned by the caller: sp_journal_close(). Else NULL.
+ * @retval SP_ERR_IO          The file cannot be opened, made, read or written.
+ * @retval SP_ERR_MALFORMED   It is damaged, or no journal at all.
+ * @retval SP_ERR_UNSUPPORTED It was made by another version.
+ */
+SP_MUST_CHECK enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
+                                          struct sp_journal **out);
+void sp_journal_close(struct sp_journal *journal); /**< NULL is fine */
+
+/** Made at random when the journal was made: SP_JOURNAL_EPOCH_LEN hex digits and a NUL. */
+const char *sp_journal_epoch(const struct sp_journal *journal);
+
+struct sp_journal_stats sp_journal_stats(const struct sp_journal *journal);
+
+/** The highest sequence that was ever committed; 0: none. */
+uint64_t sp_journal_last(const struct sp_journal *journal);
+
+/** Something failed: commits and reads are refused until sp_journal_recover(). */
+bool sp_journal_broken(const struct sp_journal *journal);
+
+/**
+ * One transaction: append rows and let rows go, each to where its `end` says. Rows that are not there any more
+ * may be let go again.
+ *
+ * @param[in,out] append On SP_OK every row has its `seq`, rising in list order; on failure 0. May be empty.
+ * @param[in]     ended  Rows with a `seq`. May be empty.
+ * @retval SP_ERR_IO     Nothing happened to `append`; `ended` is to be given again after recovery.
+ */
+SP_MUST_CHECK enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *append,
+                                            const struct sp_row_list *ended);
+
+/** Which rows sp_journal_read() is to bring. */
+struct sp_journal_want {
+    uint64_t after; /**< only rows behind this one */
+    uint32_t link;  /**< only rows whose stream % links is this */
+    uint32_t links;
+    size_t max_rows;  /**< at least 1 */
+    size_t max_bytes; /**< stops at the first row that reaches it */
+};
+
+/**
+ * Read rows in order of their sequence; looks at a bounded number of rows, so that the caller gets its turn.
+ *
+ * @param[out] rows    Owned by the caller. Appended to.
+ * @param[out] reached Every wanted row up to this sequence has been brought; call again with it as `after`. When
+ *                     it is sp_journal_last(), there are no more.
+ * @retval SP_ERR_IO, SP_ERR_NOMEM
+ */
+SP_MUST_CHECK enum sp_err sp_journal_read(struct sp_journal *journal,
+                                          const struct sp_journal_want *want,
+                                          struct sp_row_list *rows, uint64_t *reached);
+
+/** Acceptance time of the oldest message, milliseconds since 1970; 0 when there is none. */
+uint64_t sp_journal_oldest_ms(struct sp_journal *journal);
+
+/**
+ * After a failure: open the file anew, remove what the failed commit may have left, and check that it can be
+ * written. @retval SP_ERR_IO Still not; the same again later.
+ */
+SP_MUST_CHECK enum sp_err sp_journal_recover(struct sp_journal *journal);
+
+/** The last failure in the database's words; never NULL. */
+const char *sp_journal_error(const struct sp_journal *journal);
+
+#endif

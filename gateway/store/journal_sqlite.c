@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/*
+ * Why a failed commit leads to a re-open with a checkpoint: after a failed fsync Linux calls the lost pages clean, so
+ * a later fsync of the same log would report success over a hole, and everything behind the hole would be gone after a
+ * power cut. Opening anew re-reads the log by its checksums, the checkpoint moves what is sound into the database
+ * and starts an empty log. What the failed commit left in it is deleted: it was refused.
+ */
+#include "gateway/store/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define APPLICATION_ID 0x53504a31 /* "SPJ1" */
+#define SCHEMA_VERSION 1
+#define READ_SCAN_MAX  4096 /* rows looked at by one read */
+
+/* clang-format off */
+static const char schema[] =
+    "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE messages(seq INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, expiry_s INTEGER NOT NULL, qos INTEGER NOT NULL,"
+    " format INTEGER NOT NULL, protection INTEGER NOT NULL, flags INTEGER NOT NULL,"
+    " device TEXT NOT NULL, topic TEXT NOT NULL, origin TEXT NOT NULL, payload BLOB NOT NULL);"
+    "CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream INTEGER NOT NULL,"
+    " time_ms INTEGER NOT NULL, expiry_s INTEGER NOT NULL, qos INTEGER NOT NULL,"
+    " format INTEGER NOT NULL, protection INTEGER NOT NULL, flags INTEGER NOT NULL,"
+    " device TEXT NOT NULL, topic TEXT NOT NULL, origin TEXT NOT NULL, payload BLOB NOT NULL,"
+    " reason TEXT NOT NULL, dead_ms INTEGER NOT NULL);";
+
+#define COLUMNS                                                                                    \
+    "seq,stream,time_ms,expiry_s,qos,format,protection,flags,device,topic,origin,payload"
+#define COST                                                                                       \
+    "(length(CAST(device AS BLOB))+length(CAST(topic AS BLOB))+length(CAST(origin AS BLOB))"      \
+    "+length(payload)+64)"
+
+enum statement {
+    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_GET, ST_OLDEST,
+    ST_COUNT
+};
+
+static const char *const statements[ST_COUNT] = {
+    [ST_BEGIN] = "BEGIN IMMEDIATE",
+    [ST_COMMIT] = "COMMIT",
+    [ST_ROLLBACK] = "ROLLBACK",
+    [ST_INSERT] = "INSERT INTO messages(stream,time_ms,expiry_s,qos,format,protection,flags,"
+                  "device,topic,origin,payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+    [ST_DELETE] = "DELETE FROM messages WHERE seq=?1",
+    [ST_BURY] = "INSERT OR REPLACE INTO dead_letters(" COLUMNS ",reason,dead_ms)"
+                " SELECT " COLUMNS ",?2,?3 FROM messages WHERE seq=?1",
+    [ST_SCAN] = "SELECT seq,stream FROM messages WHERE seq>?1 ORDER BY seq",
+    [ST_GET] = "SELECT " COLUMNS " FROM messages WHERE seq=?1",
+    [ST_OLDEST] = "SELECT time_ms FROM messages ORDER BY seq LIMIT 1",
+};
+/* clang-format on */
+
+struct sp_journal {
+    sqlite3 *db;
+    sqlite3_stmt *prepared[ST_COUNT];
+    struct sp_journal_stats stats;
+    uint64_t last;
+    bool broken;
+    char epoch[SP_JOURNAL_EPOCH_LEN + 1];
+    char error[160];
+    char path[]; /* of the file */
+};
+
+static enum sp_err err_of(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return SP_ERR_MALFORMED;
+    case SQLITE_NOMEM:
+        return SP_ERR_NOMEM;
+    default:
+        return SP_ERR_IO;
+    }
+}
+
+/* Remember what went wrong, and take nothing more until sp_journal_recover(). */
+static enum sp_err fail(struct sp_journal *j, int rc)
+{
+    (void)snprintf(j->error, sizeof(j->error), "%s",
+                   j->db != NULL ? sqlite3_errmsg(j->db) : sqlite3_errstr(rc));
+    j->broken = true;
+    return err_of(rc);
+}
+
+static int run(struct sp_journal *j, enum statement which)
+{
+    sqlite3_stmt *st = j->prepared[which];
+    int rc = sqlite3_step(st);
+    int reset = sqlite3_reset(st);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? reset : rc;
+}
+
+static int64_t number(struct sp_journal *j, const char *sql, int *rc)
+{
+    sqlite3_stmt *st = NULL;
+    int64_t value = 0;
+    *rc = sqlite3_prepare_v2(j->db, sql, -1, &st, NULL);
+    if (*rc == SQLITE_OK) {
+        *rc = sqlite3_step(st);
+        if (*rc == SQLITE_ROW) {
+            value = sqlite3_column_int64(st, 0);
+            *rc = SQLITE_OK;
+        } else if (*rc == SQLITE_DONE) {
+            *rc = SQLITE_OK;
+        }
+    }
+    (void)sqlite3_finalize(st);
+    return value;
+}
+
+static void shut(struct sp_journal *j)
+{
+    for (size_t i = 0; i < ST_COUNT; i++) {
+        (void)sqlite3_finalize(j->prepared[i]);
+        j->prepared[i] = NULL;
+    }
+    (void)sqlite3_close(j->db);
+    j->db = NULL;
+}
+
+/* The file itself is made here, not by SQLite, so that it never has another mode than 0600. */
+static enum sp_err make_file(struct sp_journal *j, const char *state_dir)
+{
+    int fd = open(j->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        (void)snprintf(j->error, sizeof(j->error), "%s", strerror(errno));
+        return SP_ERR_IO;
+    }
+    bool bad = fchmod(fd, 0600) != 0;
+    (void)close(fd);
+    int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bad = bad || dir < 0 || fsync(dir) != 0;
+    if (dir >= 0) {
+        (void)close(dir);
+    }
+    return bad ? SP_ERR_IO : SP_OK;
+}
+
+static int connect_db(struct sp_journal *j)
+{
+    static const char pragmas[] =
+        "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA temp_store=MEMORY;"
+        "PRAGMA mmap_size=0;PRAGMA cell_size_check=ON;PRAGMA trusted_schema=OFF;"
+        "PRAGMA wal_autocheckpoint=2000;PRAGMA journal_size_limit=16777216;";
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+    int rc = sqlite3_open_v2(j->path, &j->db, flags, NULL);
+    if (rc == SQLITE_OK) {
+        (void)sqlite3_extended_result_codes(j->db, 1);
+        (void)sqlite3_busy_timeout(j->db, 1000);
+        rc = sqlite3_exec(j->db, pragmas, NULL, NULL, NULL);
+    }
+    return rc;
+}
+
+static int make_schema(struct sp_journal *j)
+{
+    uint32_t random;
+    if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
+        return SQLITE_IOERR;
+    }
+    char sql[sizeof(schema) + 320];
+    (void)snprintf(sql, sizeof(sql),
+                   "BEGIN IMMEDIATE;%s"
+                   "INSERT INTO meta VALUES('epoch','%08" PRIx32 "%08" PRIx32 "');"
+                   "PRAGMA application_id=%d;PRAGMA user_version=%d;COMMIT;",
+                   schema, (uint32_t)time(NULL), random, APPLICATION_ID, SCHEMA_VERSION);
+    return sqlite3_exec(j->db, sql, NULL, NULL, NULL);
+}
+
+/* A file of ours with our version, or an empty one that becomes it. */
+static enum sp_err check_schema(struct sp_journal *j)
+{
+    int rc;
+    int64_t tables = number(j, "SELECT count(*) FROM sqlite_master", &rc);
+    if (rc == SQLITE_OK && tables == 0) {
+        rc = make_schema(j);
+    }
+    int64_t id = rc == SQLITE_OK ? number(j, "PRAGMA application_id", &rc) : 0;
+    int64_t version = rc == SQLITE_OK ? number(j, "PRAGMA user_version", &rc) : 0;
+    if (rc != SQLITE_OK) {
+        return fail(j, rc);
+    }
+    if (id != APPLICATION_ID) {
+        (void)snprintf(j->error, sizeof(j->error), "it is a database, but no journal of ours");
+        return SP_ERR_MALFORMED;
+    }
+    if (version != SCHEMA_VERSION) {
+        (void)snprintf(j->error, sizeof(j->error), "it has version %lld, this program knows %d",
+                       (long long)version, SCHEMA_VERSION);
+        return SP_ERR_UNSUPPORTED;
+    }
+    return SP_OK;
+}
+
+static int read_epoch(struct sp_journal *j)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(j->db, "SELECT value FROM meta WHERE key='epoch'", -1, &st, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(st);
+        bool sound = rc == SQLITE_ROW && sqlite3_column_bytes(st, 0) == (int)SP_JOURNAL_EPOCH_LEN;
+        if (sound) {
+            memcpy(j->epoch, sqlite3_column_text(st, 0), SP_JOURNAL_EPOCH_LEN);
+        }
+        rc = sound ? SQLITE_OK : rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    }
+    (void)sqlite3_finalize(st);
+    return rc;
+}
+
+/* One scan over both tables: what they hold. */
+static int take_stock(struct sp_journal *j)
+{
+    int rc;
+    struct sp_journal_stats s = {0};
+    s.messages = (uint64_t)number(j, "SELECT count(*) FROM messages", &rc);
+    if (rc == SQLITE_OK) {
+        s.bytes = (uint64_t)number(j, "SELECT sum" COST " FROM messages", &rc);
+    }
+    if (rc == SQLITE_OK) {
+        s.dead_letters = (uint64_t)number(j, "SELECT count(*) FROM dead_letters", &rc);
+    }
+    if (rc == SQLITE_OK) {
+        s.dead_bytes = (uint64_t)number(j, "SELECT sum" COST " FROM dead_letters", &rc);
+    }
+    if (rc == SQLITE_OK) {
+        j->stats = s;
+    }
+    return rc;
+}
+
+static int prepare_all(struct sp_journal *j)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < ST_COUNT && rc == SQLITE_OK; i++) {
+        rc = sqlite3_prepare_v3(j->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
+                                &j->prepared[i], NULL);
+    }
+    return rc;
+}
+
+static enum sp_err open_all(struct sp_journal *j, const char *state_dir)
+{
+    SP_TRY(make_file(j, state_dir));
+    int rc = connect_db(j);
+    if (rc != SQLITE_OK) {
+        return fail(j, rc);
+    }
+    SP_TRY(check_schema(j));
+    rc = read_epoch(j);
+    if (rc == SQLITE_OK) {
+        rc = take_stock(j);
+    }
+    if (rc == SQLITE_OK) {
+        rc = prepare_all(j);
+    }
+    if (rc == SQLITE_OK) {
+        j->last = (uint64_t)number(
+            j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
+    }
+    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
+}
+
+enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
+                            struct sp_journal **out)
+{
+    *out = NULL;
+    size_t cap = strlen(state_dir) + sizeof("/" SP_JOURNAL_FILE);
+    struct sp_journal *j = calloc(1, sizeof(*j) + cap);
+    if (j == NULL) {
+        (void)snprintf(why, why_cap, "out of memory");
+        return SP_ERR_NOMEM;
+    }
+    (void)snprintf(j->path, cap, "%s/" SP_JOURNAL_FILE, state_dir);
+    enum sp_err err = open_all(j, state_dir);
+    if (err != SP_OK) {
+        (void)snprintf(why, why_cap, "%s: %s", j->path, sp_journal_error(j));
+        sp_journal_close(j);
+        return err;
+    }
+    *out = j;
+    return SP_OK;
+}
+
+void sp_journal_close(struct sp_journal *journal)
+{
+    if (journal != NULL) {
+        shut(journal);
+        free(journal);
+    }
+}
+
+const char *sp_journal_epoch(const struct sp_journal *journal)
+{
+    return journal->epoch;
+}
+
+struct sp_journal_stats sp_journal_stats(const struct sp_journal *journal)
+{
+    return journal->stats;
+}
+
+uint64_t sp_journal_last(const struct sp_journal *journal)
+{
+    return journal->last;
+}
+
+bool sp_journal_broken(const struct sp_journal *journal)
+{
+    return journal->broken;
+}
+
+const char *sp_journal_error(const struct sp_journal *journal)
+{
+    return journal->error[0] != '\0' ? journal->error : "cannot be used";
+}
+
+static int bind_text(sqlite3_stmt *st, int index, struct sp_view text)
+{
+    const char *ptr = text.len == 0 ? "" : (const char *)text.ptr;
+    return sqlite3_bind_text64(st, index, ptr, text.len, SQLITE_STATIC, SQLITE_UTF8);
+}
+
+static int bind_blob(sqlite3_stmt *st, int index, struct sp_view bytes)
+{
+    const void *ptr = bytes.len == 0 ? "" : (const void *)bytes.ptr;
+    return sqlite3_bind_blob64(st, index, ptr, bytes.len, SQLITE_STATIC);
+}
+
+static int insert(struct sp_journal *j, struct sp_row *row)
+{
+    sqlite3_stmt *st = j->prepared[ST_INSERT];
+    const int64_t numbers[] = {row->stream, (int64_t)row->time_ms, row->expiry_s, row->qos,
+                               row->format, row->protection,       row->flags};
+    int rc = SQLITE_OK;
+    for (int i = 0; i < 7 && rc == SQLITE_OK; i++) {
+        rc = sqlite3_bind_int64(st, i + 1, numbers[i]);
+    }
+    rc = rc == SQLITE_OK ? bind_text(st, 8, row->device) : rc;
+    rc = rc == SQLITE_OK ? bind_text(st, 9, row->topic) : rc;
+    rc = rc == SQLITE_OK ? bind_text(st, 10, row->origin) : rc;
+    rc = rc == SQLITE_OK ? bind_blob(st, 11, row->payload) : rc;
+    if (rc == SQLITE_OK) {
+        rc = run(j, ST_INSERT);
+    }
+    row->seq = rc == SQLITE_OK ? (uint64_t)sqlite3_last_insert_rowid(j->db) : 0;
+    return rc;
+}
+
+static int let_go(struct sp_journal *j, const struct sp_row *row, struct sp_journal_stats *s)
+{
+    int rc = SQLITE_OK;
+    if (row->end == SP_ROW_DEAD) {
+        sqlite3_stmt *bury = j->prepared[ST_BURY];
+        rc = sqlite3_bind_int64(bury, 1, (int64_t)row->seq);
+        rc = rc == SQLITE_OK ? bind_text(bury, 2, sp_view_str(row->reason)) : rc;
+        rc = rc == SQLITE_OK ? sqlite3_bind_int64(bury, 3, (int64_t)row->end_ms) : rc;
+        rc = rc == SQLITE_OK ? run(j, ST_BURY) : rc;
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_int64(j->prepared[ST_DELETE], 1, (int64_t)row->seq);
+    }
+    if (rc == SQLITE_OK) {
+        rc = run(j, ST_DELETE);
+    }
+    if (rc == SQLITE_OK && sqlite3_changes(j->db) == 1) {
+        s->messages--;
+        s->bytes -= sp_row_cost(row);
+        s->dead_letters += row->end == SP_ROW_DEAD;
+        s->dead_bytes += row->end == SP_ROW_DEAD ? sp_row_cost(row) : 0;
+    }
+    return rc;
+}
+
+static int write_all(struct sp_journal *j, struct sp_row_list *append,
+                     const struct sp_row_list *ended, struct sp_journal_stats *s)
+{
+    int rc = run(j, ST_BEGIN);
+    for (struct sp_row *row = append->head; row != NULL && rc == SQLITE_OK; row = row->next) {
+        rc = insert(j, row);
+        s->messages++;
+        s->bytes += sp_row_cost(row);
+    }
+    for (const struct sp_row *row = ended->head; row != NULL && rc == SQLITE_OK; row = row->next) {
+        rc = let_go(j, row, s);
+    }
+    return rc == SQLITE_OK ? run(j, ST_COMMIT) : rc;
+}
+
+enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *append,
+                              const struct sp_row_list *ended)
+{
+    struct sp_journal_stats stats = journal->stats;
+    int rc = journal->broken ? SQLITE_IOERR : write_all(journal, append, ended, &stats);
+    if (rc == SQLITE_OK) {
+        journal->stats = stats;
+        journal->last = append->tail != NULL ? append->tail->seq : journal->last;
+        return SP_OK;
+    }
+    if (!journal->broken) {
+        (void)fail(journal, rc);
+        (void)run(journal, ST_ROLLBACK);
+    }
+    for (struct sp_row *row = append->head; row != NULL; row = row->next) {
+        row->seq = 0;
+    }
+    return SP_ERR_IO;
+}
+
+static struct sp_view column(sqlite3_stmt *st, int index)
+{
+    const void *ptr = sqlite3_column_blob(st, index);
+    return sp_view(ptr, ptr != NULL ? (size_t)sqlite3_column_bytes(st, index) : 0);
+}
+
+static struct sp_row *row_of(sqlite3_stmt *st)
+{
+    struct sp_row *row =
+        sp_row_create(column(st, 8), column(st, 9), column(st, 10), column(st, 11));
+    if (row != NULL) {
+        row->seq = (uint64_t)sqlite3_column_int64(st, 0);
+        row->stream = (uint32_t)sqlite3_column_int64(st, 1);
+        row->time_ms = (uint64_t)sqlite3_column_int64(st, 2);
+        row->expiry_s = (uint32_t)sqlite3_column_int64(st, 3);
+        row->qos = (uint8_t)sqlite3_column_int(st, 4);
+        row->format = (uint8_t)sqlite3_column_int(st, 5);
+        row->protection = (uint8_t)sqlite3_column_int(st, 6);
+        row->flags = (uint8_t)sqlite3_column_int(st, 7);
+    }
+    return row;
+}
+
+static enum sp_err fetch(struct sp_journal *j, int64_t seq, struct sp_row_list *rows)
+{
+    sqlite3_stmt *st = j->prepared[ST_GET];
+    int rc = sqlite3_bind_int64(st, 1, seq);
+    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
+    enum sp_err err = SP_OK;
+    if (rc == SQLITE_ROW) {
+        struct sp_row *row = row_of(st);
+        if (row == NULL) {
+            err = SP_ERR_NOMEM;
+        } else {
+            sp_row_list_push(rows, row);
+        }
+    } else {
+        err = fail(j, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
+    }
+    (void)sqlite3_reset(st);
+    return err;
+}
+
+enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_want *want,
+                            struct sp_row_list *rows, uint64_t *reached)
+{
+    if (journal->broken) {
+        return SP_ERR_IO;
+    }
+    sqlite3_stmt *scan = journal->prepared[ST_SCAN];
+    int rc = sqlite3_bind_int64(scan, 1, (int64_t)want->after);
+    size_t count = rows->count + want->max_rows;
+    size_t bytes = rows->bytes + want->max_bytes;
+    uint64_t seen = want->after;
+    enum sp_err err = rc == SQLITE_OK ? SP_OK : fail(journal, rc);
+    size_t looked = 0;
+    for (rc = SQLITE_ROW; err == SP_OK && looked < READ_SCAN_MAX; looked++) {
+        rc = sqlite3_step(scan);
+        if (rc != SQLITE_ROW) {
+            break;
+        }
+        int64_t seq = sqlite3_column_int64(scan, 0);
+        if ((uint32_t)sqlite3_column_int64(scan, 1) % want->links == want->link) {
+            if (rows->count >= count || rows->bytes >= bytes) {
+                break;
+            }
+            err = fetch(journal, seq, rows);
+        }
+        seen = err == SP_OK ? (uint64_t)seq : seen;
+    }
+    if (rc == SQLITE_DONE) {
+        seen = journal->last;
+    } else if (rc != SQLITE_ROW && err == SP_OK) {
+        err = fail(journal, rc);
+    }
+    (void)sqlite3_reset(scan);
+    *reached = seen;
+    return err;
+}
+
+uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
+{
+    if (journal->broken) {
+        return 0;
+    }
+    sqlite3_stmt *st = journal->prepared[ST_OLDEST];
+    uint64_t ms = sqlite3_step(st) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
+    (void)sqlite3_reset(st);
+    return ms;
+}
+
+enum sp_err sp_journal_recover(struct sp_journal *journal)
+{
+    shut(journal);
+    journal->broken = true;
+    int rc = connect_db(journal);
+    rc = rc == SQLITE_OK
+             ? sqlite3_wal_checkpoint_v2(journal->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL)
+             : rc;
+    if (rc == SQLITE_OK) {
+        char sql[160];
+        (void)snprintf(sql, sizeof(sql),
+                       "BEGIN IMMEDIATE;DELETE FROM messages WHERE seq>%" PRIu64 ";"
+                       "INSERT OR REPLACE INTO meta VALUES('recovered','%lld');COMMIT;",
+                       journal->last, (long long)time(NULL));
+        rc = sqlite3_exec(journal->db, sql, NULL, NULL, NULL);
+    }
+    rc = rc == SQLITE_OK ? take_stock(journal) : rc;
+    rc = rc == SQLITE_OK ? prepare_all(journal) : rc;
+    if (rc != SQLITE_OK) {
+        (void)fail(journal, rc);
+        return SP_ERR_IO;
+    }
+    journal->broken = false;
+    return SP_OK;
+}

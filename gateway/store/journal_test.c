@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/store/journal.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "libs/base/test.h"
+
+static char dir[64];
+static char file[96];
+static char why[256];
+
+static void fresh(void)
+{
+    (void)snprintf(dir, sizeof(dir), "/tmp/sp-journal-test-XXXXXX");
+    SP_CHECK(mkdtemp(dir) != NULL);
+    (void)snprintf(file, sizeof(file), "%s/" SP_JOURNAL_FILE, dir);
+}
+
+static void sweep(void)
+{
+    static const char *const ends[] = {"", "-wal", "-shm"};
+    for (size_t i = 0; i < 3; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof(path), "%s%s", file, ends[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(dir);
+}
+
+static struct sp_journal *open_journal(void)
+{
+    struct sp_journal *j;
+    if (sp_journal_open(dir, why, sizeof(why), &j) != SP_OK) {
+        printf("cannot go on: %s\n", why);
+        exit(1);
+    }
+    return j;
+}
+
+static struct sp_row *new_row(const char *device, const char *payload)
+{
+    struct sp_row *row = sp_row_create(sp_view_str(device), SP_VIEW_LIT("dt/x/climate"),
+                                       SP_VIEW_LIT("dt/dev/climate"), sp_view_str(payload));
+    row->time_ms = 1700000000123U;
+    row->expiry_s = 60;
+    row->qos = 1;
+    row->format = SP_FORMAT_JSON;
+    row->protection = SP_PROTECTION_MAC;
+    row->flags = SP_RECORD_ATTESTED;
+    return row;
+}
+
+static const struct sp_row_list none;
+
+/* Append `count` rows of one device with payloads `from`, `from` + 1, … in one commit. */
+static enum sp_err append(struct sp_journal *j, const char *device, int from, int count)
+{
+    struct sp_row_list list = {0};
+    for (int i = 0; i < count; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof(text), "%d", from + i);
+        sp_row_list_push(&list, new_row(device, text));
+    }
+    enum sp_err err = sp_journal_commit(j, &list, &none);
+    sp_row_list_clear(&list);
+    return err;
+}
+
+static struct sp_row_list read_all(struct sp_journal *j, uint32_t link, uint32_t links)
+{
+    struct sp_row_list rows = {0};
+    struct sp_journal_want want = {
+        .link = link, .links = links, .max_rows = 100000, .max_bytes = 1U << 30};
+    while (want.after != sp_journal_last(j)) {
+        uint64_t reached;
+        enum sp_err err = sp_journal_read(j, &want, &rows, &reached);
+        SP_CHECK_INT(err, SP_OK);
+        if (err != SP_OK || reached == want.after) {
+            break;
+        }
+        want.after = reached;
+    }
+    return rows;
+}
+
+static void check_payload(const struct sp_row *row, int number)
+{
+    char text[16];
+    (void)snprintf(text, sizeof(text), "%d", number);
+    SP_CHECK(sp_view_equal(row->payload, sp_view_str(text)));
+}
+
+static void let_go(struct sp_journal *j, uint64_t seq, enum sp_row_end end)
+{
+    struct sp_row_list ended = {0};
+    struct sp_row_list nothing = {0};
+    struct sp_row *row = new_row("dev-1", "1");
+    row->seq = seq;
+    row->end = end;
+    row->reason = "the cloud said no";
+    row->end_ms = 5;
+    sp_row_list_push(&ended, row);
+    SP_CHECK_INT(sp_journal_commit(j, &nothing, &ended), SP_OK);
+    sp_row_list_clear(&ended);
+}
+
+static void what_is_committed_comes_back_whole_and_in_order(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 3), SP_OK);
+    SP_CHECK_INT(append(j, "dev-1", 4, 2), SP_OK);
+    sp_journal_close(j);
+    j = open_journal();
+    struct sp_row_list rows = read_all(j, 0, 1);
+    SP_CHECK_INT(rows.count, 5);
+    uint64_t seq = 0;
+    for (struct sp_row *row = rows.head; row != NULL; row = row->next) {
+        SP_CHECK_INT(row->seq, ++seq);
+        check_payload(row, (int)seq);
+        SP_CHECK(sp_view_equal(row->device, SP_VIEW_LIT("dev-1")));
+        SP_CHECK(sp_view_equal(row->topic, SP_VIEW_LIT("dt/x/climate")));
+        SP_CHECK(sp_view_equal(row->origin, SP_VIEW_LIT("dt/dev/climate")));
+        SP_CHECK_INT(row->time_ms, 1700000000123);
+        SP_CHECK_INT(row->expiry_s, 60);
+        SP_CHECK_INT(row->qos, 1);
+        SP_CHECK_INT(row->format, SP_FORMAT_JSON);
+        SP_CHECK_INT(row->protection, SP_PROTECTION_MAC);
+        SP_CHECK_INT(row->flags, SP_RECORD_ATTESTED);
+        SP_CHECK_INT(row->stream, sp_row_stream(SP_VIEW_LIT("dev-1")));
+    }
+    sp_row_list_clear(&rows);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void an_empty_payload_and_a_large_one_survive(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    static uint8_t large[300000];
+    memset(large, 0x5a, sizeof(large));
+    struct sp_row_list list = {0};
+    sp_row_list_push(&list, new_row("dev-1", ""));
+    sp_row_list_push(&list, sp_row_create(SP_VIEW_LIT("dev-1"), SP_VIEW_LIT("t"), SP_VIEW_LIT("o"),
+                                          SP_VIEW_ARRAY(large)));
+    SP_CHECK_INT(sp_journal_commit(j, &list, &none), SP_OK);
+    struct sp_row_list rows = read_all(j, 0, 1);
+    SP_CHECK_INT(rows.count, 2);
+    SP_CHECK_INT(rows.head->payload.len, 0);
+    SP_CHECK(sp_view_equal(rows.tail->payload, SP_VIEW_ARRAY(large)));
+    SP_CHECK_INT(sp_journal_stats(j).bytes, list.bytes);
+    sp_row_list_clear(&rows);
+    sp_row_list_clear(&list);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void the_file_is_for_its_owner_only(void)
+{
+    fresh();
+    mode_t old = umask(0);
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 1), SP_OK);
+    (void)umask(old);
+    struct stat st;
+    SP_CHECK_INT(stat(file, &st), 0);
+    SP_CHECK_INT(st.st_mode & 0777, 0600);
+    char wal[128];
+    (void)snprintf(wal, sizeof(wal), "%s-wal", file);
+    SP_CHECK_INT(stat(wal, &st), 0);
+    SP_CHECK_INT(st.st_mode & 0777, 0600);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void rows_let_go_are_gone_and_counted(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 4), SP_OK);
+    let_go(j, 1, SP_ROW_DELIVERED);
+    let_go(j, 2, SP_ROW_DEAD);
+    let_go(j, 2, SP_ROW_DEAD); /* once more, as after a failure */
+    let_go(j, 1, SP_ROW_DELIVERED);
+    struct sp_journal_stats before = sp_journal_stats(j);
+    sp_journal_close(j);
+    j = open_journal();
+    struct sp_journal_stats after = sp_journal_stats(j);
+    SP_CHECK_INT(after.messages, 2);
+    SP_CHECK_INT(after.dead_letters, 1);
+    SP_CHECK_INT(before.messages, after.messages);
+    SP_CHECK_INT(before.bytes, after.bytes);
+    SP_CHECK_INT(before.dead_letters, after.dead_letters);
+    SP_CHECK_INT(before.dead_bytes, after.dead_bytes);
+    SP_CHECK_INT(sp_journal_oldest_ms(j), 1700000000123);
+    struct sp_row_list rows = read_all(j, 0, 1);
+    SP_CHECK_INT(rows.count, 2);
+    SP_CHECK_INT(rows.head->seq, 3);
+    sp_row_list_clear(&rows);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void a_sequence_is_never_used_twice(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    char epoch[SP_JOURNAL_EPOCH_LEN + 1];
+    (void)snprintf(epoch, sizeof(epoch), "%s", sp_journal_epoch(j));
+    SP_CHECK_INT(strlen(epoch), SP_JOURNAL_EPOCH_LEN);
+    SP_CHECK_INT(append(j, "dev-1", 1, 1), SP_OK);
+    let_go(j, 1, SP_ROW_DELIVERED);
+    sp_journal_close(j);
+    j = open_journal();
+    SP_CHECK_INT(strcmp(epoch, sp_journal_epoch(j)), 0);
+    SP_CHECK_INT(sp_journal_last(j), 1);
+    SP_CHECK_INT(append(j, "dev-1", 2, 1), SP_OK);
+    SP_CHECK_INT(sp_journal_last(j), 2);
+    sp_journal_close(j);
+    sweep();
+    fresh();
+    j = open_journal();
+    SP_CHECK(strcmp(epoch, sp_journal_epoch(j)) != 0); /* another journal, another epoch */
+    sp_journal_close(j);
+    sweep();
+}
+
+static void each_link_reads_its_own_devices_in_order(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    for (int i = 0; i < 50; i++) {
+        char device[16];
+        (void)snprintf(device, sizeof(device), "dev-%d", i % 10);
+        SP_CHECK_INT(append(j, device, i, 1), SP_OK);
+    }
+    size_t total = 0;
+    for (uint32_t link = 0; link < 3; link++) {
+        struct sp_row_list rows = read_all(j, link, 3);
+        uint64_t last = 0;
+        for (struct sp_row *row = rows.head; row != NULL; row = row->next) {
+            SP_CHECK(row->seq > last);
+            SP_CHECK_INT(row->stream % 3, link);
+            last = row->seq;
+        }
+        total += rows.count;
+        sp_row_list_clear(&rows);
+    }
+    SP_CHECK_INT(total, 50);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void a_read_stops_where_it_is_told_and_goes_on_there(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 5000), SP_OK);
+    struct sp_row_list rows = {0};
+    struct sp_journal_want want = {.links = 1, .max_rows = 3, .max_bytes = 1U << 20};
+    uint64_t reached;
+    SP_CHECK_INT(sp_journal_read(j, &want, &rows, &reached), SP_OK);
+    SP_CHECK_INT(rows.count, 3);
+    SP_CHECK_INT(reached, 3);
+    want.after = reached;
+    want.max_bytes = 1; /* one row is always brought */
+    SP_CHECK_INT(sp_journal_read(j, &want, &rows, &reached), SP_OK);
+    SP_CHECK_INT(rows.count, 4);
+    SP_CHECK_INT(reached, 4);
+    sp_row_list_clear(&rows);
+    want = (struct sp_journal_want){.links = 1, .max_rows = 99999, .max_bytes = 1U << 30};
+    SP_CHECK_INT(sp_journal_read(j, &want, &rows, &reached), SP_OK);
+    SP_CHECK(rows.count < 5000); /* a bounded piece */
+    sp_row_list_clear(&rows);
+    rows = read_all(j, 0, 1);
+    SP_CHECK_INT(rows.count, 5000);
+    sp_row_list_clear(&rows);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void write_file(const char *bytes, size_t len)
+{
+    int fd = open(file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    SP_CHECK_INT(write(fd, bytes, len), (ssize_t)len);
+    (void)close(fd);
+}
+
+static void a_file_that_is_no_journal_is_refused_and_left_alone(void)
+{
+    fresh();
+    char noise[8192];
+    memset(noise, 'x', sizeof(noise));
+    write_file(noise, sizeof(noise));
+    struct sp_journal *j;
+    SP_CHECK_INT(sp_journal_open(dir, why, sizeof(why), &j), SP_ERR_MALFORMED);
+    SP_CHECK(j == NULL);
+    SP_CHECK(strstr(why, "not a database") != NULL);
+    char back[sizeof(noise)];
+    int fd = open(file, O_RDONLY);
+    SP_CHECK_INT(read(fd, back, sizeof(back)), (ssize_t)sizeof(back));
+    (void)close(fd);
+    SP_CHECK(memcmp(noise, back, sizeof(noise)) == 0);
+    sweep();
+}
+
+static void a_damaged_journal_is_refused(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 3000), SP_OK);
+    sp_journal_close(j); /* moves everything into the database */
+    int fd = open(file, O_WRONLY);
+    char noise[4096];
+    memset(noise, 0xee, sizeof(noise));
+    for (off_t page = 2; page < 12; page++) {
+        SP_CHECK_INT(pwrite(fd, noise, sizeof(noise), page * 4096), (ssize_t)sizeof(noise));
+    }
+    (void)close(fd);
+    SP_CHECK_INT(sp_journal_open(dir, why, sizeof(why), &j), SP_ERR_MALFORMED);
+    SP_CHECK(strstr(why, "malformed") != NULL);
+    sweep();
+}
+
+static void a_symlink_in_place_of_the_file_is_refused(void)
+{
+    fresh();
+    SP_CHECK_INT(symlink("/tmp/sp-journal-test-elsewhere", file), 0);
+    struct sp_journal *j;
+    SP_CHECK_INT(sp_journal_open(dir, why, sizeof(why), &j), SP_ERR_IO);
+    sweep();
+}
+
+/* Runs in a child: commit after commit, each told through the pipe once it has returned. */
+static void write_until_killed(int told)
+{
+    struct sp_journal *j = open_journal();
+    for (int n = (int)sp_journal_last(j) + 1;; n += 7) {
+        if (append(j, "dev-1", n, 7) != SP_OK) {
+            _exit(1);
+        }
+        int upto = n + 6;
+        if (write(told, &upto, sizeof(upto)) != (ssize_t)sizeof(upto)) {
+            _exit(0);
+        }
+    }
+}
+
+static void what_was_acknowledged_survives_kill_9(void)
+{
+    fresh();
+    int acked = 0;
+    for (int round = 0; round < 8; round++) {
+        int told[2];
+        SP_CHECK_INT(pipe(told), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            (void)close(told[0]);
+            write_until_killed(told[1]);
+        }
+        (void)close(told[1]);
+        for (int i = 0, upto; i < 20 + 9 * round; i++) {
+            SP_CHECK_INT(read(told[0], &upto, sizeof(upto)), (ssize_t)sizeof(upto));
+            acked = upto;
+        }
+        (void)usleep((useconds_t)(37 * round));
+        (void)kill(pid, SIGKILL);
+        for (int upto; read(told[0], &upto, sizeof(upto)) == (ssize_t)sizeof(upto);) {
+            acked = upto; /* what was acknowledged before the signal */
+        }
+        (void)close(told[0]);
+        (void)waitpid(pid, NULL, 0);
+        struct sp_journal *j = open_journal();
+        struct sp_row_list rows = read_all(j, 0, 1);
+        SP_CHECK((int)rows.count >= acked);
+        int n = 0;
+        for (struct sp_row *row = rows.head; row != NULL; row = row->next) {
+            check_payload(row, ++n);
+        }
+        sp_row_list_clear(&rows);
+        sp_journal_close(j);
+    }
+    sweep();
+}
+
+static void set_file_limit(rlim_t bytes)
+{
+    struct rlimit limit;
+    SP_CHECK_INT(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes == RLIM_INFINITY ? limit.rlim_max : bytes;
+    SP_CHECK_INT(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void a_disk_that_fails_refuses_and_loses_nothing(void)
+{
+    fresh();
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 10), SP_OK);
+    set_file_limit(65536);
+    int taken = 10;
+    enum sp_err err = SP_OK;
+    for (int i = 0; i < 100 && err == SP_OK; i++) {
+        err = append(j, "dev-1", taken + 1, 200);
+        taken += err == SP_OK ? 200 : 0;
+    }
+    SP_CHECK_INT(err, SP_ERR_IO);
+    SP_CHECK(sp_journal_broken(j));
+    SP_CHECK_INT(append(j, "dev-1", 0, 1), SP_ERR_IO); /* nothing more before recovery */
+    set_file_limit(1);
+    SP_CHECK_INT(sp_journal_recover(j), SP_ERR_IO); /* which needs a disk */
+    SP_CHECK(sp_journal_broken(j));
+    set_file_limit(RLIM_INFINITY);
+    SP_CHECK_INT(sp_journal_recover(j), SP_OK);
+    SP_CHECK_INT(sp_journal_stats(j).messages, taken);
+    SP_CHECK_INT(append(j, "dev-1", taken + 1, 1), SP_OK);
+    sp_journal_close(j);
+    j = open_journal();
+    struct sp_row_list rows = read_all(j, 0, 1);
+    SP_CHECK_INT(rows.count, taken + 1);
+    uint64_t last = 0;
+    int n = 0;
+    for (struct sp_row *row = rows.head; row != NULL; row = row->next) {
+        check_payload(row, ++n);
+        SP_CHECK(row->seq > last);
+        last = row->seq;
+    }
+    sp_row_list_clear(&rows);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void a_refused_batch_has_no_sequences(void)
+{
+    fresh();
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct sp_journal *j = open_journal();
+    set_file_limit(4096);
+    struct sp_row_list list = {0};
+    sp_row_list_push(&list, new_row("dev-1", "a"));
+    sp_row_list_push(&list, new_row("dev-1", "b"));
+    SP_CHECK_INT(sp_journal_commit(j, &list, &none), SP_ERR_IO);
+    SP_CHECK_INT(list.head->seq, 0);
+    SP_CHECK_INT(list.tail->seq, 0);
+    SP_CHECK(strlen(sp_journal_error(j)) > 0);
+    set_file_limit(RLIM_INFINITY);
+    SP_CHECK_INT(sp_journal_recover(j), SP_OK);
+    SP_CHECK_INT(sp_journal_stats(j).messages, 0);
+    SP_CHECK_INT(sp_journal_commit(j, &list, &none), SP_OK);
+    SP_CHECK(list.head->seq < list.tail->seq);
+    sp_row_list_clear(&list);
+    sp_journal_close(j);
+    sweep();
+}
+
+static const struct sp_test tests[] = {
+    SP_TEST(what_is_committed_comes_back_whole_and_in_order),
+    SP_TEST(an_empty_payload_and_a_large_one_survive),
+    SP_TEST(the_file_is_for_its_owner_only),
+    SP_TEST(rows_let_go_are_gone_and_counted),
+    SP_TEST(a_sequence_is_never_used_twice),
+    SP_TEST(each_link_reads_its_own_devices_in_order),
+    SP_TEST(a_read_stops_where_it_is_told_and_goes_on_there),
+    SP_TEST(a_file_that_is_no_journal_is_refused_and_left_alone),
+    SP_TEST(a_damaged_journal_is_refused),
+    SP_TEST(a_symlink_in_place_of_the_file_is_refused),
+    SP_TEST(what_was_acknowledged_survives_kill_9),
+    SP_TEST(a_disk_that_fails_refuses_and_loses_nothing),
+    SP_TEST(a_refused_batch_has_no_sequences),
+};
+SP_TEST_MAIN(tests)
