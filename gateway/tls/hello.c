@@ -9,7 +9,7 @@ enum {
     EXT_SUPPORTED_VERSIONS = 43,
     EXT_PSK_MODES = 45
 };
-enum { TLS13 = 0x0304, PSK_DHE_KE = 1 };
+enum { TLS12 = 0x0303, TLS13 = 0x0304, PSK_DHE_KE = 1 };
 
 /* Length of the message's body, or -1 while its header is not whole. */
 static long message_length(const uint8_t *message, size_t have)
@@ -62,8 +62,11 @@ static void parse_versions(struct sp_view data, struct sp_client_hello *out)
     struct sp_reader r;
     sp_reader_init(&r, data);
     size_t len = sp_read_u8(&r);
+    out->tls12 = false; /* this list alone counts (RFC 8446, 4.2.1) */
     for (size_t i = 0; i + 1 < len && r.err == SP_OK; i += 2) {
-        out->tls13 = out->tls13 || sp_read_u16(&r) == TLS13;
+        uint16_t version = sp_read_u16(&r);
+        out->tls12 = out->tls12 || version == TLS12;
+        out->tls13 = out->tls13 || version == TLS13;
     }
 }
 
@@ -98,7 +101,7 @@ enum sp_err sp_hello_parse(struct sp_view body, struct sp_client_hello *out)
     struct sp_client_hello hello = {0};
     struct sp_reader r;
     sp_reader_init(&r, body);
-    hello.version = sp_read_u16(&r);
+    hello.tls12 = sp_read_u16(&r) >= TLS12;
     sp_read_bytes(&r, 32);
     sp_read_bytes(&r, sp_read_u8(&r));
     hello.suites = sp_read_bytes(&r, sp_read_u16(&r));

@@ -32,8 +32,8 @@ SP_MUST_CHECK enum sp_err sp_hello_gather(struct sp_view raw, enum sp_hello_type
                                           uint8_t *scratch, struct sp_view *body);
 
 struct sp_client_hello {
-    uint16_t version;            /**< legacy_version; 0x0303 = TLS 1.2 */
     struct sp_view suites;       /**< two bytes each */
+    bool tls12;                  /**< offers TLS 1.2 */
     bool tls13;                  /**< offers TLS 1.3 … */
     bool psk_dhe;                /**< … with psk_dhe_ke … */
     struct sp_view psk_identity; /**< … and this first external identity; empty: none */

@@ -68,6 +68,7 @@ struct sp_tls {
     enum sp_tls_state state;
     enum stage stage;
     bool no_ems;   /* TLS 1.2 without RFC 7627 */
+    bool opened;   /* the handshake was finished once */
     bool decoy;    /* the key is random because the device may not use this suite */
     bool answered; /* a PSK was given */
     bool wrong_key;
@@ -534,13 +535,11 @@ static enum stage look_at_hello(struct sp_tls *tls, struct sp_view body)
         refuse(tls, GNUTLS_A_DECODE_ERROR, "malformed ClientHello");
         return STAGE_REST;
     }
-    if (hello.version < 0x0303) {
-        refuse(tls, GNUTLS_A_PROTOCOL_VERSION, "older than TLS 1.2");
-        return STAGE_REST;
-    }
     gnutls_priority_t priority = pick(tls, &hello);
     bool tls13 = priority != NULL && priority == tls->server->tls13;
-    if (priority == NULL) {
+    if (!tls13 && !hello.tls12) {
+        refuse(tls, GNUTLS_A_PROTOCOL_VERSION, "neither TLS 1.2 nor TLS 1.3 with psk_dhe_ke");
+    } else if (priority == NULL) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no suite in common");
     } else if (!tls13 && !hello.extended_master_secret) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
@@ -616,6 +615,7 @@ static void finish(struct sp_tls *tls)
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no encrypt-then-MAC");
     } else {
         tls->state = SP_TLS_OPEN;
+        tls->opened = true;
     }
 }
 
@@ -855,6 +855,10 @@ enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32])
 const char *sp_tls_describe(const struct sp_tls *tls)
 {
     static _Thread_local char text[96];
+    if (!tls->opened) {
+        return tls->suite == NULL ? "TLS, nothing agreed"
+                                  : tls->suite->name; /* nothing to ask yet */
+    }
     const char *version = gnutls_protocol_get_name(gnutls_protocol_get_version(tls->session));
     const char *suite =
         tls->suite != NULL ? tls->suite->name : gnutls_ciphersuite_get(tls->session);
