@@ -19,7 +19,7 @@ struct sp_decimal {
 };
 
 #define SP_DECIMAL_EXPONENT_MAX 400 /**< larger exponents of either sign are refused on input */
-#define SP_DECIMAL_TEXT_MAX 32U     /**< bytes that sp_decimal_write() needs at most */
+#define SP_DECIMAL_TEXT_MAX     32U /**< bytes that sp_decimal_write() needs at most */
 
 /** Take trailing zeros out of the mantissa; zero becomes 0 * 10^0. The value stays. */
 struct sp_decimal sp_decimal_normal(struct sp_decimal value);

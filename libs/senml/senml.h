@@ -12,7 +12,7 @@
 #include "libs/base/bytes.h"
 #include "libs/senml/decimal.h"
 
-#define SP_SENML_ENTRIES_MAX 8U
+#define SP_SENML_ENTRIES_MAX           8U
 #define SP_SENML_JSON_MAX(payload_len) (8U * (payload_len) + 1024U) /**< enough for either output */
 
 enum sp_senml_kind {
@@ -38,7 +38,8 @@ struct sp_senml_entry {
     bool has_sum;
     bool has_time;
     struct sp_decimal sum;
-    struct sp_decimal time; /**< seconds: since 1970, or relative when below 2^28; see sp_senml_time_ms() */
+    struct sp_decimal
+        time; /**< seconds: since 1970, or relative when below 2^28; see sp_senml_time_ms() */
     struct sp_decimal update_time; /**< seconds; 0 when absent */
 };
 
@@ -46,8 +47,9 @@ struct sp_senml_entry {
 struct sp_senml_record {
     size_t count; /**< entries in use, 1..8, in the order sent */
     struct sp_senml_entry entries[SP_SENML_ENTRIES_MAX];
-    const struct sp_senml_entry *temperature; /**< the last one, into `entries`; NULL when there is none. Cel */
-    const struct sp_senml_entry *humidity;    /**< the same. %RH */
+    const struct sp_senml_entry
+        *temperature; /**< the last one, into `entries`; NULL when there is none. Cel */
+    const struct sp_senml_entry *humidity; /**< the same. %RH */
 };
 
 /**
