@@ -1,0 +1,20 @@
+# Front door for daily work; ./demo and ./check do their own set-up.
+.PHONY: all build check demo lint asan fuzz bench cm33 install clean
+all build:
+	cmake --preset release && cmake --build --preset release
+check demo:
+	./$@
+lint:
+	tools/dev/lint.sh
+asan:
+	cmake --preset asan && cmake --build --preset asan && ctest --test-dir build/asan --output-on-failure
+fuzz:
+	tools/dev/fuzz.sh $(SECONDS_EACH)
+bench: build
+	/usr/bin/python3 bench/compare.py
+cm33:
+	cmake --preset cm33 && cmake --build --preset cm33
+install: build
+	cmake --install build
+clean:
+	rm -rf build
