@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "gateway/log": ["libs"],
     "gateway/metrics": ["libs"],
     "gateway/crypto": ["libs"],
-    "gateway/config": ["libs", "gateway/proc/messages.h"],
+    "gateway/config": ["libs", "gateway/proc/messages.h", "gateway/tls/suites.h"],
     "gateway/tls": ["libs", "gateway/config", "gateway/proc/messages.h"],
     "gateway/loop": ["libs", "gateway/log", "gateway/metrics"],
     "gateway": ["libs"],
