@@ -84,40 +84,40 @@ enum sp_mqtt_reason {
 };
 
 /** Properties (MQTT 5, 2.2.2.2): name, wire id. The position in this list is the bit in `present`. */
-#define SP_MQTT_PROPERTY_MAP(X)                                                                    \
-    X(PAYLOAD_FORMAT, 0x01)                                                                        \
-    X(MESSAGE_EXPIRY, 0x02)                                                                        \
-    X(CONTENT_TYPE, 0x03)                                                                          \
-    X(RESPONSE_TOPIC, 0x08)                                                                        \
-    X(CORRELATION_DATA, 0x09)                                                                      \
-    X(SUBSCRIPTION_ID, 0x0B)                                                                       \
-    X(SESSION_EXPIRY, 0x11)                                                                        \
-    X(ASSIGNED_CLIENT_ID, 0x12)                                                                    \
-    X(SERVER_KEEP_ALIVE, 0x13)                                                                     \
-    X(AUTH_METHOD, 0x15)                                                                           \
-    X(AUTH_DATA, 0x16)                                                                             \
-    X(REQUEST_PROBLEM_INFO, 0x17)                                                                  \
-    X(WILL_DELAY, 0x18)                                                                            \
-    X(REQUEST_RESPONSE_INFO, 0x19)                                                                 \
-    X(RESPONSE_INFO, 0x1A)                                                                         \
-    X(SERVER_REFERENCE, 0x1C)                                                                      \
-    X(REASON_STRING, 0x1F)                                                                         \
-    X(RECEIVE_MAXIMUM, 0x21)                                                                       \
-    X(TOPIC_ALIAS_MAXIMUM, 0x22)                                                                   \
-    X(TOPIC_ALIAS, 0x23)                                                                           \
-    X(MAXIMUM_QOS, 0x24)                                                                           \
-    X(RETAIN_AVAILABLE, 0x25)                                                                      \
-    X(USER_PROPERTY, 0x26)                                                                         \
-    X(MAXIMUM_PACKET_SIZE, 0x27)                                                                   \
-    X(WILDCARD_AVAILABLE, 0x28)                                                                    \
-    X(SUBSCRIPTION_ID_AVAILABLE, 0x29)                                                             \
+#define SP_MQTT_PROPERTY_MAP(X)        \
+    X(PAYLOAD_FORMAT, 0x01)            \
+    X(MESSAGE_EXPIRY, 0x02)            \
+    X(CONTENT_TYPE, 0x03)              \
+    X(RESPONSE_TOPIC, 0x08)            \
+    X(CORRELATION_DATA, 0x09)          \
+    X(SUBSCRIPTION_ID, 0x0B)           \
+    X(SESSION_EXPIRY, 0x11)            \
+    X(ASSIGNED_CLIENT_ID, 0x12)        \
+    X(SERVER_KEEP_ALIVE, 0x13)         \
+    X(AUTH_METHOD, 0x15)               \
+    X(AUTH_DATA, 0x16)                 \
+    X(REQUEST_PROBLEM_INFO, 0x17)      \
+    X(WILL_DELAY, 0x18)                \
+    X(REQUEST_RESPONSE_INFO, 0x19)     \
+    X(RESPONSE_INFO, 0x1A)             \
+    X(SERVER_REFERENCE, 0x1C)          \
+    X(REASON_STRING, 0x1F)             \
+    X(RECEIVE_MAXIMUM, 0x21)           \
+    X(TOPIC_ALIAS_MAXIMUM, 0x22)       \
+    X(TOPIC_ALIAS, 0x23)               \
+    X(MAXIMUM_QOS, 0x24)               \
+    X(RETAIN_AVAILABLE, 0x25)          \
+    X(USER_PROPERTY, 0x26)             \
+    X(MAXIMUM_PACKET_SIZE, 0x27)       \
+    X(WILDCARD_AVAILABLE, 0x28)        \
+    X(SUBSCRIPTION_ID_AVAILABLE, 0x29) \
     X(SHARED_AVAILABLE, 0x2A)
 
 enum sp_mqtt_property {
 #define X(name, id) SP_MQTT_P_##name,
     SP_MQTT_PROPERTY_MAP(X)
 #undef X
-    SP_MQTT_PROPERTY_COUNT
+        SP_MQTT_PROPERTY_COUNT
 };
 
 /** The bit of a property in sp_mqtt_props.present. */
@@ -156,19 +156,20 @@ struct sp_mqtt_props {
     struct sp_view server_reference;
     struct sp_view reason_string;
     /**
-     * User properties. Decoded: the whole property block, to be walked with sp_mqtt_user_next().
-     * To encode: already encoded user properties only (sp_mqtt_user_encode()), written as they are.
+     * Encoded properties, of which only the user properties count: walk them with sp_mqtt_user_next(). Decoded:
+     * the part of the block from the first user property to the last. To encode: what sp_mqtt_user_encode()
+     * wrote, or what came out of a decoder; the user properties in it are written, nothing else of it.
      */
     struct sp_view user;
-    uint16_t user_count; /**< decoded only */
+    uint16_t user_count; /**< decoded only; 65535 = that many or more */
 };
 
 /** A fixed header (MQTT 5, 2.1). */
 struct sp_mqtt_header {
     enum sp_mqtt_type type;
-    uint8_t flags;       /**< low four bits of the first byte */
-    uint8_t header_len;  /**< 2..5 bytes */
-    uint32_t body_len;   /**< bytes after the header */
+    uint8_t flags;      /**< low four bits of the first byte */
+    uint8_t header_len; /**< 2..5 bytes */
+    uint32_t body_len;  /**< bytes after the header */
 };
 
 struct sp_mqtt_will {
@@ -203,7 +204,7 @@ struct sp_mqtt_publish {
     bool dup;
     bool retain;
     uint8_t qos;
-    uint16_t packet_id; /**< 0 when qos is 0 */
+    uint16_t packet_id;   /**< 0 when qos is 0 */
     struct sp_view topic; /**< empty when an alias stands for it (MQTT 5) */
     struct sp_view payload;
     struct sp_mqtt_props props;
@@ -278,8 +279,9 @@ SP_MUST_CHECK enum sp_err sp_mqtt_decode_ack(enum sp_mqtt_version version, enum 
 SP_MUST_CHECK enum sp_err sp_mqtt_decode_subscribe(enum sp_mqtt_version version,
                                                    enum sp_mqtt_type type, struct sp_view body,
                                                    struct sp_mqtt_subscribe *out);
-SP_MUST_CHECK enum sp_err sp_mqtt_decode_suback(enum sp_mqtt_version version, enum sp_mqtt_type type,
-                                                struct sp_view body, struct sp_mqtt_suback *out);
+SP_MUST_CHECK enum sp_err sp_mqtt_decode_suback(enum sp_mqtt_version version,
+                                                enum sp_mqtt_type type, struct sp_view body,
+                                                struct sp_mqtt_suback *out);
 /** DISCONNECT or AUTH; in 3.1.1 DISCONNECT has no body and AUTH does not exist. */
 SP_MUST_CHECK enum sp_err sp_mqtt_decode_reasoned(enum sp_mqtt_version version,
                                                   enum sp_mqtt_type type, struct sp_view body,
@@ -317,8 +319,8 @@ void sp_mqtt_encode_ack(struct sp_writer *w, enum sp_mqtt_version version, enum 
 void sp_mqtt_encode_subscribe(struct sp_writer *w, enum sp_mqtt_version version,
                               enum sp_mqtt_type type, const struct sp_mqtt_subscribe *packet,
                               const struct sp_mqtt_filter *filters, size_t count);
-void sp_mqtt_encode_suback(struct sp_writer *w, enum sp_mqtt_version version, enum sp_mqtt_type type,
-                           const struct sp_mqtt_suback *packet);
+void sp_mqtt_encode_suback(struct sp_writer *w, enum sp_mqtt_version version,
+                           enum sp_mqtt_type type, const struct sp_mqtt_suback *packet);
 /** DISCONNECT or AUTH. */
 void sp_mqtt_encode_reasoned(struct sp_writer *w, enum sp_mqtt_version version,
                              enum sp_mqtt_type type, const struct sp_mqtt_reasoned *packet);
