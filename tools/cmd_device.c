@@ -1,0 +1,577 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "tools/cmd_registry.h"
+
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bundle.h"
+#include "tools/json_write.h"
+
+static const char help[] =
+    "sallyport device: who may connect to the gateway, and under which keys\n"
+    "\n"
+    "  sallyport device add ID --role ROLE [options] -c FILE    a new device\n"
+    "  sallyport device list [--json] -c FILE                   every device, one line each\n"
+    "  sallyport device show ID [--json] -c FILE                one device; never its keys\n"
+    "  sallyport device revoke ID -c FILE                       close it out at once, keep its row\n"
+    "  sallyport device restore ID -c FILE                      let a revoked device in again\n"
+    "  sallyport device rotate ID [--bundle OUT] -c FILE        new keys; the old ones end at once\n"
+    "  sallyport device remove ID -c FILE                       forget it\n"
+    "\n"
+    "A running gateway sees every change within a second; it closes the connections concerned.\n"
+    "\n"
+    "  -c, --config FILE       the gateway's configuration\n"
+    "  --role ROLE             sensor, monitor, or a role of the configuration\n"
+    "  --attestation MODE      required (default): a valid token or no access\n"
+    "                          optional: a token that is offered must be valid\n"
+    "                          none: for tools and services that have no token\n"
+    "  --binding HOW           tls (default): tokens are tied to the TLS session\n"
+    "                          none: for devices that cannot export TLS keying material\n"
+    "  --suites SET[,SET]      profile-small, forward-secret, all, null-encryption; default: what\n"
+    "                          the listener allows\n"
+    "  --psk-file FILE         the device's PSK, 16 to 64 bytes; default: 32 random bytes\n"
+    "  --iak-file FILE         its attestation key; default: random\n"
+    "  --iak-algorithm NAME    hmac256 (default, 32-byte key), hmac384 (48), hmac512 (64)\n"
+    "  --answer-timeout TIME   how long it may take to answer a challenge: 500ms, 10s, 1m\n"
+    "  --allow-no-software     accept its tokens although they carry no measurements\n"
+    "  --bundle OUT            where to put what the device needs: its keys as JSON, mode 0600;\n"
+    "                          - is standard output. The only time that keys are shown.\n"
+    "\n"
+    "Key files hold hex digits or raw bytes; - is standard input.\n"
+    "\n"
+    "For example:  sallyport device add hall-1 --role sensor --bundle hall-1.json -c gw.yaml\n";
+
+struct request {
+    const char *what; /* "device add", for messages */
+    const char *id;
+    const char *config;
+    const char *role;
+    const char *group;
+    const char *attestation;
+    const char *binding;
+    const char *suites;
+    const char *psk_file;
+    const char *iak_file;
+    const char *iak_algorithm;
+    const char *answer_timeout;
+    const char *bundle;
+    bool allow_no_software;
+    bool json;
+    bool help;
+};
+
+static int bad_value(const struct request *r, const char *option, const char *value,
+                     const char *wanted)
+{
+    return sp_tool_error(SP_EXIT_USAGE, r->what, "%s %s: not one of %s", option, value, wanted);
+}
+
+/* "500ms", "10s", "2m"; 1 ms to 10 minutes. */
+static bool parse_duration(const char *text, uint32_t *ms)
+{
+    static const struct {
+        const char *unit;
+        unsigned long long ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}};
+    char *end = NULL;
+    if (text[0] < '0' || text[0] > '9') {
+        return false;
+    }
+    unsigned long long number = strtoull(text, &end, 10);
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(end, units[i].unit) == 0 && number >= 1 && number <= 600000 / units[i].ms) {
+            *ms = (uint32_t)(number * units[i].ms);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_role(const struct request *r, const struct sp_config *config)
+{
+    if (r->role == NULL) {
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "which role? Give --role sensor, --role "
+                                                     "monitor, or one of the configuration");
+    }
+    if (sp_config_role(config, r->role) != NULL && strlen(r->role) < SP_ROLE_NAME_MAX) {
+        return SP_EXIT_DONE;
+    }
+    (void)sp_tool_error(SP_EXIT_FAILED, r->what, "the configuration has no role of that name; it has:");
+    for (size_t i = 0; i < config->role_count; i++) {
+        (void)fprintf(stderr, "  %s\n", config->roles[i].name);
+    }
+    return SP_EXIT_FAILED;
+}
+
+/* Everything of a new row that comes from options. */
+static int device_of(const struct request *r, const struct sp_config *config,
+                     struct sp_device *device)
+{
+    *device = (struct sp_device){.iak_algorithm = SP_ATTEST_HMAC256,
+                                 .allow_no_software = r->allow_no_software};
+    struct sp_device_row *row = &device->row;
+    if (!sp_link_identity_valid(sp_view_str(r->id))) {
+        return sp_tool_error(SP_EXIT_USAGE, r->what,
+                             "a device id is 1 to 64 letters, digits, '.', '_' and '-', and begins "
+                             "with a letter or digit");
+    }
+    int status = check_role(r, config);
+    if (status != SP_EXIT_DONE) {
+        return status;
+    }
+    if (r->group != NULL) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what,
+                             "groups come with app keys, which this version does not have yet");
+    }
+    if (r->attestation != NULL && !sp_attestation_mode_parse(r->attestation, &row->attestation)) {
+        return bad_value(r, "--attestation", r->attestation, "required, optional, none");
+    }
+    if (r->binding != NULL && !sp_binding_parse(r->binding, &row->binding)) {
+        return bad_value(r, "--binding", r->binding, "tls, none");
+    }
+    if (r->suites != NULL && !sp_suites_parse(r->suites, &row->suites)) {
+        return bad_value(r, "--suites", r->suites,
+                         "profile-small, forward-secret, all, null-encryption");
+    }
+    if (r->iak_algorithm != NULL && !sp_algorithm_parse(r->iak_algorithm, &device->iak_algorithm)) {
+        return bad_value(r, "--iak-algorithm", r->iak_algorithm, "hmac256, hmac384, hmac512");
+    }
+    if (r->answer_timeout != NULL && !parse_duration(r->answer_timeout, &row->answer_timeout_ms)) {
+        return bad_value(r, "--answer-timeout", r->answer_timeout, "1ms to 10m, as 500ms, 10s, 1m");
+    }
+    sp_copy(device->id, r->id, strlen(r->id));
+    sp_copy(row->role, r->role, strlen(r->role));
+    return SP_EXIT_DONE;
+}
+
+/* Those that were given, and random ones for the rest. */
+static int secrets_of(const struct request *r, enum sp_attest_algorithm algorithm,
+                      struct sp_device_secrets *secrets)
+{
+    if (r->psk_file != NULL && r->iak_file != NULL && strcmp(r->psk_file, "-") == 0 &&
+        strcmp(r->iak_file, "-") == 0) {
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "only one key can come from standard input");
+    }
+    if (r->psk_file != NULL && sp_bytes_read(r->what, r->psk_file, secrets->psk,
+                                              sizeof(secrets->psk), &secrets->psk_len) != SP_OK) {
+        return SP_EXIT_FAILED;
+    }
+    if (r->iak_file != NULL && sp_bytes_read(r->what, r->iak_file, secrets->iak,
+                                              sizeof(secrets->iak), &secrets->iak_len) != SP_OK) {
+        return SP_EXIT_FAILED;
+    }
+    enum sp_err err = sp_device_secrets_make(algorithm, secrets);
+    if (err != SP_OK) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what, "no random numbers: %s", sp_err_text(err));
+    }
+    return SP_EXIT_DONE;
+}
+
+/* Registry first, then the bundle in its place: a bundle that exists has keys that the gateway knows. */
+static int store(const struct request *r, struct sp_registry_tool *tool,
+                 const struct sp_device *device, const struct sp_device_secrets *secrets,
+                 bool is_new)
+{
+    struct sp_bundle bundle;
+    struct sp_fault fault = {0};
+    enum sp_err err = sp_bundle_prepare(r->bundle, device, secrets, &bundle, &fault);
+    if (err == SP_OK) {
+        err = is_new ? sp_registry_device_add(tool->registry, device, secrets)
+                     : sp_registry_device_rotate(tool->registry, device->id, secrets);
+        if (err != SP_OK) {
+            sp_bundle_drop(&bundle);
+            return sp_tool_registry_error(r->what, tool);
+        }
+        err = sp_bundle_finish(&bundle, &fault);
+    }
+    sp_bundle_drop(&bundle);
+    if (err != SP_OK) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what, "%s", fault.text);
+    }
+    if (r->bundle == NULL && (r->psk_file == NULL || r->iak_file == NULL)) {
+        (void)sp_tool_error(0, r->what,
+                            "keys were made, but without --bundle nobody can hand them to the "
+                            "device; `sallyport device rotate %s --bundle OUT` makes new ones",
+                            device->id);
+    }
+    return SP_EXIT_DONE;
+}
+
+static int run_add(const struct request *r, struct sp_registry_tool *tool)
+{
+    struct sp_device device;
+    struct sp_device_secrets secrets = {0};
+    int status = device_of(r, tool->config, &device);
+    if (status == SP_EXIT_DONE) {
+        status = secrets_of(r, device.iak_algorithm, &secrets);
+    }
+    if (status == SP_EXIT_DONE) {
+        status = store(r, tool, &device, &secrets, true);
+    }
+    sp_wipe(&secrets, sizeof(secrets));
+    return status;
+}
+
+static int run_rotate(const struct request *r, struct sp_registry_tool *tool)
+{
+    struct sp_device device;
+    struct sp_device_secrets secrets = {0};
+    if (sp_registry_device_find(tool->registry, r->id, &device, NULL) != SP_OK) {
+        return sp_tool_registry_error(r->what, tool);
+    }
+    int status = secrets_of(r, device.iak_algorithm, &secrets);
+    if (status == SP_EXIT_DONE) {
+        status = store(r, tool, &device, &secrets, false);
+    }
+    sp_wipe(&secrets, sizeof(secrets));
+    return status;
+}
+
+static int outcome(const struct request *r, const struct sp_registry_tool *tool, enum sp_err err)
+{
+    return err == SP_OK ? SP_EXIT_DONE : sp_tool_registry_error(r->what, tool);
+}
+
+static int run_revoke(const struct request *r, struct sp_registry_tool *tool)
+{
+    return outcome(r, tool,
+                   sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_REVOKED));
+}
+
+static int run_restore(const struct request *r, struct sp_registry_tool *tool)
+{
+    return outcome(r, tool,
+                   sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_ACTIVE));
+}
+
+static int run_remove(const struct request *r, struct sp_registry_tool *tool)
+{
+    return outcome(r, tool, sp_registry_device_remove(tool->registry, r->id));
+}
+
+static const char *state_name(const struct sp_device *d)
+{
+    return d->state == SP_DEVICE_ACTIVE ? "active" : "revoked";
+}
+
+static const char *last_check(const struct sp_device_history *h)
+{
+    if (h->last_time == 0 || h->last_check >= SP_ATTEST_CHECK_COUNT) {
+        return NULL;
+    }
+    return sp_attest_check_name(h->last_check);
+}
+
+static void suites_text(uint32_t suites, char *out, size_t cap)
+{
+    struct sp_writer w;
+    sp_writer_init(&w, out, cap - 1);
+    for (uint32_t bit = 1; bit <= SP_SUITES_NULL_ENCRYPTION; bit <<= 1) {
+        if ((suites & bit) != 0) {
+            sp_write_str(&w, sp_writer_view(&w).len > 0 ? "," : "");
+            sp_write_str(&w, sp_suites_name(bit));
+        }
+    }
+    if (suites == 0) {
+        sp_write_str(&w, "as the listener allows");
+    }
+    out[sp_writer_view(&w).len] = '\0';
+}
+
+static void json_suites(struct sp_writer *w, uint32_t suites)
+{
+    sp_json_key(w, "suites");
+    sp_json_open(w, '[');
+    for (uint32_t bit = 1; bit <= SP_SUITES_NULL_ENCRYPTION; bit <<= 1) {
+        if ((suites & bit) != 0) {
+            sp_json_text(w, sp_suites_name(bit));
+        }
+    }
+    sp_json_close(w, ']');
+}
+
+static void json_text_or_null(struct sp_writer *w, const char *key, const char *text)
+{
+    sp_json_key(w, key);
+    if (text == NULL || text[0] == '\0') {
+        sp_json_null(w);
+    } else {
+        sp_json_text(w, text);
+    }
+}
+
+static void json_device(struct sp_writer *w, const struct sp_device *d,
+                        const struct sp_device_history *h)
+{
+    sp_json_open(w, '{');
+    json_text_or_null(w, "device_id", d->id);
+    json_text_or_null(w, "role", d->row.role);
+    json_text_or_null(w, "state", state_name(d));
+    json_text_or_null(w, "attestation", sp_attestation_mode_name(d->row.attestation));
+    json_text_or_null(w, "binding", sp_binding_name(d->row.binding));
+    json_text_or_null(w, "records", sp_records_name(d->row.records));
+    json_suites(w, d->row.suites);
+    json_text_or_null(w, "iak_algorithm", sp_algorithm_name(d->iak_algorithm));
+    sp_json_key(w, "instance_id");
+    sp_json_hex(w, SP_VIEW_ARRAY(d->instance_id));
+    json_text_or_null(w, "group", d->group);
+    sp_json_key(w, "answer_timeout_ms");
+    sp_json_number(w, d->row.answer_timeout_ms);
+    sp_json_key(w, "allow_no_software");
+    sp_json_bool(w, d->allow_no_software);
+    sp_json_key(w, "created");
+    sp_json_time(w, d->created);
+    sp_json_key(w, "rotated");
+    sp_json_time(w, d->rotated);
+    json_text_or_null(w, "last_verdict", last_check(h));
+    sp_json_key(w, "last_verdict_time");
+    sp_json_time(w, h->last_time);
+    sp_json_key(w, "attestations_ok");
+    sp_json_number(w, (int64_t)h->ok);
+    sp_json_key(w, "attestations_refused");
+    sp_json_number(w, (int64_t)h->refused);
+    sp_json_close(w, '}');
+}
+
+#define ROW_TEXT_MAX 4096U
+
+static void print_json(const struct sp_device *d, const struct sp_device_history *h,
+                       const char *before, const char *after)
+{
+    char row[ROW_TEXT_MAX];
+    struct sp_writer w;
+    sp_writer_init(&w, row, sizeof(row));
+    json_device(&w, d, h);
+    struct sp_view text = sp_writer_view(&w);
+    (void)printf("%s%.*s%s", before, (int)text.len, (const char *)text.ptr, after);
+}
+
+static void print_text(const struct sp_device *d, const struct sp_device_history *h)
+{
+    char instance_id[2 * SP_ATTEST_UEID_LEN + 1];
+    char created[SP_TIME_TEXT_MAX];
+    char rotated[SP_TIME_TEXT_MAX];
+    char verdict_time[SP_TIME_TEXT_MAX];
+    char suites[128];
+    const char *check = last_check(h);
+    sp_hex_format(SP_VIEW_ARRAY(d->instance_id), instance_id);
+    sp_time_format(d->created, created);
+    sp_time_format(d->rotated, rotated);
+    sp_time_format(h->last_time, verdict_time);
+    suites_text(d->row.suites, suites, sizeof(suites));
+    (void)printf("device             %s\nrole               %s\nstate              %s\n", d->id,
+                 d->row.role, state_name(d));
+    (void)printf("attestation        %s\nbinding            %s\nrecords            %s\n",
+                 sp_attestation_mode_name(d->row.attestation), sp_binding_name(d->row.binding),
+                 sp_records_name(d->row.records));
+    (void)printf("suites             %s\nattestation key    %s\ninstance id        %s\n", suites,
+                 sp_algorithm_name(d->iak_algorithm), instance_id);
+    (void)printf("without software   %s\n", d->allow_no_software ? "allowed" : "refused");
+    if (d->row.answer_timeout_ms != 0) {
+        (void)printf("answer timeout     %u ms\n", d->row.answer_timeout_ms);
+    }
+    (void)printf("created            %s\nkeys rotated       %s\n", created, rotated);
+    (void)printf("last verdict       %s %s\n", check == NULL ? "none yet" : check,
+                 check == NULL ? "" : verdict_time);
+    (void)printf("attestations       %llu ok, %llu refused\n", (unsigned long long)h->ok,
+                 (unsigned long long)h->refused);
+}
+
+static int run_show(const struct request *r, struct sp_registry_tool *tool)
+{
+    struct sp_device device;
+    struct sp_device_history history;
+    if (sp_registry_device_find(tool->registry, r->id, &device, &history) != SP_OK) {
+        return sp_tool_registry_error(r->what, tool);
+    }
+    if (r->json) {
+        print_json(&device, &history, "", "\n");
+    } else {
+        print_text(&device, &history);
+    }
+    return SP_EXIT_DONE;
+}
+
+struct listing {
+    bool json;
+    size_t count;
+};
+
+static enum sp_err list_one(void *arg, const struct sp_device *d, const struct sp_device_history *h)
+{
+    struct listing *listing = arg;
+    if (listing->json) {
+        print_json(d, h, listing->count == 0 ? "\n " : ",\n ", "");
+    } else {
+        const char *check = last_check(h);
+        if (listing->count == 0) {
+            (void)printf("%-24s %-10s %-8s %-11s %-7s %s\n", "DEVICE", "ROLE", "STATE",
+                         "ATTESTATION", "BINDING", "LAST VERDICT");
+        }
+        (void)printf("%-24s %-10s %-8s %-11s %-7s %s\n", d->id, d->row.role, state_name(d),
+                     sp_attestation_mode_name(d->row.attestation), sp_binding_name(d->row.binding),
+                     check == NULL ? "-" : check);
+    }
+    listing->count++;
+    return SP_OK;
+}
+
+static int run_list(const struct request *r, struct sp_registry_tool *tool)
+{
+    struct listing listing = {.json = r->json};
+    if (r->json) {
+        (void)printf("[");
+    }
+    if (sp_registry_device_each(tool->registry, list_one, &listing) != SP_OK) {
+        return sp_tool_registry_error(r->what, tool);
+    }
+    if (r->json) {
+        (void)printf("%s]\n", listing.count == 0 ? "" : "\n");
+    } else if (listing.count == 0) {
+        (void)sp_tool_error(0, r->what, "no devices yet; `sallyport device add` makes one");
+    }
+    return SP_EXIT_DONE;
+}
+
+struct verb {
+    const char *name;
+    const char *what;
+    bool takes_id;
+    const char *options; /* the letters of those it takes, beside c and h */
+    int (*run)(const struct request *r, struct sp_registry_tool *tool);
+};
+
+static const struct verb verbs[] = {
+    {"add", "device add", true, "rgabspilton", run_add},
+    {"list", "device list", false, "j", run_list},
+    {"show", "device show", true, "j", run_show},
+    {"revoke", "device revoke", true, "", run_revoke},
+    {"restore", "device restore", true, "", run_restore},
+    {"rotate", "device rotate", true, "pio", run_rotate},
+    {"remove", "device remove", true, "", run_remove},
+};
+
+static const struct option options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"help", no_argument, NULL, 'h'},
+    {"json", no_argument, NULL, 'j'},
+    {"role", required_argument, NULL, 'r'},
+    {"group", required_argument, NULL, 'g'},
+    {"attestation", required_argument, NULL, 'a'},
+    {"binding", required_argument, NULL, 'b'},
+    {"suites", required_argument, NULL, 's'},
+    {"psk-file", required_argument, NULL, 'p'},
+    {"iak-file", required_argument, NULL, 'i'},
+    {"iak-algorithm", required_argument, NULL, 'l'},
+    {"answer-timeout", required_argument, NULL, 't'},
+    {"allow-no-software", no_argument, NULL, 'n'},
+    {"bundle", required_argument, NULL, 'o'},
+    {NULL, 0, NULL, 0},
+};
+
+/* Where an option's value goes; NULL: it is a flag. */
+static const char **text_option(struct request *r, int letter)
+{
+    switch (letter) {
+    case 'c':
+        return &r->config;
+    case 'r':
+        return &r->role;
+    case 'g':
+        return &r->group;
+    case 'a':
+        return &r->attestation;
+    case 'b':
+        return &r->binding;
+    case 's':
+        return &r->suites;
+    case 'p':
+        return &r->psk_file;
+    case 'i':
+        return &r->iak_file;
+    case 'l':
+        return &r->iak_algorithm;
+    case 't':
+        return &r->answer_timeout;
+    case 'o':
+        return &r->bundle;
+    default:
+        return NULL;
+    }
+}
+
+static int usage(const char *what, const char *why)
+{
+    return sp_tool_error(SP_EXIT_USAGE, what, "%s; see sallyport device --help", why);
+}
+
+static int parse_options(const struct verb *verb, int argc, char **argv, struct request *r)
+{
+    optind = 0; /* glibc: begin anew */
+    opterr = 0;
+    for (int letter; (letter = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        if (letter == '?') {
+            return usage(verb->what, "unknown option, or an option without its value");
+        }
+        if (strchr("ch", letter) == NULL && strchr(verb->options, letter) == NULL) {
+            return usage(verb->what, "an option that this command does not take");
+        }
+        const char **text = text_option(r, letter);
+        if (text != NULL) {
+            *text = optarg;
+        }
+        r->json |= letter == 'j';
+        r->help |= letter == 'h';
+        r->allow_no_software |= letter == 'n';
+    }
+    int left = argc - optind;
+    if (!r->help && left != (verb->takes_id ? 1 : 0)) {
+        return usage(verb->what, verb->takes_id ? "name one device" : "one word too many");
+    }
+    r->id = left > 0 ? argv[optind] : NULL;
+    return SP_EXIT_DONE;
+}
+
+static int run_verb(const struct verb *verb, int argc, char **argv)
+{
+    struct request r = {.what = verb->what};
+    struct sp_registry_tool tool;
+    int status = parse_options(verb, argc, argv, &r);
+    if (status != SP_EXIT_DONE) {
+        return status;
+    }
+    if (r.help) {
+        (void)fputs(help, stdout);
+        return SP_EXIT_DONE;
+    }
+    if (r.config == NULL) {
+        return usage(verb->what, "which gateway? Name its configuration with -c FILE");
+    }
+    status = sp_registry_tool_open(r.config, &tool);
+    if (status == SP_EXIT_DONE) {
+        status = verb->run(&r, &tool);
+        sp_registry_tool_close(&tool);
+    }
+    return status;
+}
+
+int sp_cmd_device(int argc, char **argv)
+{
+    if (argc < 2) {
+        (void)fputs(help, stderr);
+        return SP_EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        (void)fputs(help, stdout);
+        return SP_EXIT_DONE;
+    }
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0) {
+            return run_verb(&verbs[i], argc - 1, argv + 1);
+        }
+    }
+    return usage("device", "the word behind `device` is one of add, list, show, revoke, restore, "
+                           "rotate, remove");
+}
