@@ -57,15 +57,18 @@ struct sp_mqtt_slot {
 };
 
 struct sp_mqtt_client_opts {
-    struct sp_mqtt_slot *slots; /**< borrowed for the life of the client; need not be initialized */
-    uint16_t
-        slot_count; /**< own window: QoS 1 messages on their way, 0..SP_MQTT_CLIENT_SLOTS_MAX */
-    uint32_t
-        max_packet; /**< largest packet taken from the server, ≥ 64 bytes; told in CONNECT (5) */
-    uint32_t
-        connect_timeout_ms;   /**< CONNECT to CONNACK, the AUTH exchange included; 0 = no limit */
-    uint32_t ping_timeout_ms; /**< PINGREQ to PINGRESP; 0 = no limit */
-    uint32_t ack_timeout_ms;  /**< PUBLISH to PUBACK, SUBSCRIBE to SUBACK; 0 = no limit; < 2^31 */
+    /** Borrowed for the life of the client; need not be initialized. */
+    struct sp_mqtt_slot *slots;
+    /** Own window: QoS 1 messages on their way, 0..SP_MQTT_CLIENT_SLOTS_MAX. */
+    uint16_t slot_count;
+    /** Largest packet taken from the server, at least 64 bytes; told in an MQTT 5 CONNECT. */
+    uint32_t max_packet;
+    /** CONNECT to CONNACK, the AUTH exchange included; 0 = no limit. */
+    uint32_t connect_timeout_ms;
+    /** PINGREQ to PINGRESP; 0 = no limit. */
+    uint32_t ping_timeout_ms;
+    /** PUBLISH to PUBACK, SUBSCRIBE to SUBACK; 0 = no limit; below 2^31. */
+    uint32_t ack_timeout_ms;
 };
 
 /** What the server allows; from CONNACK, else MQTT's defaults. */
@@ -85,7 +88,8 @@ struct sp_mqtt_limits {
 /** Caller's storage. `state`, `limits`, `late`, `challenges` may be read; the rest is private. */
 struct sp_mqtt_client {
     enum sp_mqtt_client_state state;
-    enum sp_mqtt_client_late late; /**< why sp_mqtt_client_tick() returned SP_ERR_CLOSED */
+    enum sp_mqtt_client_late
+        late; /**< why sp_mqtt_client_tick() returned SP_ERR_CLOSED; until close() */
     enum sp_mqtt_version version;
     uint16_t challenges;          /**< AUTH packets from the server on this connection */
     struct sp_mqtt_limits limits; /**< valid while state is UP */
@@ -140,7 +144,8 @@ enum sp_mqtt_event_type {
 /** One event. All views are borrowed from the input given to sp_mqtt_client_input(). */
 struct sp_mqtt_event {
     enum sp_mqtt_event_type type;
-    /** CONNECTED: we sent an authentication method, and the server did not challenge. A device must close. */
+    /** CONNECTED: we sent an authentication method, and the server did not challenge, or did not wait for
+     *  the answer. A device must close. */
     bool unchallenged;
     uint64_t cookie; /**< PUBACK: what sp_mqtt_client_publish() was given */
     union {
