@@ -15,18 +15,19 @@
 #include <stdio.h>
 
 struct sp_listener_config {
-    char *address;  /**< as written: `127.0.0.1:8883`, `[::]:8883` */
-    char *host;     /**< numeric address without brackets */
-    uint16_t port;  /**< 0: any free port, told in the log line `event=listening` */
+    char *address;   /**< as written: `127.0.0.1:8883`, `[::]:8883` */
+    char *host;      /**< numeric address without brackets */
+    uint16_t port;   /**< 0: any free port, told in the log line `event=listening` */
     uint32_t suites; /**< SP_SUITES_* */
-    char **suite_names; /**< single suites named beside the sets (RC4, 3DES), GnuTLS names; NULL-terminated or NULL */
+    char **
+        suite_names; /**< single suites named beside the sets (RC4, 3DES), GnuTLS names; NULL-terminated or NULL */
     char *certificate; /**< PEM file for RSA-PSK, or NULL */
     char *key;
 };
 
 struct sp_role_config {
     char *name;
-    char **publish;   /**< filters, `{device}` stands for the device's own id; NULL-terminated */
+    char **publish; /**< filters, `{device}` stands for the device's own id; NULL-terminated */
     char **subscribe;
     bool retain;
     bool shared_subscriptions;
@@ -70,12 +71,12 @@ struct sp_command_config {
 
 /** docs/operations.md lists each with its default. */
 struct sp_limits_config {
-    uint32_t handshakes;          /**< concurrent, per loop */
-    uint32_t connections;         /**< open, in all */
-    uint32_t preauth_timeout_ms;  /**< absolute, accept to verdict */
+    uint32_t handshakes;         /**< concurrent, per loop */
+    uint32_t connections;        /**< open, in all */
+    uint32_t preauth_timeout_ms; /**< absolute, accept to verdict */
     uint32_t tls_timeout_ms;
-    uint32_t connect_timeout_ms;  /**< handshake to CONNECT */
-    uint32_t packet;              /**< bytes of an MQTT packet from a device */
+    uint32_t connect_timeout_ms; /**< handshake to CONNECT */
+    uint32_t packet;             /**< bytes of an MQTT packet from a device */
     uint32_t receive_maximum;
     uint32_t in_flight;           /**< outgoing QoS 1 per connection */
     uint32_t session_queue_bytes; /**< for a session that is away or slow */
@@ -85,10 +86,10 @@ struct sp_limits_config {
     uint32_t keep_alive_max_s;
     uint32_t topic_levels;
     uint32_t topic_bytes;
-    uint32_t subscriptions;       /**< per device */
+    uint32_t subscriptions; /**< per device */
     uint32_t user_properties;
-    uint64_t journal_bytes;       /**< payload bytes held for the cloud */
-    uint32_t attempts;            /**< refused tokens per device per minute, then 0x97 */
+    uint64_t journal_bytes; /**< payload bytes held for the cloud */
+    uint32_t attempts;      /**< refused tokens per device per minute, then 0x97 */
 };
 
 struct sp_attestation_config {
@@ -101,10 +102,10 @@ struct sp_attestation_config {
 struct sp_config {
     char *file;
     char *id;
-    char *state_dir;   /**< made absolute */
-    char *master_key;  /**< file; default state_dir/master.key */
-    uint32_t threads;  /**< ≥ 1: 0 in the file has become the number of cores */
-    char *user;        /**< for gate, when started as root; NULL: nobody */
+    char *state_dir;  /**< made absolute */
+    char *master_key; /**< file; default state_dir/master.key */
+    uint32_t threads; /**< ≥ 1: 0 in the file has become the number of cores */
+    char *user;       /**< for gate, when started as root; NULL: nobody */
     struct sp_listener_config *listeners;
     size_t listener_count;
     struct sp_role_config *roles; /**< sensor and monitor first, always there */
@@ -129,6 +130,16 @@ struct sp_config {
  */
 SP_MUST_CHECK enum sp_err sp_config_load(const char *file, FILE *faults, struct sp_config **out);
 
+/**
+ * The same from an open descriptor, read from its start; `include` is a fault here. For a child that is handed a
+ * new configuration (SP_CONTROL_RELOAD) and can open no file.
+ *
+ * @param[in] name Stands for FILE in faults, and in sp_config.file. The descriptor stays the caller's.
+ */
+SP_MUST_CHECK enum sp_err sp_config_load_fd(int fd, const char *name, FILE *faults,
+                                            struct sp_config **out);
+
+/** NULL is fine. */
 void sp_config_destroy(struct sp_config *config);
 
 /** Print in canonical form, every default filled in; the output loads to an equal object. */
