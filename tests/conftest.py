@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures: a cloud and a gateway for each test file, devices as needed. Nothing outlives its test file."""
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from tests.lib.attester import IMPLEMENTATION, MEASUREMENT, SIGNER  # noqa: E402
+from tools.lab.cloud import Cloud  # noqa: E402
+from tools.lab.gateway import Gateway  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: not worth running a second time under sanitizers")
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory):
+    made = Cloud(tmp_path_factory.mktemp("cloud")).start().log()
+    yield made
+    made.stop()
+
+
+def add_reference(gateway):
+    """Accept the firmware of tests/lib/attester.py."""
+    gateway.cli("reference", "add", "--implementation-id", IMPLEMENTATION.hex(), "--component",
+                f"NSPE={MEASUREMENT.hex()},signer={SIGNER.hex()}")
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, cloud):
+    """A running gateway with two loops, the cloud behind it and one accepted firmware."""
+    made = Gateway(tmp_path_factory.mktemp("gateway") / "home", cloud, threads=2)
+    add_reference(made)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def names():
+    """Fresh device names: `names()` → dev1, dev2, … unique in the whole run."""
+    def fresh(prefix="dev"):
+        fresh.count += 1
+        return f"{prefix}-{id(fresh) % 99991}-{fresh.count}"
+    fresh.count = 0
+    return fresh
+
+
+@pytest.fixture
+def device(gateway, names):
+    """`device(role=…, options…)`: a registered device's bundle."""
+    def add(*options, role="sensor", name=None):
+        return gateway.add(name or names(role), *options, role=role)
+    return add

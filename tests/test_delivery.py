@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Docs/delivery.md, the part that issue 1 promises: acknowledged to the device = it will reach the cloud, in order, whatever dies."""
+import json
+import threading
+
+import pytest
+
+from tests.conftest import add_reference
+from tests.lib import mqtt
+from tests.lib.attester import TestDevice, climate
+from tools.lab.cloud import Cloud
+from tools.lab.gateway import Gateway
+from tools.lab.process import wait_for
+
+
+@pytest.fixture
+def system(tmp_path):
+    cloud = Cloud(tmp_path / "cloud").start().log()
+    gateway = Gateway(tmp_path / "home", cloud, threads=2)
+    add_reference(gateway)
+    yield gateway.start(), cloud
+    gateway.stop()
+    cloud.stop()
+
+
+class Producer:
+    """Publishes numbers at QoS 1, one after another, and remembers which were acknowledged; comes back when it is cut."""
+
+    def __init__(self, gateway, bundle):
+        self.gateway, self.bundle = gateway, bundle
+        self.acked, self.refused, self._stop = [], 0, threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        number = 0
+        while not self._stop.is_set():
+            try:
+                dev = TestDevice(self.gateway, self.bundle, timeout=3)
+                dev.attest()
+                while not self._stop.is_set():
+                    dev.mqtt.publish(f"dt/{dev.bundle.id}/n", str(number).encode(), qos=1)
+                    if dev.mqtt.expect(mqtt.PUBACK).reason == 0:
+                        self.acked.append(number)
+                    else:
+                        self.refused += 1
+                    number += 1
+                dev.close()
+            except (OSError, mqtt.Closed, AssertionError, TimeoutError, Exception):
+                self._stop.wait(0.1)
+
+    def stop(self):
+        self._stop.set()
+        self.thread.join(15)
+
+
+def arrived(cloud, name):
+    return [int(p) for t, p in list(cloud.messages) if t.endswith(f"{name}/n")]
+
+
+def first_seen(numbers):
+    return list(dict.fromkeys(numbers))
+
+
+def check_ledger(cloud, producer, name):
+    wait_for(lambda: set(producer.acked) <= set(arrived(cloud, name)), 60, "every acknowledged message at the cloud")
+    seen = first_seen(arrived(cloud, name))
+    assert seen == sorted(seen), "order of first occurrences"
+
+
+@pytest.mark.slow
+def test_the_cloud_away_and_the_gateway_killed_lose_nothing(system):
+    gateway, cloud = system
+    names = ["one", "two", "three"]
+    producers = [Producer(gateway, gateway.add(name)) for name in names]
+    wait_for(lambda: all(len(p.acked) > 20 for p in producers), 20, "acknowledgements")
+    cloud.stop_broker()
+    level = [len(p.acked) for p in producers]
+    wait_for(lambda: all(len(p.acked) > n + 50 for p, n in zip(producers, level)), 30, "acknowledgements without a cloud")
+    port = gateway.port
+    gateway.kill()
+    gateway.config.write_text(gateway.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{port}"))
+    gateway.start()
+    level = [len(p.acked) for p in producers]
+    wait_for(lambda: all(len(p.acked) > n + 50 for p, n in zip(producers, level)), 30, "acknowledgements after the crash")
+    cloud.start()
+    for producer in producers:
+        producer.stop()
+    for name, producer in zip(names, producers):
+        assert len(producer.acked) > 100
+        check_ledger(cloud, producer, name)
+    wait_for(lambda: gateway.metric("journal_messages") == 0, 20, "an empty journal")
+
+
+@pytest.mark.parametrize("process", ["store", "keys", "gate"])
+def test_a_process_that_dies_comes_back_and_nothing_acked_is_lost(system, process):
+    import os
+    import signal
+    gateway, cloud = system
+    producer = Producer(gateway, gateway.add("dev"))
+    wait_for(lambda: len(producer.acked) > 20, 20)
+    os.kill(gateway.pids()[process], signal.SIGKILL)
+    level = len(producer.acked)
+    gateway.wait_metric(f"{process}_restarts_total", 1)
+    wait_for(lambda: len(producer.acked) > level + 50, 30, "acknowledgements after the restart")
+    producer.stop()
+    check_ledger(cloud, producer, "dev")
+
+
+def test_formats_and_message_identity(system):
+    gateway, cloud = system
+    dev = TestDevice(gateway, gateway.add("thermo"))
+    dev.attest()
+    for number in range(3):
+        dev.mqtt.publish("dt/thermo/climate", climate("thermo", 2350 + number), qos=1)
+        assert dev.mqtt.expect(mqtt.PUBACK).reason == 0
+    wait_for(lambda: len(cloud.received("thermo/climate")) == 3)
+    documents = [json.loads(p) for _, p in cloud.received("thermo/climate")]
+    assert [d["temperature_celsius"] for d in documents] == [23.5, 23.51, 23.52]
+    assert all(d["device"] == "thermo" and d["humidity_percent"] == 41 and d["attested"] is True
+               and d["protection"] == "clear" and d["sequence"] is None for d in documents)
+    assert len({d["message_id"] for d in documents}) == 3
+
+
+def test_the_journal_full_refuses_and_takes_again(tmp_path):
+    cloud = Cloud(tmp_path / "cloud").start().log()
+    gateway = Gateway(tmp_path / "home", cloud, extra="limits: {journal: 64KiB}\n")
+    add_reference(gateway)
+    gateway.start()
+    try:
+        cloud.stop_broker()
+        wait_for(lambda: gateway.metric("cloud_links_connected") == 0)
+        dev = TestDevice(gateway, gateway.add("dev"))
+        dev.attest()
+        acked, codes = [], []
+        for number in range(200):
+            dev.mqtt.publish("dt/dev/n", str(number).encode() + b" " * 1000, qos=1)
+            codes.append(dev.mqtt.expect(mqtt.PUBACK).reason)
+            if codes[-1] == 0:
+                acked.append(number)
+        assert 0x97 in codes and set(codes) == {0, 0x97}
+        cloud.start()
+        wait_for(lambda: {int(p) for t, p in list(cloud.messages) if t.endswith("dev/n")} >= set(acked), 40)
+
+        def taken():
+            dev.mqtt.publish("dt/dev/n", b"1000", qos=1)
+            return dev.mqtt.expect(mqtt.PUBACK).reason == 0
+        wait_for(taken, 10, "room again")
+    finally:
+        gateway.stop()
+        cloud.stop()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A process per right: what each child of a running gateway holds and can't do."""
+import os
+import pathlib
+
+import pytest
+
+from tests.lib import mqtt
+from tests.lib.attester import TestDevice
+
+
+def status_of(pid):
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def sockets(pid):
+    """(family, state) of each socket of a process: unix pairs, or inet from /proc/net/tcp."""
+    inodes = set()
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            target = os.readlink(fd)
+        except OSError:
+            continue
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    inet = [line.split() for name in ("tcp", "tcp6", "udp", "udp6")
+            for line in pathlib.Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:]]
+    return inodes, [entry for entry in inet if entry[9] in inodes]
+
+
+@pytest.mark.parametrize("process", ["gate", "keys", "store"])
+def test_every_child_is_under_seccomp_without_new_privileges(gateway, process):
+    pid = gateway.pids()[process]
+    fields = status_of(pid)
+    assert (fields["Seccomp"].strip(), fields["NoNewPrivs"].strip()) == ("2", "1")
+    assert "Max core file size         0" in pathlib.Path(f"/proc/{pid}/limits").read_text()
+
+
+def test_keys_has_no_network_socket(gateway):
+    assert sockets(gateway.pids()["keys"])[1] == []
+
+
+def test_gate_has_no_file_open(gateway):
+    targets = [os.readlink(fd) for fd in pathlib.Path(f"/proc/{gateway.pids()['gate']}/fd").iterdir()]
+    files = [t for t in targets if t.startswith("/") and not t.startswith("/dev/null") and "/pts/" not in t]
+    assert files == [], files
+
+
+def test_secrets_stay_where_they_belong(gateway, device):
+    """The IAK is in no memory but that of keys; the registry file holds neither key in clear."""
+    dev = TestDevice(gateway, device())
+    dev.attest()
+    for process in ("gate", "store"):
+        memory = read_memory(gateway.pids()[process])
+        assert dev.bundle.iak not in memory
+    assert dev.bundle.psk not in read_memory(gateway.pids()["store"])
+    for path in gateway.folder.glob("registry.db*"):
+        data = path.read_bytes()
+        for secret in (dev.bundle.psk, dev.bundle.iak):
+            assert secret not in data and secret.hex().encode() not in data
+    assert not any(dev.bundle.psk.hex() in line or dev.bundle.iak.hex() in line for line in gateway.lines)
+    dev.close()
+
+
+def read_memory(pid):
+    if os.getuid() != 0:
+        pytest.skip("only root may read another process's memory")
+    found = []
+    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            start, end = (int(x, 16) for x in span.split("-"))
+            if "rw" not in rights or end - start > 1 << 30:
+                continue
+            try:
+                memory.seek(start)
+                found.append(memory.read(end - start))
+            except OSError:
+                continue
+    return b"".join(found)
+
+
+def test_a_second_gateway_on_the_same_folder_is_refused(gateway):
+    from tools.lab.process import program, run
+    second = run(program("sallyport"), "run", "-c", gateway.config, check=False, timeout=15)
+    assert second.returncode == 1
+
+
+def test_shutdown_says_so_to_devices(tmp_path):
+    from tests.conftest import add_reference
+    from tools.lab.gateway import Gateway
+    gateway = Gateway(tmp_path / "home")
+    add_reference(gateway)
+    gateway.start()
+    dev = TestDevice(gateway, gateway.add("dev"))
+    dev.attest()
+    assert gateway.stop() == 0
+    assert [p.reason for p in dev.mqtt.expect_close() if p.kind == mqtt.DISCONNECT] == [0x8B]
