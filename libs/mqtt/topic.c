@@ -112,14 +112,21 @@ static bool is(struct sp_view level, char c)
     return level.len == 1 && level.ptr[0] == (uint8_t)c;
 }
 
+/* `#` would also stand for no level at all, and `/#` for a single empty one; but no name is empty. */
+static struct sp_view normal(struct sp_view filter)
+{
+    if (is(filter, '#')) {
+        return SP_VIEW_LIT("+/#");
+    }
+    return sp_view_equal(filter, SP_VIEW_LIT("/#")) ? SP_VIEW_LIT("/+/#") : filter;
+}
+
 bool sp_topic_covers(struct sp_view outer, struct sp_view inner)
 {
     if (starts_with_wildcard(outer) && starts_with_dollar(inner)) {
         return false;
     }
-    if (is(inner, '#')) {
-        inner = SP_VIEW_LIT("+/#"); /* the same set, since every name has a first level */
-    }
+    inner = normal(inner);
     for (;;) {
         struct sp_view a;
         struct sp_view b;
@@ -145,6 +152,8 @@ bool sp_topic_overlaps(struct sp_view a, struct sp_view b)
         (starts_with_wildcard(b) && starts_with_dollar(a))) {
         return false;
     }
+    a = normal(a);
+    b = normal(b);
     for (;;) {
         struct sp_view in_a;
         struct sp_view in_b;
