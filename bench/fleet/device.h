@@ -88,7 +88,11 @@ struct sp_fleet {
     uint8_t plain[262144];
 };
 
-/** `fleet` zeroed by the caller, with options set. @retval SP_ERR_ARGUMENT No such address. */
+/**
+ * `fleet` zeroed by the caller, with options set.
+ * @retval SP_ERR_ARGUMENT No such address.
+ * @retval SP_ERR_IO       No epoll, or a paced fleet's stdin is nothing to wait for.
+ */
 SP_MUST_CHECK enum sp_err sp_fleet_open(struct sp_fleet *fleet);
 void sp_fleet_close(struct sp_fleet *fleet);
 

@@ -93,8 +93,11 @@ static int network_main(int (*run)(const struct sp_scenario *scenario),
         fprintf(stderr, "sallyport-fleet: --suite is ccm-8, ccm or gcm\n");
         return 2;
     }
-    if (sp_fleet_open(&fleet) != SP_OK) {
-        fprintf(stderr, "sallyport-fleet: --gateway is a numeric IPv4 ADDRESS:PORT\n");
+    enum sp_err err = sp_fleet_open(&fleet);
+    if (err != SP_OK) {
+        fprintf(stderr, "sallyport-fleet: %s\n",
+                err == SP_ERR_ARGUMENT ? "--gateway is a numeric IPv4 ADDRESS:PORT"
+                                       : "--paced wants a pipe or a terminal on stdin");
         return 2;
     }
     int code = 1;

@@ -18,13 +18,14 @@ struct sp_fleet_tls {
     int error;
 };
 
+/* GnuTLS takes no TLS 1.2 list without a signature algorithm, though PSK suites use none. */
 static const struct {
     const char *name;
     const char *priority;
 } suites[] = {
-    {"ccm-8", "NONE:+VERS-TLS1.2:+PSK:+AES-128-CCM-8:+AEAD:+COMP-NULL"},
-    {"ccm", "NONE:+VERS-TLS1.2:+PSK:+AES-128-CCM:+AEAD:+COMP-NULL"},
-    {"gcm", "NONE:+VERS-TLS1.2:+PSK:+AES-128-GCM:+AEAD:+COMP-NULL"},
+    {"ccm-8", "NONE:+VERS-TLS1.2:+PSK:+AES-128-CCM-8:+AEAD:+COMP-NULL:+SIGN-RSA-SHA256"},
+    {"ccm", "NONE:+VERS-TLS1.2:+PSK:+AES-128-CCM:+AEAD:+COMP-NULL:+SIGN-RSA-SHA256"},
+    {"gcm", "NONE:+VERS-TLS1.2:+PSK:+AES-128-GCM:+AEAD:+COMP-NULL:+SIGN-RSA-SHA256"},
 };
 
 static gnutls_priority_t priority;

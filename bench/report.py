@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The results as a table for people, a file for programs, and a section of docs/performance.md."""
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+
+from measure import median
+
+BEGIN = "<!-- bench: begin -->"
+END = "<!-- bench: end -->"
+
+
+def _output(command):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return (done.stdout + done.stderr).strip()
+
+
+def machine(root):
+    """What the figures depend on."""
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
+        model = re.search(r"model name\s*: (.*)", info.read())
+    with open("/etc/os-release", encoding="utf-8") as release:
+        system = re.search(r'PRETTY_NAME="(.*)"', release.read())
+    changed = _output(["git", "-C", str(root), "status", "--porcelain", "-uno"])
+    return {
+        "when": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "cpu": model.group(1) if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "system": system.group(1) if system else "unknown",
+        "mosquitto": (_output(["mosquitto", "-h"]).splitlines() or ["none"])[0],
+        "gnutls": _output(["dpkg-query", "-W", "-f", "${Version}", "libgnutls30"]),
+        "commit": _output(["git", "-C", str(root), "rev-parse", "--short", "HEAD"]) +
+                  (" and uncommitted changes" if changed else ""),
+    }
+
+
+def summarize(cases, samples):
+    """Medians and ratios. `samples`: {case: {server: [figure of each round]}}."""
+    rows = []
+    for case in cases:
+        taken = samples.get(case.name, {})
+        row = {"case": case.name, "what": case.what, "unit": case.unit, "target": case.target,
+               "rounds": taken, "median": {name: median(values) for name, values in taken.items() if values}}
+        middle = row["median"]
+        if case.ratio_of[0] in middle and case.ratio_of[1] in middle and middle[case.ratio_of[1]]:
+            row["ratio"] = middle[case.ratio_of[0]] / middle[case.ratio_of[1]]
+            row["ratio_of"] = list(case.ratio_of)
+            row["met"] = case.met(row["ratio"])
+        if middle:
+            rows.append(row)
+    return rows
+
+
+def _figure(value):
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
+
+
+def _spread(row, name):
+    values = row["rounds"].get(name, [])
+    return f" ({_figure(min(values))}–{_figure(max(values))})" if len(values) > 1 else ""
+
+
+def _cells(row):
+    cells = [row["what"], row["unit"]]
+    for place in (0, 1):
+        name = (row.get("ratio_of") or [*row["median"], None, None])[1 - place]
+        cells.append("–" if name is None else
+                     _figure(row["median"][name]) + _spread(row, name) +
+                     ("" if name in ("mosquitto", "sallyport") else f" {name}"))
+    ratio = row.get("ratio")
+    cells.append("–" if ratio is None else f"{ratio:.2f}")
+    cells.append(row["target"] + ("" if ratio is None or not row["target"] else
+                                  " ✓" if row["met"] else " ✗ missed"))
+    return cells
+
+
+HEAD = ["what", "unit", "mosquitto", "sallyport", "ratio", "target"]
+
+
+def table_text(rows):
+    lines = [HEAD] + [_cells(row) for row in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+                     for line in lines)
+
+
+def table_markdown(rows, facts, rounds):
+    lines = [HEAD, ["---"] * len(HEAD)] + [_cells(row) for row in rows]
+    told = (f"{facts['when']}, commit {facts['commit']}: {facts['cpu']}, {facts['cores']} cores, "
+            f"{facts['system']}, Linux {facts['kernel']}, {facts['mosquitto']}, GnuTLS {facts['gnutls']}; "
+            f"medians of {rounds} interleaved round{'s' if rounds > 1 else ''}, lowest and highest in brackets.")
+    return told + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def write_json(path, rows, latencies, facts, rounds):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"machine": facts, "rounds": rounds, "cases": rows, "latency_us": latencies},
+                               indent=1) + "\n")
+
+
+def update_page(path, markdown):
+    """Put the table between the markers; the page has them."""
+    text = path.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    path.write_text(f"{before}{BEGIN}\n{markdown}\n{END}{after}", encoding="utf-8")
