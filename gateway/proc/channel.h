@@ -12,7 +12,8 @@
 
 #include "libs/base/bytes.h"
 
-#define SP_CHANNEL_FRAME_MAX (4U << 20) /**< bytes of one message; a longer one closes the channel */
+#define SP_CHANNEL_FRAME_MAX \
+    (4U << 20) /**< bytes of one message; a longer one closes the channel */
 #define SP_CHANNEL_BACKLOG_MAX (64U << 20) /**< bytes that may wait to be written */
 
 struct sp_frame {

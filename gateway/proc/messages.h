@@ -15,28 +15,28 @@
 #include "libs/attest/attest.h"
 #include "libs/link/link.h"
 
-#define SP_PSK_MAX 64U
+#define SP_PSK_MAX       64U
 #define SP_ROLE_NAME_MAX 32U
 
 enum sp_message {
     /* gate → keys; `tag` names the connection within its loop, never reused while it is open */
-    SP_MSG_PSK = 1,     /**< body: the identity as sent on the wire → SP_MSG_PSK_ANSWER */
-    SP_MSG_NONCE,       /**< body: struct sp_msg_nonce → SP_MSG_NONCE_ANSWER */
-    SP_MSG_APPRAISE,    /**< body: struct sp_msg_appraise + token → SP_MSG_VERDICT */
-    SP_MSG_FORGET,      /**< no body: the connection is gone, drop its open nonce */
+    SP_MSG_PSK = 1,  /**< body: the identity as sent on the wire → SP_MSG_PSK_ANSWER */
+    SP_MSG_NONCE,    /**< body: struct sp_msg_nonce → SP_MSG_NONCE_ANSWER */
+    SP_MSG_APPRAISE, /**< body: struct sp_msg_appraise + token → SP_MSG_VERDICT */
+    SP_MSG_FORGET,   /**< no body: the connection is gone, drop its open nonce */
     /* keys → gate */
-    SP_MSG_PSK_ANSWER,  /**< struct sp_msg_psk_answer */
+    SP_MSG_PSK_ANSWER,   /**< struct sp_msg_psk_answer */
     SP_MSG_NONCE_ANSWER, /**< struct sp_msg_nonce_answer */
-    SP_MSG_VERDICT,     /**< struct sp_msg_verdict */
-    SP_MSG_REVOKED,     /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed) */
+    SP_MSG_VERDICT,      /**< struct sp_msg_verdict */
+    SP_MSG_REVOKED, /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed) */
     SP_MSG_POLICY_CHANGED, /**< no body: re-attest every attested device */
     /* gate → store */
-    SP_MSG_APPEND,      /**< records, each struct sp_msg_record + parts, back to back; `tag` = count */
+    SP_MSG_APPEND, /**< records, each struct sp_msg_record + parts, back to back; `tag` = count */
     SP_MSG_COMMAND_TAKEN, /**< the command with this tag was handed to its receivers */
     /* store → gate */
-    SP_MSG_DURABLE,     /**< struct sp_msg_durable */
-    SP_MSG_PRESSURE,    /**< struct sp_msg_pressure */
-    SP_MSG_COMMAND,     /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN if qos > 0 */
+    SP_MSG_DURABLE,  /**< struct sp_msg_durable */
+    SP_MSG_PRESSURE, /**< struct sp_msg_pressure */
+    SP_MSG_COMMAND, /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN if qos > 0 */
 };
 
 enum sp_attestation_mode {
@@ -46,9 +46,9 @@ enum sp_attestation_mode {
 };
 
 /** Suite sets (docs/protocol.md 1), as bits. */
-#define SP_SUITES_PROFILE_SMALL 1U
-#define SP_SUITES_FORWARD_SECRET 2U
-#define SP_SUITES_ALL 4U
+#define SP_SUITES_PROFILE_SMALL   1U
+#define SP_SUITES_FORWARD_SECRET  2U
+#define SP_SUITES_ALL             4U
 #define SP_SUITES_NULL_ENCRYPTION 8U
 
 /** What a device may put into dt/<itself>/climate. Stronger than clear comes with app keys. */
@@ -56,19 +56,20 @@ enum sp_records { SP_RECORDS_ANY = 0, SP_RECORDS_MAC = 1, SP_RECORDS_SEALED = 2 
 
 /** How one device is to be treated: the registry's row without its secrets. */
 struct sp_device_row {
-    char role[SP_ROLE_NAME_MAX];   /**< NUL-terminated */
-    uint8_t attestation;           /**< enum sp_attestation_mode */
-    uint8_t binding;               /**< enum sp_link_binding */
-    uint8_t records;               /**< enum sp_records */
+    char role[SP_ROLE_NAME_MAX]; /**< NUL-terminated */
+    uint8_t attestation;         /**< enum sp_attestation_mode */
+    uint8_t binding;             /**< enum sp_link_binding */
+    uint8_t records;             /**< enum sp_records */
     uint8_t reserved;
-    uint32_t suites;               /**< SP_SUITES_* allowed for this device; 0 = whatever the listener allows */
+    uint32_t suites; /**< SP_SUITES_* allowed for this device; 0 = whatever the listener allows */
     uint32_t answer_timeout_ms;
 };
 
 struct sp_msg_psk_answer {
-    uint8_t known;   /**< 0: the key is a decoy, row and nonce mean nothing */
+    uint8_t known; /**< 0: the key is a decoy, row and nonce mean nothing */
     uint8_t psk_len;
-    uint8_t reserved[2];
+    uint8_t nonce_ok; /**< 0: too many refused tokens; the nonce is not open, answer 0x97 */
+    uint8_t reserved;
     struct sp_device_row row;
     uint8_t psk[SP_PSK_MAX];
     uint8_t nonce[SP_LINK_NONCE_LEN]; /**< a first nonce, open for this tag */
@@ -90,11 +91,12 @@ struct sp_msg_appraise {
     uint8_t has_exporter;
     uint8_t identity[SP_LINK_IDENTITY_MAX];
     uint8_t exporter[SP_LINK_EXPORTER_LEN];
-    uint32_t token_len; /**< followed by the token, at most SP_LINK_TOKEN_MAX + 1 bytes (then: `size`) */
+    uint32_t
+        token_len; /**< followed by the token, at most SP_LINK_TOKEN_MAX + 1 bytes (then: `size`) */
 };
 
 struct sp_msg_verdict {
-    uint8_t check; /**< enum sp_attest_check */
+    uint8_t check;       /**< enum sp_attest_check */
     uint8_t unavailable; /**< 1: no verdict could be made; 0x88 */
     char detail[SP_ATTEST_DETAIL_MAX];
 };

@@ -17,10 +17,11 @@ enum sp_process { SP_PROCESS_GATE, SP_PROCESS_KEYS, SP_PROCESS_STORE };
 /** What a child is given. Everything stays valid for the child's life; the fds are the child's. */
 struct sp_child {
     const struct sp_config *config;
-    int control;    /**< SOCK_SEQPACKET to the parent, non-blocking; for sp_control_* */
-    int *listeners; /**< gate only: threads × listener_count listening fds, all of loop 0 first; else NULL */
-    int *keys;      /**< gate: one fd per loop to keys; keys: the other ends; store: NULL */
-    int *store;     /**< gate: one fd per loop to store; store: the other ends; keys: NULL */
+    int control; /**< SOCK_SEQPACKET to the parent, non-blocking; for sp_control_* */
+    int *
+        listeners; /**< gate only: threads × listener_count listening fds, all of loop 0 first; else NULL */
+    int *keys;  /**< gate: one fd per loop to keys; keys: the other ends; store: NULL */
+    int *store; /**< gate: one fd per loop to store; store: the other ends; keys: NULL */
 };
 
 /** The children's mains; the result is the exit status. Implemented in gate/, keys/, store/. */
@@ -31,8 +32,8 @@ int sp_store_main(const struct sp_child *child);
 enum sp_control_type {
     SP_CONTROL_READY = 1, /**< child → parent, once, in its sandbox and serving */
     SP_CONTROL_STOP,      /**< parent → child: say good-bye, finish, exit 0 within 5 s */
-    SP_CONTROL_CHANNEL,   /**< parent → child, with an fd: `peer` was restarted, use this channel for `loop` */
-    SP_CONTROL_RELOAD,    /**< parent → child, with an fd: a new configuration to read from it (canonical YAML) */
+    SP_CONTROL_CHANNEL, /**< parent → child, with an fd: `peer` was restarted, use this channel for `loop` */
+    SP_CONTROL_RELOAD, /**< parent → child, with an fd: a new configuration to read from it (canonical YAML) */
 };
 
 struct sp_control {

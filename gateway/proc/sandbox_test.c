@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/* Tries from inside: a child enters the sandbox, does one thing, and its end tells what came of it. */
+#include "gateway/proc/sandbox.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "gateway/log/log.h"
+#include "libs/base/test.h"
+
+#define KILLED (-1) /* by SIGSYS */
+
+static char state_dir[] = "/tmp/sallyport-sandbox-XXXXXX";
+static char state_file[128];
+static struct sp_config config = {.state_dir = state_dir};
+static int listener = -1;
+static uint16_t port; /* where a server listens, which the cloud is said to be */
+
+/* Each returns 0 when it could do what it tries, else errno. */
+static int outcome(long rc)
+{
+    return rc >= 0 ? 0 : errno;
+}
+
+static int open_passwd(void)
+{
+    return outcome(open("/etc/passwd", O_RDONLY));
+}
+
+static int open_state(void)
+{
+    return outcome(open(state_file, O_RDWR));
+}
+
+static int make_in_state(void)
+{
+    char path[160];
+    (void)snprintf(path, sizeof(path), "%s/new-%d", state_dir, (int)getpid());
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (fd < 0) {
+        return errno;
+    }
+    bool ok = write(fd, "x", 1) == 1 && ftruncate(fd, 0) == 0 && fsync(fd) == 0 && close(fd) == 0 &&
+              unlink(path) == 0;
+    return ok ? 0 : errno;
+}
+
+static int make_elsewhere(void)
+{
+    return outcome(open("/tmp/sallyport-sandbox-escape", O_RDWR | O_CREAT, 0600));
+}
+
+static int climb_out_of_state(void)
+{
+    char path[160];
+    (void)snprintf(path, sizeof(path), "%s/../../etc/passwd", state_dir);
+    return outcome(open(path, O_RDONLY));
+}
+
+static int read_hosts(void)
+{
+    return outcome(open("/etc/hosts", O_RDONLY));
+}
+
+static int make_socket(void)
+{
+    return outcome(socket(AF_INET, SOCK_STREAM, 0));
+}
+
+static int make_unix_socket(void)
+{
+    return outcome(socket(AF_UNIX, SOCK_STREAM, 0));
+}
+
+static int make_raw_socket(void)
+{
+    return outcome(socket(AF_PACKET, SOCK_RAW, 0));
+}
+
+static int connect_to(uint16_t to)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(to)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return fd < 0 ? errno : outcome(connect(fd, (struct sockaddr *)&address, sizeof(address)));
+}
+
+static int connect_to_cloud(void)
+{
+    return connect_to(port);
+}
+
+static int connect_elsewhere(void)
+{
+    return connect_to((uint16_t)(port == 1 ? 2 : 1));
+}
+
+static int connect_by_number(void)
+{
+    return outcome(syscall(SYS_connect, 0, NULL, 0));
+}
+
+static int bind_socket(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return fd < 0 ? errno : outcome(bind(fd, (struct sockaddr *)&address, sizeof(address)));
+}
+
+static int listen_socket(void)
+{
+    return outcome(listen(listener, 1));
+}
+
+static int accept_connection(void)
+{
+    return outcome(accept4(listener, NULL, NULL, SOCK_CLOEXEC)); /* EAGAIN: it may */
+}
+
+static int execute(void)
+{
+    return outcome(execl("/bin/true", "true", (char *)NULL));
+}
+
+static int make_process(void)
+{
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(0);
+    }
+    return outcome(pid);
+}
+
+static int make_process_by_vfork(void)
+{
+    return outcome(syscall(SYS_vfork));
+}
+
+static int trace_parent(void)
+{
+    return outcome(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL));
+}
+
+static int read_parent(void)
+{
+    return outcome(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0));
+}
+
+static int kill_parent(void)
+{
+    return outcome(syscall(SYS_kill, getppid(), 0));
+}
+
+static int become_dumpable(void)
+{
+    return outcome(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0));
+}
+
+static int map_code(void)
+{
+    void *page =
+        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return page == MAP_FAILED ? errno : 0;
+}
+
+static int turn_data_into_code(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return outcome(mprotect(page, 4096, PROT_READ | PROT_EXEC));
+}
+
+static int raise_a_limit(void)
+{
+    struct rlimit limit = {10, 10};
+    return outcome(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static int use_io_uring(void)
+{
+    return outcome(syscall(SYS_io_uring_setup, 1, NULL));
+}
+
+static int become_root(void)
+{
+    return outcome(setuid(0));
+}
+
+static void *add_one(void *arg)
+{
+    void *page = malloc(200000);
+    *(int *)arg += page != NULL;
+    free(page);
+    return NULL;
+}
+
+/* What a loop does all day. */
+static int work(void)
+{
+    pthread_t thread;
+    int sum = 0;
+    int wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    for (unsigned i = 0; i < 4; i++) {
+        if (pthread_create(&thread, NULL, add_one, &sum) != 0 || pthread_join(thread, NULL) != 0) {
+            return 1;
+        }
+    }
+    sp_log_debug(SP_EVENT("working"));
+    struct timespec nap = {.tv_nsec = 1000};
+    return sum == 4 && wake >= 0 && nanosleep(&nap, NULL) == 0 ? 0 : 1;
+}
+
+static int abort_self(void)
+{
+    signal(SIGABRT, SIG_DFL);
+    abort();
+}
+
+static int look_up_a_name(void)
+{
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo("localhost", "80", NULL, &found);
+    if (rc == 0) {
+        freeaddrinfo(found);
+    }
+    return rc == 0 ? 0 : 1;
+}
+
+/* The errno that an attempt ended with, KILLED for SIGSYS, 1000 + signal for others, 999 when it could not enter. */
+static int attempt(enum sp_process process, int (*try)(void))
+{
+    (void)fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (sp_sandbox_enter(process, &config) != SP_OK) {
+            _exit(255);
+        }
+        _exit(try() & 0x7F);
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    if (WIFSIGNALED(status)) {
+        return WTERMSIG(status) == SIGSYS ? KILLED : 1000 + WTERMSIG(status);
+    }
+    return WEXITSTATUS(status) == 255 ? 999 : WEXITSTATUS(status);
+}
+
+#define TRY(fn, gate, keys, store) \
+    {                              \
+#fn, fn,                   \
+        {                          \
+            gate, keys, store      \
+        }                          \
+    }
+
+struct trial {
+    const char *name;
+    int (*try)(void);
+    int want[3]; /* gate, keys, store */
+};
+
+static void check_trials(const struct trial *trials, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (unsigned p = 0; p < 3; p++) {
+            int have = attempt((enum sp_process)p, trials[i].try);
+            if (have != trials[i].want[p]) {
+                printf("process %u: %d, not %d\n", p, have, trials[i].want[p]);
+            }
+            SP_CHECK_CASE(have == trials[i].want[p], trials[i].name);
+        }
+    }
+}
+
+static void every_process_can_do_its_work_and_nothing_else(void)
+{
+    static const struct trial trials[] = {
+        TRY(work, 0, 0, 0),
+        TRY(open_state, EACCES, 0, 0),
+        TRY(make_in_state, EACCES, 0, 0),
+        TRY(make_socket, KILLED, KILLED, 0),
+        TRY(make_unix_socket, KILLED, KILLED, EACCES),
+        TRY(make_raw_socket, KILLED, KILLED, KILLED),
+        TRY(connect_by_number, KILLED, KILLED, ENOTSOCK),
+        TRY(listen_socket, KILLED, KILLED, KILLED),
+        TRY(accept_connection, EAGAIN, KILLED, KILLED),
+        TRY(execute, KILLED, KILLED, KILLED),
+        TRY(make_process, KILLED, KILLED, KILLED),
+        TRY(make_process_by_vfork, KILLED, KILLED, KILLED),
+        TRY(trace_parent, KILLED, KILLED, KILLED),
+        TRY(read_parent, KILLED, KILLED, KILLED),
+        TRY(kill_parent, KILLED, KILLED, KILLED),
+        TRY(become_dumpable, KILLED, KILLED, KILLED),
+        TRY(map_code, EACCES, EACCES, EACCES),
+        TRY(turn_data_into_code, KILLED, KILLED, KILLED),
+        TRY(raise_a_limit, KILLED, KILLED, KILLED),
+        TRY(use_io_uring, KILLED, KILLED, KILLED),
+        TRY(become_root, KILLED, KILLED, KILLED),
+        TRY(abort_self, 1000 + SIGABRT, 1000 + SIGABRT, 1000 + SIGABRT),
+    };
+    check_trials(trials, sizeof(trials) / sizeof(trials[0]));
+}
+
+/* 0: this kernel has none. */
+static long landlock_version(void)
+{
+    return syscall(SYS_landlock_create_ruleset, NULL, 0UL, 1U);
+}
+
+static void files_beyond_the_state_are_out_of_reach(void)
+{
+    static const struct trial trials[] = {
+        TRY(open_passwd, EACCES, EACCES, EACCES),
+        TRY(make_elsewhere, EACCES, EACCES, EACCES),
+        TRY(climb_out_of_state, EACCES, EACCES, EACCES),
+        TRY(read_hosts, EACCES, EACCES, 0),
+    };
+    if (landlock_version() < 1) {
+        printf("left out: this kernel has no Landlock\n");
+        return;
+    }
+    check_trials(trials, sizeof(trials) / sizeof(trials[0]));
+}
+
+static void store_reaches_the_cloud_and_no_other_port(void)
+{
+    config.cloud.enabled = true;
+    config.cloud.port = port;
+    SP_CHECK_INT(attempt(SP_PROCESS_STORE, connect_to_cloud), 0);
+    SP_CHECK_INT(attempt(SP_PROCESS_STORE, look_up_a_name), 0);
+    if (landlock_version() >= 4) { /* the first that knows ports */
+        SP_CHECK_INT(attempt(SP_PROCESS_STORE, connect_elsewhere), EACCES);
+        SP_CHECK_INT(attempt(SP_PROCESS_STORE, bind_socket), EACCES);
+    }
+    config.cloud.enabled = false;
+}
+
+static void root_is_given_up(void)
+{
+    if (geteuid() != 0) {
+        return;
+    }
+    SP_CHECK_INT(chown(state_dir, 12345, 12345), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        _exit(sp_sandbox_enter(SP_PROCESS_KEYS, &config) == SP_OK && geteuid() == 12345 &&
+                      getuid() == 12345 && getegid() == 12345
+                  ? 0
+                  : 1);
+    }
+    int status = 1;
+    waitpid(pid, &status, 0);
+    SP_CHECK_INT(status, 0);
+    pid = fork();
+    if (pid == 0) {
+        _exit(sp_sandbox_enter(SP_PROCESS_GATE, &config) == SP_OK && geteuid() != 0 ? 0 : 1);
+    }
+    waitpid(pid, &status, 0);
+    SP_CHECK_INT(status, 0);
+    SP_CHECK_INT(chown(state_dir, 0, 0), 0);
+}
+
+static void an_unknown_user_is_an_error(void)
+{
+    if (geteuid() != 0) {
+        return;
+    }
+    char nobody[] = "no-such-user-here";
+    config.user = nobody;
+    SP_CHECK_INT(attempt(SP_PROCESS_GATE, work), 999);
+    config.user = NULL;
+}
+
+static void a_missing_state_folder_is_an_error(void)
+{
+    char missing[] = "/tmp/sallyport-sandbox-missing";
+    config.state_dir = missing;
+    SP_CHECK_INT(attempt(SP_PROCESS_KEYS, work), 999);
+    config.state_dir = state_dir;
+}
+
+static void set_up(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t len = sizeof(address);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (mkdtemp(state_dir) == NULL || listener < 0 ||
+        bind(listener, (struct sockaddr *)&address, len) != 0 || listen(listener, 5) != 0 ||
+        getsockname(listener, (struct sockaddr *)&address, &len) != 0) {
+        abort();
+    }
+    port = ntohs(address.sin_port);
+    (void)snprintf(state_file, sizeof(state_file), "%s/file", state_dir);
+    close(open(state_file, O_RDWR | O_CREAT, 0600));
+    sp_log_init("test", SP_LOG_ERROR);
+}
+
+static const struct sp_test tests[] = {
+    SP_TEST(every_process_can_do_its_work_and_nothing_else),
+    SP_TEST(files_beyond_the_state_are_out_of_reach),
+    SP_TEST(store_reaches_the_cloud_and_no_other_port),
+    SP_TEST(root_is_given_up),
+    SP_TEST(an_unknown_user_is_an_error),
+    SP_TEST(a_missing_state_folder_is_an_error),
+};
+
+int main(void)
+{
+    set_up();
+    int rc = sp_test_run_all(tests, sizeof(tests) / sizeof(tests[0]));
+    unlink(state_file);
+    rmdir(state_dir);
+    return rc;
+}
