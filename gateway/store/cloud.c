@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/store/cloud.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
+#include "gateway/store/link.h"
+
+#define EVENTS_MAX       32
+#define ID_HANDOFF       UINT32_MAX
+#define ID_RESOLVER      (UINT32_MAX - 1U)
+#define FAREWELL_WAIT_MS 1500U /* for acknowledgements, when stopping */
+
+struct sp_cloud {
+    struct sp_link_env env;
+    pthread_t thread;
+    bool started;
+    bool stopping;
+    uint64_t stop_at;
+    uint32_t count;
+    struct sp_link *links[];
+};
+
+static uint64_t monotonic_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+}
+
+static bool watch(const struct sp_cloud *c, int fd, uint32_t id)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = id}};
+    return epoll_ctl(c->env.epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static enum sp_err make_links(struct sp_cloud *c)
+{
+    const struct sp_cloud_config *cloud = &c->env.config->cloud;
+    SP_TRY(sp_resolver_create(cloud->host, cloud->port, &c->env.resolver));
+    sp_resolver_warm_up(c->env.resolver);
+    c->env.epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (c->env.epoll < 0 || !watch(c, sp_handoff_cloud_fd(c->env.handoff), ID_HANDOFF) ||
+        !watch(c, sp_resolver_fd(c->env.resolver), ID_RESOLVER)) {
+        return SP_ERR_IO;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        SP_TRY(sp_link_create(&c->env, i, &c->links[i]));
+    }
+    return SP_OK;
+}
+
+enum sp_err sp_cloud_create(const struct sp_config *config, struct sp_handoff *handoff,
+                            const char *epoch, char *why, size_t why_cap, struct sp_cloud **out)
+{
+    *out = NULL;
+    (void)snprintf(why, why_cap, "out of memory");
+    uint32_t count = config->cloud.connections;
+    struct sp_cloud *c = calloc(1, sizeof(*c) + count * sizeof(c->links[0]));
+    if (c == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    c->count = count;
+    c->env.config = config;
+    c->env.handoff = handoff;
+    c->env.epoll = -1;
+    c->env.office = (struct sp_letter_office){
+        .gateway = config->id,
+        .epoch = epoch,
+        .version = config->cloud.version == SP_CLOUD_MQTT_5 ? SP_MQTT_5 : SP_MQTT_311,
+        .limits = &config->cloud.limits,
+    };
+    enum sp_err err = sp_tls_client_create(&config->cloud, why, why_cap, &c->env.tls);
+    if (err == SP_OK) {
+        err = make_links(c);
+    }
+    if (err != SP_OK) {
+        sp_cloud_destroy(c);
+        return err;
+    }
+    *out = c;
+    return SP_OK;
+}
+
+void sp_cloud_destroy(struct sp_cloud *cloud)
+{
+    if (cloud == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < cloud->count; i++) {
+        sp_link_destroy(cloud->links[i]);
+    }
+    sp_tls_client_destroy(cloud->env.tls);
+    sp_resolver_destroy(cloud->env.resolver);
+    sp_letter_room_deinit(&cloud->env.room);
+    free(cloud->env.scratch);
+    if (cloud->env.epoll >= 0) {
+        (void)close(cloud->env.epoll);
+    }
+    free(cloud);
+}
+
+static int patience(const struct sp_cloud *c, uint64_t now)
+{
+    uint64_t due = c->stopping ? c->stop_at : now + 60000U;
+    for (uint32_t i = 0; i < c->count; i++) {
+        uint64_t deadline = sp_link_deadline(c->links[i]);
+        due = deadline < due ? deadline : due;
+    }
+    return due > now ? (int)(due - now) : 0;
+}
+
+static void dispatch(struct sp_cloud *c, const struct epoll_event *event, uint64_t now)
+{
+    if (event->data.u32 == ID_HANDOFF) {
+        sp_handoff_clear_cloud_fd(c->env.handoff);
+    } else if (event->data.u32 == ID_RESOLVER) {
+        sp_resolver_clear(c->env.resolver);
+    } else {
+        sp_link_ready(c->links[event->data.u32], event->events, now);
+    }
+}
+
+static void look_at_stop(struct sp_cloud *c, uint64_t now)
+{
+    if (!c->stopping && sp_handoff_stopping(c->env.handoff)) {
+        c->stopping = true;
+        c->stop_at = now + FAREWELL_WAIT_MS;
+        for (uint32_t i = 0; i < c->count; i++) {
+            sp_link_stop(c->links[i]);
+        }
+    }
+}
+
+static bool finished(const struct sp_cloud *c, uint64_t now)
+{
+    if (!c->stopping || now >= c->stop_at) {
+        return c->stopping;
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        if (!sp_link_is_quiet(c->links[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void turn(struct sp_cloud *c, uint64_t now)
+{
+    uint64_t tag;
+    while (sp_handoff_next_taken(c->env.handoff, &tag)) {
+        sp_link_command_taken(c->links[0], tag, now); /* commands come over the first link only */
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        sp_link_turn(c->links[i], now);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct sp_cloud *c = arg;
+    sp_metrics_use_slot(SP_METRICS_SLOT_STORE);
+    while (!finished(c, monotonic_ms())) {
+        struct epoll_event events[EVENTS_MAX];
+        int n = epoll_wait(c->env.epoll, events, EVENTS_MAX, patience(c, monotonic_ms()));
+        uint64_t now = monotonic_ms();
+        for (int i = 0; i < n; i++) {
+            dispatch(c, &events[i], now);
+        }
+        look_at_stop(c, now);
+        turn(c, now);
+    }
+    for (uint32_t i = 0; i < c->count; i++) {
+        sp_link_farewell(c->links[i], monotonic_ms());
+    }
+    return NULL;
+}
+
+enum sp_err sp_cloud_start(struct sp_cloud *cloud)
+{
+    cloud->started = pthread_create(&cloud->thread, NULL, run, cloud) == 0;
+    return cloud->started ? SP_OK : SP_ERR_NOMEM;
+}
+
+void sp_cloud_join(struct sp_cloud *cloud)
+{
+    if (cloud != NULL && cloud->started) {
+        (void)pthread_join(cloud->thread, NULL);
+        cloud->started = false;
+    }
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/store/intake.h"
+
+#include <string.h>
+
+#include "libs/mqtt/topic.h"
+
+static bool head_sound(const struct sp_msg_record *head, uint32_t payload_max)
+{
+    return head->payload_len <= payload_max && head->device_len <= SP_LINK_IDENTITY_MAX &&
+           head->qos <= 1 && (head->qos == 1) == (head->ticket != 0) &&
+           head->format <= SP_FORMAT_JSON && head->protection <= SP_PROTECTION_SEALED &&
+           (head->flags & ~SP_RECORD_ATTESTED) == 0 && head->time_ms <= INT64_MAX;
+}
+
+static bool name_sound(struct sp_view name)
+{
+    return sp_topic_name_valid(name) && !sp_view_starts(name, sp_view_str(SP_LINK_TOPIC_PREFIX));
+}
+
+static struct sp_view cut(struct sp_view *rest, size_t len)
+{
+    struct sp_view part = sp_view_first(*rest, len);
+    *rest = sp_view_from(*rest, len);
+    return part;
+}
+
+enum sp_err sp_intake_next(struct sp_view *rest, uint32_t payload_max, struct sp_intake_record *out)
+{
+    if (rest->len == 0) {
+        return SP_ERR_NOT_FOUND;
+    }
+    struct sp_intake_record record = {0};
+    if (rest->len < sizeof(record.head)) {
+        return SP_ERR_MALFORMED;
+    }
+    memcpy(&record.head, rest->ptr, sizeof(record.head));
+    if (!head_sound(&record.head, payload_max)) {
+        return SP_ERR_MALFORMED;
+    }
+    struct sp_view left = sp_view_from(*rest, sizeof(record.head));
+    size_t parts = (size_t)record.head.device_len + record.head.topic_len + record.head.origin_len +
+                   record.head.payload_len;
+    if (left.len < parts) {
+        return SP_ERR_MALFORMED;
+    }
+    record.device = cut(&left, record.head.device_len);
+    record.topic = cut(&left, record.head.topic_len);
+    record.origin = cut(&left, record.head.origin_len);
+    record.payload = cut(&left, record.head.payload_len);
+    if ((record.device.len > 0 && !sp_link_identity_valid(record.device)) ||
+        !name_sound(record.topic) || !name_sound(record.origin)) {
+        return SP_ERR_MALFORMED;
+    }
+    *rest = left;
+    *out = record;
+    return SP_OK;
+}

@@ -1,0 +1,741 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/*
+ * One turn: wait; read what all gate loops sent; one commit for all of it together with the rows that the cloud
+ * thread is done with; answer every loop; hand the new rows on.
+ *
+ * A link is either level with the journal (everything committed was handed to it, new rows go to it from
+ * memory) or behind (its next rows are read back from the journal when it has room). So what is in memory is bounded, a
+ * backlog drains in order, and without one nothing is read twice.
+ */
+#include "gateway/store/keeper.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
+#include "gateway/proc/channel.h"
+#include "gateway/store/intake.h"
+
+#define EVENTS_MAX 64
+#define ID_CONTROL UINT32_MAX
+#define ID_HANDOFF (UINT32_MAX - 1U)
+#define GAUGES_MS  1000U
+#define RECOVER_MS 1000U
+#define PAYLOAD_MIN_MAX \
+    65536U /* payloads up to this are taken whatever the devices' packet limit is */
+
+/* Tickets up to `up_to` share a fate. */
+struct run {
+    uint64_t up_to;
+    enum sp_err err;
+};
+
+/* One gate loop. */
+struct door {
+    struct sp_channel *channel; /* NULL while gate is away */
+    struct sp_keeper *keeper;
+    uint64_t last_ticket;
+    uint32_t interest; /* what epoll knows */
+    struct run *runs;  /* of this turn */
+    size_t run_count;
+    size_t run_cap;
+};
+
+/* One link to the cloud, seen from here. */
+struct feed {
+    struct sp_row_list give;
+    size_t held_rows; /* given and not ended, or not out of the journal yet */
+    size_t held_bytes;
+    size_t loose_rows;
+    size_t loose_bytes;
+    uint64_t handed; /* sequence of the last row that was given, or passed over as another link's */
+    bool level;
+};
+
+struct sp_keeper {
+    const struct sp_config *config;
+    struct sp_journal *journal;
+    struct sp_handoff *handoff;
+    int epoll;
+    int control;
+    bool stop;
+    uint32_t level;      /* of pressure, as gate was told */
+    bool refused_full;   /* a message did not fit, this turn */
+    uint64_t free_below; /* bytes; when full: what it takes to be free again */
+    uint64_t now;
+    uint64_t gauges_at;
+    uint64_t recover_at;
+    uint64_t ended_since; /* when the oldest of `ended` came; 0: none */
+    uint32_t payload_max;
+    struct sp_row_list batch; /* of this turn, not committed yet */
+    struct sp_row_list ended;
+    struct sp_command *commands; /* not taken by gate yet, oldest first */
+    uint32_t links;
+    struct feed *feeds;
+    uint32_t door_count;
+    struct door doors[];
+};
+
+static uint64_t monotonic_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+}
+
+/* ---- doors ---- */
+
+static bool watch(const struct sp_keeper *k, int fd, uint32_t id)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u32 = id}};
+    return epoll_ctl(k->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static void close_door(struct door *d, const char *reason)
+{
+    if (d->channel != NULL) {
+        sp_log_warn(SP_EVENT("gate_away"), SP_F_INT("loop", d - d->keeper->doors),
+                    SP_F_STR("reason", reason));
+        sp_channel_destroy(d->channel);
+        d->channel = NULL;
+    }
+}
+
+static void tell(struct door *d, uint16_t type, uint64_t tag, const struct sp_view *parts,
+                 size_t count)
+{
+    if (d->channel != NULL && sp_channel_send(d->channel, type, tag, parts, count) != SP_OK) {
+        close_door(d, "it does not read");
+    }
+}
+
+static void tell_level(struct door *d)
+{
+    const struct sp_msg_pressure message = {.level = d->keeper->level};
+    const struct sp_view part = sp_view(&message, sizeof(message));
+    tell(d, SP_MSG_PRESSURE, 0, &part, 1);
+}
+
+static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
+{
+    struct door *d = &k->doors[loop];
+    close_door(d, "replaced");
+    SP_TRY(sp_channel_create(fd, &d->channel));
+    d->last_ticket = 0;
+    d->run_count = 0;
+    d->interest = EPOLLIN;
+    if (!watch(k, sp_channel_fd(d->channel), loop)) {
+        close_door(d, "cannot be watched");
+        return SP_ERR_IO;
+    }
+    tell_level(d);
+    return SP_OK;
+}
+
+static enum sp_err note(struct door *d, uint64_t ticket, enum sp_err err)
+{
+    if (d->run_count > 0 && d->runs[d->run_count - 1].err == err) {
+        d->runs[d->run_count - 1].up_to = ticket;
+        return SP_OK;
+    }
+    if (d->run_count == d->run_cap) {
+        size_t cap = d->run_cap == 0 ? 16 : d->run_cap * 2;
+        struct run *grown = realloc(d->runs, cap * sizeof(*grown));
+        if (grown == NULL) {
+            return SP_ERR_NOMEM;
+        }
+        d->runs = grown;
+        d->run_cap = cap;
+    }
+    d->runs[d->run_count++] = (struct run){.up_to = ticket, .err = err};
+    return SP_OK;
+}
+
+/* ---- intake ---- */
+
+static struct sp_row *make_row(const struct sp_intake_record *r)
+{
+    struct sp_row *row = sp_row_create(r->device, r->topic, r->origin, r->payload);
+    if (row != NULL) {
+        row->time_ms = r->head.time_ms;
+        row->expiry_s = r->head.expiry_s;
+        row->qos = r->head.qos;
+        row->format = r->head.format;
+        row->protection = r->head.protection;
+        row->flags = r->head.flags;
+    }
+    return row;
+}
+
+static void take_loose(struct sp_keeper *k, const struct sp_intake_record *r)
+{
+    uint32_t link = k->links == 0 ? 0 : sp_row_stream(r->device) % k->links;
+    struct feed *f = k->links == 0 ? NULL : &k->feeds[link];
+    struct sp_row *row = NULL;
+    if (f != NULL && f->loose_rows < SP_KEEPER_LOOSE_ROWS &&
+        f->loose_bytes < SP_KEEPER_LOOSE_BYTES && sp_handoff_is_up(k->handoff, link)) {
+        row = make_row(r);
+    }
+    if (row == NULL) {
+        sp_metric_inc(SP_M_CLOUD_DROPPED);
+        return;
+    }
+    f->loose_rows++;
+    f->loose_bytes += sp_row_cost(row);
+    sp_row_list_push(&f->give, row);
+}
+
+static uint64_t used_bytes(const struct sp_keeper *k)
+{
+    struct sp_journal_stats s = sp_journal_stats(k->journal);
+    return s.bytes + s.dead_bytes + k->batch.bytes;
+}
+
+static enum sp_err take_durable(struct sp_keeper *k, const struct sp_intake_record *r)
+{
+    if (k->links == 0) {
+        return SP_ERR_UNSUPPORTED;
+    }
+    if (sp_journal_broken(k->journal)) {
+        return SP_ERR_IO;
+    }
+    struct sp_row *row = make_row(r);
+    if (row == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    if (used_bytes(k) + sp_row_cost(row) > k->config->limits.journal_bytes) {
+        sp_row_destroy(row);
+        k->refused_full = true;
+        return SP_ERR_LIMIT;
+    }
+    sp_row_list_push(&k->batch, row);
+    return SP_OK;
+}
+
+static enum sp_err take_record(struct door *d, const struct sp_intake_record *r)
+{
+    if (r->head.qos == 0) {
+        take_loose(d->keeper, r);
+        return SP_OK;
+    }
+    if (r->head.ticket <= d->last_ticket) {
+        return SP_ERR_PROTOCOL;
+    }
+    d->last_ticket = r->head.ticket;
+    enum sp_err err = take_durable(d->keeper, r);
+    if (err != SP_OK) {
+        sp_metric_inc(SP_M_JOURNAL_REFUSED);
+    }
+    return note(d, r->head.ticket, err);
+}
+
+static enum sp_err take_batch(struct door *d, struct sp_view body)
+{
+    struct sp_intake_record record;
+    enum sp_err err = sp_intake_next(&body, d->keeper->payload_max, &record);
+    while (err == SP_OK) {
+        err = take_record(d, &record);
+        if (err == SP_OK) {
+            err = sp_intake_next(&body, d->keeper->payload_max, &record);
+        }
+    }
+    return err == SP_ERR_NOT_FOUND ? SP_OK : err;
+}
+
+static void command_taken(struct sp_keeper *k, uint64_t tag)
+{
+    for (struct sp_command **at = &k->commands; *at != NULL; at = &(*at)->next) {
+        struct sp_command *c = *at;
+        if (c->tag == tag) {
+            *at = c->next;
+            free(c);
+            sp_handoff_command_taken(k->handoff, tag);
+            return;
+        }
+    }
+}
+
+static enum sp_err on_message(void *arg, const struct sp_frame *frame, struct sp_view body)
+{
+    struct door *d = arg;
+    switch (frame->type) {
+    case SP_MSG_APPEND:
+        return take_batch(d, body);
+    case SP_MSG_COMMAND_TAKEN:
+        command_taken(d->keeper, frame->tag);
+        return SP_OK;
+    default:
+        return SP_ERR_PROTOCOL;
+    }
+}
+
+static void read_door(struct door *d)
+{
+    if (d->channel == NULL) {
+        return;
+    }
+    enum sp_err err = sp_channel_receive(d->channel, on_message, d);
+    if (err != SP_OK) {
+        close_door(d, sp_err_text(err));
+    }
+}
+
+/* ---- commands from the cloud ---- */
+
+static bool send_command(struct sp_keeper *k, const struct sp_command *c)
+{
+    const struct sp_msg_command head = {
+        .payload_len = (uint32_t)c->payload.len,
+        .topic_len = (uint16_t)c->topic.len,
+        .qos = c->qos,
+        .retain = c->retain,
+    };
+    const struct sp_view parts[] = {sp_view(&head, sizeof(head)), c->topic, c->payload};
+    for (uint32_t i = 0; i < k->door_count; i++) {
+        if (k->doors[i].channel != NULL) {
+            tell(&k->doors[i], SP_MSG_COMMAND, c->tag, parts, 3);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void take_commands(struct sp_keeper *k, struct sp_command *list)
+{
+    struct sp_command **end = &k->commands;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    while (list != NULL) {
+        struct sp_command *c = list;
+        list = c->next;
+        c->next = NULL;
+        (void)send_command(k, c); /* one that is waited for is sent again when gate is back */
+        if (c->qos == 0) {
+            free(c);
+        } else {
+            *end = c;
+            end = &c->next;
+        }
+    }
+}
+
+static void resend_commands(struct sp_keeper *k)
+{
+    for (const struct sp_command *c = k->commands; c != NULL; c = c->next) {
+        (void)send_command(k, c);
+    }
+}
+
+/* ---- control ---- */
+
+static void change_door(struct sp_keeper *k, const struct sp_control *message, int fd)
+{
+    if (fd < 0 || message->peer != SP_PROCESS_GATE || message->loop >= k->door_count) {
+        if (fd >= 0) {
+            (void)close(fd);
+        }
+        return;
+    }
+    enum sp_err err = open_door(k, message->loop, fd);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("channel_failed"), SP_F_INT("loop", message->loop), SP_F_ERR(err));
+    } else {
+        resend_commands(k);
+    }
+}
+
+static void read_control(struct sp_keeper *k)
+{
+    struct sp_control message;
+    int fd = -1;
+    enum sp_err err = sp_control_receive(k->control, &message, &fd);
+    if (err == SP_ERR_AGAIN) {
+        return;
+    }
+    if (err != SP_OK || message.type == SP_CONTROL_STOP) {
+        k->stop = true;
+    } else if (message.type == SP_CONTROL_CHANNEL) {
+        change_door(k, &message, fd);
+        return;
+    }
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+}
+
+/* ---- commit ---- */
+
+static void log_dead(const struct sp_keeper *k)
+{
+    for (const struct sp_row *row = k->ended.head; row != NULL; row = row->next) {
+        if (row->end == SP_ROW_DEAD) {
+            sp_metric_inc(SP_M_JOURNAL_DEAD);
+            sp_log_warn(SP_EVENT("dead_letter"), SP_F_VIEW("device", row->device),
+                        SP_F_INT("sequence", row->seq), SP_F_VIEW("topic", row->topic),
+                        SP_F_STR("reason", row->reason));
+        }
+    }
+}
+
+static void release_ended(struct sp_keeper *k)
+{
+    if (k->ended.head == NULL) {
+        return;
+    }
+    log_dead(k);
+    sp_handoff_released(k->handoff, &k->ended);
+    for (const struct sp_row *row = k->ended.head; row != NULL; row = row->next) {
+        struct feed *f = &k->feeds[row->stream % k->links];
+        f->held_rows--;
+        f->held_bytes -= sp_row_cost(row);
+    }
+    sp_row_list_clear(&k->ended);
+    k->ended_since = 0;
+}
+
+/* New rows go to links that are level; for a link that has no room they stay in the journal only. */
+static void hand_on(struct sp_keeper *k)
+{
+    for (struct sp_row *row = sp_row_list_pop(&k->batch); row != NULL;
+         row = sp_row_list_pop(&k->batch)) {
+        struct feed *f = &k->feeds[row->stream % k->links];
+        f->level = f->level && f->held_rows < SP_KEEPER_WINDOW_ROWS &&
+                   f->held_bytes < SP_KEEPER_WINDOW_BYTES;
+        if (!f->level) {
+            sp_row_destroy(row);
+            continue;
+        }
+        f->handed = row->seq;
+        f->held_rows++;
+        f->held_bytes += sp_row_cost(row);
+        sp_row_list_push(&f->give, row);
+    }
+}
+
+static void commit_failed(struct sp_keeper *k)
+{
+    sp_log_error(SP_EVENT("journal_failed"), SP_F_STR("error", sp_journal_error(k->journal)),
+                 SP_F_INT("refused", k->batch.count));
+    sp_metric_add(SP_M_JOURNAL_REFUSED, (int64_t)k->batch.count);
+    sp_row_list_clear(&k->batch);
+    k->recover_at = k->now;
+}
+
+static bool commit_due(const struct sp_keeper *k)
+{
+    if (sp_journal_broken(k->journal)) {
+        return false;
+    }
+    return k->batch.head != NULL || k->ended.count >= SP_KEEPER_ENDED_ROWS ||
+           (k->ended.head != NULL && (k->stop || k->now - k->ended_since >= SP_KEEPER_ENDED_MS));
+}
+
+/* @return SP_OK, or what the rows of the batch are refused with. */
+static enum sp_err commit(struct sp_keeper *k)
+{
+    if (!commit_due(k)) {
+        return SP_OK;
+    }
+    size_t count = k->batch.count;
+    enum sp_err err = sp_journal_commit(k->journal, &k->batch, &k->ended);
+    if (err != SP_OK) {
+        commit_failed(k);
+        return err;
+    }
+    sp_metric_inc(SP_M_JOURNAL_COMMITS);
+    sp_metric_add(SP_M_JOURNAL_APPENDED, (int64_t)count);
+    release_ended(k);
+    hand_on(k);
+    return SP_OK;
+}
+
+static void answer(struct door *d, enum sp_err committed)
+{
+    for (size_t i = 0; i < d->run_count; i++) {
+        const struct run *run = &d->runs[i];
+        const struct sp_msg_durable message = {
+            .up_to = run->up_to,
+            .err = (uint32_t)(run->err == SP_OK ? committed : run->err),
+        };
+        const struct sp_view part = sp_view(&message, sizeof(message));
+        tell(d, SP_MSG_DURABLE, 0, &part, 1);
+    }
+    d->run_count = 0;
+}
+
+static void recover(struct sp_keeper *k)
+{
+    if (!sp_journal_broken(k->journal) || k->now < k->recover_at) {
+        return;
+    }
+    if (sp_journal_recover(k->journal) == SP_OK) {
+        sp_log_info(SP_EVENT("journal_recovered"),
+                    SP_F_INT("messages", sp_journal_stats(k->journal).messages));
+        return;
+    }
+    sp_log_error(SP_EVENT("journal_failed"), SP_F_STR("error", sp_journal_error(k->journal)));
+    k->recover_at = k->now + RECOVER_MS;
+}
+
+/* ---- feeding the links ---- */
+
+/* Read the next rows of a link that is behind. @return There may be more at once. */
+static bool catch_up(struct sp_keeper *k, uint32_t link)
+{
+    struct feed *f = &k->feeds[link];
+    if (f->level || sp_journal_broken(k->journal) || f->held_rows > SP_KEEPER_WINDOW_ROWS / 2 ||
+        f->held_bytes > SP_KEEPER_WINDOW_BYTES / 2) {
+        return false;
+    }
+    const struct sp_journal_want want = {
+        .after = f->handed,
+        .link = link,
+        .links = k->links,
+        .max_rows = SP_KEEPER_WINDOW_ROWS - f->held_rows,
+        .max_bytes = SP_KEEPER_WINDOW_BYTES - f->held_bytes,
+    };
+    struct sp_row_list rows = {0};
+    uint64_t reached = f->handed;
+    enum sp_err err = sp_journal_read(k->journal, &want, &rows, &reached);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("journal_failed"), SP_F_STR("error", sp_journal_error(k->journal)));
+        k->recover_at = k->now + RECOVER_MS;
+    }
+    f->handed = reached;
+    f->level = err == SP_OK && reached == sp_journal_last(k->journal);
+    f->held_rows += rows.count;
+    f->held_bytes += rows.bytes;
+    sp_row_list_append(&f->give, &rows);
+    return err == SP_OK && !f->level && f->held_rows <= SP_KEEPER_WINDOW_ROWS / 2;
+}
+
+/* @return Some link may be fed more without waiting. */
+static bool feed_links(struct sp_keeper *k)
+{
+    bool more = false;
+    for (uint32_t i = 0; i < k->links; i++) {
+        more = catch_up(k, i) || more;
+        sp_handoff_give(k->handoff, i, &k->feeds[i].give);
+    }
+    return more;
+}
+
+static void take_back(struct sp_keeper *k)
+{
+    struct sp_row_list back = {0};
+    struct sp_command *commands = NULL;
+    sp_handoff_take_ended(k->handoff, &back, &commands);
+    for (struct sp_row *row = sp_row_list_pop(&back); row != NULL; row = sp_row_list_pop(&back)) {
+        if (row->seq == 0) {
+            struct feed *f = &k->feeds[row->stream % k->links];
+            f->loose_rows--;
+            f->loose_bytes -= sp_row_cost(row);
+            sp_row_destroy(row);
+            continue;
+        }
+        k->ended_since = k->ended_since == 0 ? k->now : k->ended_since;
+        sp_row_list_push(&k->ended, row);
+    }
+    take_commands(k, commands);
+}
+
+/* ---- pressure and gauges ---- */
+
+/* Up at 80 percent and when full, down again below 70 and 95 percent of what was full. */
+static uint32_t next_level(struct sp_keeper *k)
+{
+    uint64_t quota = k->config->limits.journal_bytes;
+    uint64_t used = used_bytes(k);
+    bool full = sp_journal_broken(k->journal) || used >= quota ||
+                (k->refused_full && used >= quota - quota / 20U);
+    k->refused_full = false;
+    if (full) {
+        k->free_below = used - used / 20U;
+        return 2;
+    }
+    if (k->level == 2 && used > k->free_below) {
+        return 2;
+    }
+    uint64_t bound = k->level > 0 ? quota / 10U * 7U : quota / 10U * 8U;
+    return used >= bound && used > 0 ? 1 : 0;
+}
+
+static void look_at_pressure(struct sp_keeper *k)
+{
+    uint32_t level = next_level(k);
+    if (level == k->level) {
+        return;
+    }
+    k->level = level;
+    sp_log_warn(SP_EVENT("journal_pressure"), SP_F_INT("level", level),
+                SP_F_INT("bytes", used_bytes(k)),
+                SP_F_INT("quota", k->config->limits.journal_bytes));
+    for (uint32_t i = 0; i < k->door_count; i++) {
+        tell_level(&k->doors[i]);
+    }
+}
+
+static void set_gauges(struct sp_keeper *k)
+{
+    if (k->now < k->gauges_at) {
+        return;
+    }
+    k->gauges_at = k->now + GAUGES_MS;
+    struct sp_journal_stats s = sp_journal_stats(k->journal);
+    sp_metric_set(SP_M_JOURNAL_DEPTH, (int64_t)s.messages);
+    sp_metric_set(SP_M_JOURNAL_BYTES, (int64_t)s.bytes);
+    uint64_t oldest = sp_journal_oldest_ms(k->journal);
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    int64_t age = oldest == 0 ? 0 : (int64_t)t.tv_sec - (int64_t)(oldest / 1000U);
+    sp_metric_set(SP_M_JOURNAL_OLDEST, age > 0 ? age : 0);
+}
+
+/* ---- the loop ---- */
+
+static void flush_door(struct sp_keeper *k, uint32_t loop)
+{
+    struct door *d = &k->doors[loop];
+    if (d->channel == NULL) {
+        return;
+    }
+    if (sp_channel_flush(d->channel) != SP_OK) {
+        close_door(d, "closed");
+        return;
+    }
+    uint32_t want = EPOLLIN | (sp_channel_pending(d->channel) > 0 ? (uint32_t)EPOLLOUT : 0U);
+    struct epoll_event event = {.events = want, .data = {.u32 = loop}};
+    if (want != d->interest &&
+        epoll_ctl(k->epoll, EPOLL_CTL_MOD, sp_channel_fd(d->channel), &event) == 0) {
+        d->interest = want;
+    }
+}
+
+static void dispatch(struct sp_keeper *k, const struct epoll_event *event)
+{
+    if (event->data.u32 == ID_CONTROL) {
+        read_control(k);
+    } else if (event->data.u32 != ID_HANDOFF) {
+        read_door(&k->doors[event->data.u32]);
+    }
+}
+
+static int patience(const struct sp_keeper *k, bool more)
+{
+    uint64_t due = k->gauges_at;
+    if (sp_journal_broken(k->journal)) {
+        due = k->recover_at < due ? k->recover_at : due;
+    } else if (k->ended_since != 0) {
+        uint64_t flush = k->ended_since + SP_KEEPER_ENDED_MS;
+        due = flush < due ? flush : due;
+    }
+    uint64_t now = monotonic_ms();
+    return more || due <= now ? 0 : (int)(due - now);
+}
+
+void sp_keeper_run(struct sp_keeper *keeper)
+{
+    struct sp_keeper *k = keeper;
+    bool more = true;
+    while (!k->stop) {
+        struct epoll_event events[EVENTS_MAX];
+        int n = epoll_wait(k->epoll, events, EVENTS_MAX, patience(k, more));
+        k->now = monotonic_ms();
+        for (int i = 0; i < n; i++) {
+            dispatch(k, &events[i]);
+        }
+        if (k->links > 0) {
+            take_back(k);
+        }
+        enum sp_err committed = commit(k);
+        for (uint32_t i = 0; i < k->door_count; i++) {
+            answer(&k->doors[i], committed);
+        }
+        recover(k);
+        more = feed_links(k);
+        look_at_pressure(k);
+        set_gauges(k);
+        for (uint32_t i = 0; i < k->door_count; i++) {
+            flush_door(k, i);
+        }
+    }
+}
+
+void sp_keeper_finish(struct sp_keeper *keeper)
+{
+    keeper->stop = true;
+    keeper->now = monotonic_ms();
+    if (keeper->links > 0) {
+        take_back(keeper);
+    }
+    (void)commit(keeper);
+}
+
+enum sp_err sp_keeper_create(const struct sp_child *child, struct sp_journal *journal,
+                             struct sp_handoff *handoff, struct sp_keeper **out)
+{
+    *out = NULL;
+    const struct sp_config *config = child->config;
+    uint32_t doors = config->threads;
+    struct sp_keeper *k = calloc(1, sizeof(*k) + doors * sizeof(k->doors[0]));
+    if (k == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    k->config = config;
+    k->journal = journal;
+    k->handoff = handoff;
+    k->control = child->control;
+    k->links = handoff == NULL ? 0 : config->cloud.connections;
+    k->feeds = calloc(k->links + 1U, sizeof(*k->feeds));
+    k->payload_max =
+        config->limits.packet > PAYLOAD_MIN_MAX ? config->limits.packet : PAYLOAD_MIN_MAX;
+    k->epoll = epoll_create1(EPOLL_CLOEXEC);
+    enum sp_err err = k->feeds == NULL || k->epoll < 0 ? SP_ERR_NOMEM : SP_OK;
+    if (err == SP_OK &&
+        (!watch(k, k->control, ID_CONTROL) ||
+         (handoff != NULL && !watch(k, sp_handoff_journal_fd(handoff), ID_HANDOFF)))) {
+        err = SP_ERR_IO;
+    }
+    k->level = next_level(k);
+    for (; err == SP_OK && k->door_count < doors; k->door_count++) {
+        k->doors[k->door_count].keeper = k;
+        err = open_door(k, k->door_count, child->store[k->door_count]);
+    }
+    if (err != SP_OK) {
+        sp_keeper_destroy(k);
+        return err;
+    }
+    *out = k;
+    return SP_OK;
+}
+
+void sp_keeper_destroy(struct sp_keeper *keeper)
+{
+    if (keeper == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < keeper->door_count; i++) {
+        sp_channel_destroy(keeper->doors[i].channel);
+        free(keeper->doors[i].runs);
+    }
+    for (uint32_t i = 0; i < keeper->links; i++) {
+        sp_row_list_clear(&keeper->feeds[i].give);
+    }
+    sp_row_list_clear(&keeper->batch);
+    sp_row_list_clear(&keeper->ended);
+    for (struct sp_command *c = keeper->commands; c != NULL;) {
+        struct sp_command *next = c->next;
+        free(c);
+        c = next;
+    }
+    if (keeper->epoll >= 0) {
+        (void)close(keeper->epoll);
+    }
+    free(keeper->feeds);
+    free(keeper);
+}
