@@ -27,7 +27,10 @@ struct sp_decimal sp_decimal_normal(struct sp_decimal value);
 /** Write as a JSON number: plain when that is at most 21 digits long, else `1.5e-30`. */
 void sp_decimal_write(struct sp_writer *w, struct sp_decimal value);
 
-/** The nearest double, to within one unit in the last place; for sums, means and comparisons. */
+/**
+ * As a double, for sums and means: the nearest one when the mantissa is below 2^53 and the exponent within
+ * 22 of zero, else within a few units in the last place.
+ */
 double sp_decimal_to_double(struct sp_decimal value);
 
 /**
@@ -36,8 +39,14 @@ double sp_decimal_to_double(struct sp_decimal value);
  */
 SP_MUST_CHECK enum sp_err sp_decimal_from_double(double value, struct sp_decimal *out);
 
-/** The same for a single-precision float: 0.1f becomes 0.1. */
-SP_MUST_CHECK enum sp_err sp_decimal_from_float(float value, struct sp_decimal *out);
+/**
+ * The same for the bits of an IEEE 754 number of 16, 32 or 64 bits: single-precision 0.1 becomes 0.1.
+ * Uses about 1 KiB of stack.
+ * @retval SP_ERR_MALFORMED Infinite or not a number.
+ * @retval SP_ERR_ARGUMENT  Another width.
+ */
+SP_MUST_CHECK enum sp_err sp_decimal_from_bits(unsigned width, uint64_t bits,
+                                               struct sp_decimal *out);
 
 /**
  * a + b, exactly.
