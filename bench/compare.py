@@ -141,10 +141,10 @@ def message(lab, name, case):
 
 def cloud_message(lab, name, case):
     """Carry QoS 1 messages to the cloud, until the last one is there."""
-    form = "json" if case.name.endswith("json") else "raw"
+    form = "json" if case.name == "cloud-json" else "raw"
     with lab.cloud() as cloud, lab.server(name, cloud=cloud, form=form) as server, \
             lab.fleet(server, "publish", "--subscribers", 0, "--qos", 1, "--publishers", 16, "--window", 256,
-                      "--warmup", 1000, "--count", lab.size.cloud) as fleet:
+                      "--warmup", 1000, "--count", lab.size.cloud, *case.arguments) as fleet:
         measure.wait_until("the first messages in the cloud", lambda: cloud.received >= 1000)
         before = measure.cpu_seconds(server.pid)
         result = fleet.go()
@@ -197,8 +197,14 @@ def cases(size):
     for qos in (0, 1):
         yield Case(f"steady-{qos}", f"message 1 → 1 at 500/s, QoS {qos}", cpu, message,
                    ("--qos", qos, "--rate", 500, "--warmup", 100, "--count", 500 * size.paced))
+    for qos in (0, 1):
+        yield Case(f"steady-fan-in-{qos}", f"message 1000 → 1 at 5000/s, QoS {qos}", cpu, message,
+                   ("--qos", qos, "--rate", 5000, "--publishers", 1000, "--window", 20000, "--warmup", 2000,
+                    "--count", 5000 * size.paced))
     yield Case("cloud", "message to the cloud, QoS 1 (ours durable first)", cpu, cloud_message, target="≤ 1",
                best=1.0)
+    yield Case("cloud-steady", "message to the cloud at 5000/s, QoS 1", cpu, cloud_message,
+               ("--rate", 5000, "--window", 20000))
     yield Case("cloud-json", "the same, as JSON (bridge: as it is)", cpu, cloud_message)
     yield Case("idle", f"memory per idle device, {size.idle} held", "bytes", idle,
                ("--concurrency", 16), target="≤ 1", best=1.0)

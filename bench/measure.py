@@ -57,24 +57,26 @@ def processes(root):
     return found
 
 
-def _ticks(path):
-    with open(path, encoding="ascii", errors="replace") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])  # utime, stime
-
-
-def cpu_seconds(root):
-    """User and system time of a server, all its processes summed."""
-    return sum(_ticks(f"/proc/{pid}/stat") for pid in processes(root)) / TICK
+def _seconds(folder):
+    """User and system time of one thread: the scheduler's own nanoseconds, or else ticks."""
+    try:
+        with open(f"{folder}/schedstat", encoding="ascii") as schedstat:
+            return int(schedstat.read().split()[0]) / 1e9
+    except OSError:
+        with open(f"{folder}/stat", encoding="ascii", errors="replace") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICK  # utime, stime
 
 
 def thread_seconds(root):
-    """User and system time of each thread of a server."""
-    found = {}
-    for pid in processes(root):
-        for task in os.listdir(f"/proc/{pid}/task"):
-            found[int(task)] = _ticks(f"/proc/{pid}/task/{task}/stat") / TICK
-    return found
+    """User and system time of each thread of a server, over all its processes."""
+    return {int(task): _seconds(f"/proc/{pid}/task/{task}")
+            for pid in processes(root) for task in os.listdir(f"/proc/{pid}/task")}
+
+
+def cpu_seconds(root):
+    """User and system time of a server."""
+    return sum(thread_seconds(root).values())
 
 
 def _memory_of(pid):

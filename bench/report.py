@@ -47,11 +47,12 @@ def summarize(cases, samples):
     for case in cases:
         taken = samples.get(case.name, {})
         row = {"case": case.name, "what": case.what, "unit": case.unit, "target": case.target,
-               "rounds": taken, "median": {name: median(values) for name, values in taken.items() if values}}
+               "contestants": list(case.ratio_of), "rounds": taken,
+               "median": {name: median(values) for name, values in taken.items() if values}}
         middle = row["median"]
-        if case.ratio_of[0] in middle and case.ratio_of[1] in middle and middle[case.ratio_of[1]]:
-            row["ratio"] = middle[case.ratio_of[0]] / middle[case.ratio_of[1]]
-            row["ratio_of"] = list(case.ratio_of)
+        ours, other = case.ratio_of
+        if middle.get(other) and ours in middle:
+            row["ratio"] = middle[ours] / middle[other]
             row["met"] = case.met(row["ratio"])
         if middle:
             rows.append(row)
@@ -70,16 +71,16 @@ def _spread(row, name):
 
 
 def _cells(row):
+    columns = ("mosquitto", "sallyport")
+    versions = not set(row["median"]) & set(columns)  # two versions of our own, named in their cells
     cells = [row["what"], row["unit"]]
-    for place in (0, 1):
-        name = (row.get("ratio_of") or [*row["median"], None, None])[1 - place]
-        cells.append("–" if name is None else
-                     _figure(row["median"][name]) + _spread(row, name) +
-                     ("" if name in ("mosquitto", "sallyport") else f" {name}"))
+    for place, name in enumerate(reversed(row["contestants"]) if versions else columns):
+        value = row["median"].get(name)
+        cells.append(_figure(value) + _spread(row, name) + (f" {name}" if versions else ""))
     ratio = row.get("ratio")
     cells.append("–" if ratio is None else f"{ratio:.2f}")
-    cells.append(row["target"] + ("" if ratio is None or not row["target"] else
-                                  " ✓" if row["met"] else " ✗ missed"))
+    verdict = "" if row.get("met") is None else " met" if row["met"] else " MISSED"
+    cells.append(row["target"] + verdict)
     return cells
 
 

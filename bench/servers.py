@@ -110,13 +110,14 @@ max_inflight_messages 0
 log_type error
 log_dest stderr
 """
+# MQTT 3.1.1: with 5, this bridge of 2.0.11 is refused by its own broker (protocol error).
 BRIDGE = """
 connection cloud
 address localhost:{port}
 topic dt/# out 1
 cleansession true
 notifications false
-bridge_protocol_version mqttv50
+bridge_protocol_version mqttv311
 remote_clientid bridge
 bridge_cafile {ca}
 bridge_certfile {certificate}
