@@ -96,8 +96,8 @@ static enum sp_err write_beside(struct sp_bundle *b, struct sp_fault *fault)
         b->beside[0] = '\0';
         return io_error(fault, "make the bundle", b->place);
     }
-    bool ok = fchmod(fd, 0600) == 0 && write(fd, b->text, b->len) == (ssize_t)b->len &&
-              fsync(fd) == 0;
+    bool ok =
+        fchmod(fd, 0600) == 0 && write(fd, b->text, b->len) == (ssize_t)b->len && fsync(fd) == 0;
     ok = close(fd) == 0 && ok;
     return ok ? SP_OK : io_error(fault, "write the bundle", b->place);
 }

@@ -15,9 +15,11 @@ static const char help[] =
     "  sallyport device add ID --role ROLE [options] -c FILE    a new device\n"
     "  sallyport device list [--json] -c FILE                   every device, one line each\n"
     "  sallyport device show ID [--json] -c FILE                one device; never its keys\n"
-    "  sallyport device revoke ID -c FILE                       close it out at once, keep its row\n"
+    "  sallyport device revoke ID -c FILE                       close it out at once, keep its "
+    "row\n"
     "  sallyport device restore ID -c FILE                      let a revoked device in again\n"
-    "  sallyport device rotate ID [--bundle OUT] -c FILE        new keys; the old ones end at once\n"
+    "  sallyport device rotate ID [--bundle OUT] -c FILE        new keys; the old ones end at "
+    "once\n"
     "  sallyport device remove ID -c FILE                       forget it\n"
     "\n"
     "A running gateway sees every change within a second; it closes the connections concerned.\n"
@@ -92,13 +94,15 @@ static bool parse_duration(const char *text, uint32_t *ms)
 static int check_role(const struct request *r, const struct sp_config *config)
 {
     if (r->role == NULL) {
-        return sp_tool_error(SP_EXIT_USAGE, r->what, "which role? Give --role sensor, --role "
-                                                     "monitor, or one of the configuration");
+        return sp_tool_error(SP_EXIT_USAGE, r->what,
+                             "which role? Give --role sensor, --role "
+                             "monitor, or one of the configuration");
     }
     if (sp_config_role(config, r->role) != NULL && strlen(r->role) < SP_ROLE_NAME_MAX) {
         return SP_EXIT_DONE;
     }
-    (void)sp_tool_error(SP_EXIT_FAILED, r->what, "the configuration has no role of that name; it has:");
+    (void)sp_tool_error(SP_EXIT_FAILED, r->what,
+                        "the configuration has no role of that name; it has:");
     for (size_t i = 0; i < config->role_count; i++) {
         (void)fprintf(stderr, "  %s\n", config->roles[i].name);
     }
@@ -155,11 +159,11 @@ static int secrets_of(const struct request *r, enum sp_attest_algorithm algorith
         return sp_tool_error(SP_EXIT_USAGE, r->what, "only one key can come from standard input");
     }
     if (r->psk_file != NULL && sp_bytes_read(r->what, r->psk_file, secrets->psk,
-                                              sizeof(secrets->psk), &secrets->psk_len) != SP_OK) {
+                                             sizeof(secrets->psk), &secrets->psk_len) != SP_OK) {
         return SP_EXIT_FAILED;
     }
     if (r->iak_file != NULL && sp_bytes_read(r->what, r->iak_file, secrets->iak,
-                                              sizeof(secrets->iak), &secrets->iak_len) != SP_OK) {
+                                             sizeof(secrets->iak), &secrets->iak_len) != SP_OK) {
         return SP_EXIT_FAILED;
     }
     enum sp_err err = sp_device_secrets_make(algorithm, secrets);
@@ -236,14 +240,12 @@ static int outcome(const struct request *r, const struct sp_registry_tool *tool,
 
 static int run_revoke(const struct request *r, struct sp_registry_tool *tool)
 {
-    return outcome(r, tool,
-                   sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_REVOKED));
+    return outcome(r, tool, sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_REVOKED));
 }
 
 static int run_restore(const struct request *r, struct sp_registry_tool *tool)
 {
-    return outcome(r, tool,
-                   sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_ACTIVE));
+    return outcome(r, tool, sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_ACTIVE));
 }
 
 static int run_remove(const struct request *r, struct sp_registry_tool *tool)

@@ -12,21 +12,27 @@
 static const char help[] =
     "sallyport reference: which software the gateway trusts\n"
     "\n"
-    "  sallyport reference add --implementation-id HEX --component TYPE=HEX[,signer=HEX][,version=V]\n"
+    "  sallyport reference add --implementation-id HEX --component "
+    "TYPE=HEX[,signer=HEX][,version=V]\n"
     "                          [--component …] -c FILE     one accepted set of software\n"
     "  sallyport reference add --from-token FILE -c FILE   the set that a token shows\n"
     "  sallyport reference list [--json] -c FILE\n"
     "  sallyport reference remove N -c FILE\n"
     "\n"
-    "A token is accepted when its components are exactly those of one reference for its implementation\n"
-    "id: same types, same measurements, and the same signer and version where the reference names them.\n"
+    "A token is accepted when its components are exactly those of one reference for its "
+    "implementation\n"
+    "id: same types, same measurements, and the same signer and version where the reference names "
+    "them.\n"
     "A running gateway sees a change within a second and has every device attest again.\n"
     "\n"
     "  -c, --config FILE         the gateway's configuration\n"
-    "  --implementation-id HEX   32 bytes that name the kind of hardware and its immutable software\n"
+    "  --implementation-id HEX   32 bytes that name the kind of hardware and its immutable "
+    "software\n"
     "  --component …             TYPE as in the token (for instance NSPE); the measurement in hex\n"
-    "  --from-token FILE         take both from a token of a device that you know to be good; its MAC\n"
-    "                            is not checked here (`sallyport token verify` does). - = standard input\n"
+    "  --from-token FILE         take both from a token of a device that you know to be good; its "
+    "MAC\n"
+    "                            is not checked here (`sallyport token verify` does). - = standard "
+    "input\n"
     "\n"
     "For example:  sallyport reference add --from-token hall-1.token -c gw.yaml\n";
 
@@ -163,8 +169,9 @@ static int from_claims(const struct request *r, const struct sp_attest_claims *c
         ok = component_of(&claims->components[i], &ref->components[i]);
     }
     if (!ok) {
-        return sp_tool_error(SP_EXIT_FAILED, r->what,
-                             "the token's component types and versions are too long for a reference");
+        return sp_tool_error(
+            SP_EXIT_FAILED, r->what,
+            "the token's component types and versions are too long for a reference");
     }
     ref->component_count = claims->component_count;
     return SP_EXIT_DONE;
@@ -324,8 +331,9 @@ static int run_list(const struct request *r, struct sp_registry_tool *tool)
     if (r->json) {
         (void)printf("%s]\n", listing.count == 0 ? "" : "\n");
     } else if (listing.count == 0) {
-        (void)sp_tool_error(0, r->what, "no references yet: no token is accepted; "
-                                        "`sallyport reference add` makes one");
+        (void)sp_tool_error(0, r->what,
+                            "no references yet: no token is accepted; "
+                            "`sallyport reference add` makes one");
     }
     return SP_EXIT_DONE;
 }

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define INPUT_MAX (2U * SP_LINK_TOKEN_MAX + 4U) /* hex, a newline, and one to see that there is more */
+#define INPUT_MAX \
+    (2U * SP_LINK_TOKEN_MAX + 4U) /* hex, a newline, and one to see that there is more */
 
 int sp_tool_error(int status, const char *what, const char *format, ...)
 {
@@ -80,7 +81,7 @@ static enum sp_err parse_bytes(struct sp_view text, uint8_t *out, size_t cap, si
 }
 
 enum sp_err sp_bytes_read(const char *what, const char *file, uint8_t *out, size_t cap,
-                           size_t *out_len)
+                          size_t *out_len)
 {
     bool from_stdin = strcmp(file, "-") == 0;
     int fd = from_stdin ? STDIN_FILENO : open(file, O_RDONLY | O_CLOEXEC);
@@ -93,8 +94,8 @@ enum sp_err sp_bytes_read(const char *what, const char *file, uint8_t *out, size
     if (!from_stdin) {
         (void)close(fd);
     }
-    enum sp_err err = len == sizeof(text) ? SP_ERR_SPACE
-                                          : parse_bytes(sp_view(text, len), out, cap, out_len);
+    enum sp_err err =
+        len == sizeof(text) ? SP_ERR_SPACE : parse_bytes(sp_view(text, len), out, cap, out_len);
     sp_wipe(text, sizeof(text));
     if (err != SP_OK) {
         (void)sp_tool_error(SP_EXIT_FAILED, what, "%s holds more than %zu bytes", file, cap);

@@ -11,9 +11,9 @@
 int sp_cmd_device(int argc, char **argv);
 int sp_cmd_reference(int argc, char **argv);
 
-#define SP_EXIT_DONE 0
+#define SP_EXIT_DONE   0
 #define SP_EXIT_FAILED 1
-#define SP_EXIT_USAGE 2
+#define SP_EXIT_USAGE  2
 
 struct sp_registry_tool {
     struct sp_config *config;
@@ -38,6 +38,6 @@ int sp_tool_registry_error(const char *what, const struct sp_registry_tool *tool
  * @param[out] out `cap` bytes; the caller wipes them.
  */
 SP_MUST_CHECK enum sp_err sp_bytes_read(const char *what, const char *file, uint8_t *out,
-                                         size_t cap, size_t *out_len);
+                                        size_t cap, size_t *out_len);
 
 #endif

@@ -19,7 +19,8 @@
  * @retval SP_ERR_MALFORMED It does not hold a key.
  * @retval SP_ERR_IO        It could not be read.
  */
-SP_MUST_CHECK enum sp_err sp_master_key_read(const char *file, uint8_t *key, struct sp_fault *fault);
+SP_MUST_CHECK enum sp_err sp_master_key_read(const char *file, uint8_t *key,
+                                             struct sp_fault *fault);
 
 /**
  * Make a master key file, mode 0600, with a new random key, durable on return.

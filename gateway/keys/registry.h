@@ -17,15 +17,15 @@
 #include "gateway/keys/vault.h"
 #include "gateway/proc/messages.h"
 
-#define SP_REGISTRY_FILE "registry.db"
-#define SP_PSK_MIN 16U
-#define SP_PSK_NEW 32U /**< bytes of the PSKs that we make */
-#define SP_KEK_LEN 48U
-#define SP_IAK_MAX 64U
-#define SP_GROUP_NAME_MAX 33U
-#define SP_REFERENCE_TEXT_MAX 64U /**< with the NUL */
+#define SP_REGISTRY_FILE       "registry.db"
+#define SP_PSK_MIN             16U
+#define SP_PSK_NEW             32U /**< bytes of the PSKs that we make */
+#define SP_KEK_LEN             48U
+#define SP_IAK_MAX             64U
+#define SP_GROUP_NAME_MAX      33U
+#define SP_REFERENCE_TEXT_MAX  64U /**< with the NUL */
 #define SP_REFERENCE_BYTES_MAX 64U
-#define SP_REFERENCES_MAX 4096U
+#define SP_REFERENCES_MAX      4096U
 
 enum sp_device_state { SP_DEVICE_ACTIVE = 0, SP_DEVICE_REVOKED = 1 };
 
@@ -36,10 +36,11 @@ struct sp_device {
     struct sp_device_row row;      /**< answer_timeout_ms 0 = the configuration's */
     enum sp_attest_algorithm iak_algorithm;
     enum sp_device_state state;
-    uint8_t instance_id[SP_ATTEST_UEID_LEN]; /**< UEID; made from the IAK when the device is added or rotated */
+    uint8_t instance_id
+        [SP_ATTEST_UEID_LEN]; /**< UEID; made from the IAK when the device is added or rotated */
     bool allow_no_software;
-    int64_t created; /**< seconds since 1970; likewise below */
-    int64_t rotated; /**< 0 = never */
+    int64_t created;  /**< seconds since 1970; likewise below */
+    int64_t rotated;  /**< 0 = never */
     uint64_t version; /**< rises with every change to the registry; given by it */
 };
 
@@ -110,7 +111,7 @@ SP_MUST_CHECK enum sp_err sp_device_secrets_make(enum sp_attest_algorithm algori
 struct sp_registry; /* opaque */
 
 enum sp_registry_use {
-    SP_REGISTRY_TOOL,    /**< waits up to 5 s for another writer; every change synced to the disk */
+    SP_REGISTRY_TOOL, /**< waits up to 5 s for another writer; every change synced to the disk */
     SP_REGISTRY_SERVICE, /**< never waits; what it writes itself (history) may lag behind in a power cut */
 };
 
@@ -179,7 +180,7 @@ typedef enum sp_err (*sp_device_fn)(void *arg, const struct sp_device *device,
 SP_MUST_CHECK enum sp_err sp_registry_device_each(struct sp_registry *reg, sp_device_fn fn,
                                                   void *arg);
 
-/** What has changed since a version. Everything borrowed for the call. */
+/** What has changed since a version. Everything borrowed for the call. A function may be NULL. */
 struct sp_registry_changes {
     void *arg;
     /** `secrets` (without the KEK) is NULL when they do not open: tampered with, or of another row. */
@@ -224,5 +225,18 @@ SP_MUST_CHECK enum sp_err sp_registry_reference_each(struct sp_registry *reg, sp
 
 /** A number that changes with every change to the references. */
 SP_MUST_CHECK enum sp_err sp_registry_reference_version(struct sp_registry *reg, uint64_t *version);
+
+/** Versions of devices and references up to which a running gateway has heard of every change. */
+struct sp_registry_heard {
+    uint64_t devices;
+    uint64_t references;
+};
+
+/** Kept in the registry, so that a `keys` process that was killed goes on where the last one stopped. */
+SP_MUST_CHECK enum sp_err sp_registry_heard_read(struct sp_registry *reg,
+                                                 struct sp_registry_heard *out);
+/** @retval SP_ERR_AGAIN */
+SP_MUST_CHECK enum sp_err sp_registry_heard_write(struct sp_registry *reg,
+                                                  const struct sp_registry_heard *heard);
 
 #endif

@@ -24,10 +24,10 @@
 #include "gateway/keys/master_key.h"
 #include "gateway/keys/rules.h"
 
-#define SCHEMA_VERSION 1
-#define SEALED_MAX (SP_PSK_MAX + SP_VAULT_OVERHEAD)
-#define CONTEXT_MAX 128U
-#define TOOL_WAIT_MS 5000
+#define SCHEMA_VERSION   1
+#define SEALED_MAX       (SP_PSK_MAX + SP_VAULT_OVERHEAD)
+#define CONTEXT_MAX      128U
+#define TOOL_WAIT_MS     5000
 #define DIGEST_INPUT_MAX 8192U
 
 _Static_assert(SP_IAK_MAX <= SP_PSK_MAX && SP_KEK_LEN <= SP_PSK_MAX, "SEALED_MAX fits every kind");
@@ -55,7 +55,8 @@ static const char schema[] =
     " REFERENCES software(number) ON DELETE CASCADE, position INTEGER NOT NULL,"
     " type TEXT NOT NULL, value BLOB NOT NULL, signer_id BLOB NOT NULL, version TEXT NOT NULL,"
     " PRIMARY KEY(software, position)) WITHOUT ROWID;"
-    "INSERT INTO meta VALUES('version', 0), ('software_version', 0);"
+    "INSERT INTO meta VALUES('version', 0), ('software_version', 0), ('version_heard', 0),"
+    " ('software_version_heard', 0);"
     "PRAGMA user_version = 1;";
 
 struct sp_registry {
@@ -639,8 +640,9 @@ static enum sp_err insert_device(struct sp_registry *reg, const struct sp_device
                                  uint64_t version)
 {
     struct query q;
-    query_start(&q, reg,
-                "INSERT INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, 0, ?)");
+    query_start(
+        &q, reg,
+        "INSERT INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, 0, ?)");
     put_text(&q, d->id);
     put_text(&q, d->row.role);
     put_int(&q, d->row.attestation);
@@ -665,9 +667,10 @@ static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_d
     uint64_t version = 0;
     SP_TRY(device_exists(reg, device->id, &exists));
     if (exists) {
-        return refuse(reg, SP_ERR_EXISTS,
-                      "there is a device of that name; `sallyport device rotate` gives it new keys, "
-                      "`sallyport device remove` forgets it");
+        return refuse(
+            reg, SP_ERR_EXISTS,
+            "there is a device of that name; `sallyport device rotate` gives it new keys, "
+            "`sallyport device remove` forgets it");
     }
     SP_TRY(next_number(reg, "version", &version));
     SP_TRY(run_text(reg, "DELETE FROM former WHERE id = ?", device->id));
@@ -786,8 +789,8 @@ static enum sp_err add_history(struct sp_registry *reg, const struct sp_device_h
     return query_run(&q);
 }
 
-enum sp_err sp_registry_history_add(struct sp_registry *reg, const struct sp_device_history *entries,
-                                    size_t count)
+enum sp_err sp_registry_history_add(struct sp_registry *reg,
+                                    const struct sp_device_history *entries, size_t count)
 {
     SP_TRY(run(reg, "BEGIN IMMEDIATE"));
     enum sp_err err = SP_OK;
@@ -799,9 +802,9 @@ enum sp_err sp_registry_history_add(struct sp_registry *reg, const struct sp_dev
 
 /* --- devices: reading --- */
 
-#define DEVICE_COLUMNS                                                                             \
-    "d.id, d.role, d.attestation, d.binding, d.records, d.suites, d.answer_timeout_ms,"            \
-    " d.allow_no_software, d.iak_algorithm, d.instance_id, d.group_name, d.state, d.created,"      \
+#define DEVICE_COLUMNS                                                                        \
+    "d.id, d.role, d.attestation, d.binding, d.records, d.suites, d.answer_timeout_ms,"       \
+    " d.allow_no_software, d.iak_algorithm, d.instance_id, d.group_name, d.state, d.created," \
     " d.rotated, d.version"
 #define DEVICE_COLUMN_COUNT 15
 
@@ -843,8 +846,8 @@ static void get_history(struct query *q, int column, const char *id, struct sp_d
     h->refused = (uint64_t)get_int(q, column + 3);
 }
 
-#define DEVICE_WITH_HISTORY                                                                        \
-    "SELECT " DEVICE_COLUMNS ", s.last_check, s.last_time, s.ok, s.refused"                        \
+#define DEVICE_WITH_HISTORY                                                 \
+    "SELECT " DEVICE_COLUMNS ", s.last_check, s.last_time, s.ok, s.refused" \
     " FROM device d LEFT JOIN device_state s ON s.id = d.id "
 
 enum sp_err sp_registry_device_find(struct sp_registry *reg, const char *id, struct sp_device *out,
@@ -934,10 +937,10 @@ enum sp_err sp_registry_changes_since(struct sp_registry *reg, uint64_t *version
     uint64_t now = 0;
     SP_TRY(run(reg, "BEGIN"));
     enum sp_err err = read_number(reg, "version", &now);
-    if (err == SP_OK) {
+    if (err == SP_OK && changes->removed != NULL) {
         err = removed_devices(reg, *version, changes);
     }
-    if (err == SP_OK) {
+    if (err == SP_OK && changes->device != NULL) {
         err = changed_devices(reg, *version, changes);
     }
     SP_TRY(transaction_end(reg, err));
@@ -1022,8 +1025,7 @@ static enum sp_err add_reference(struct sp_registry *reg, const struct sp_refere
     SP_TRY(check_new_reference(reg, digest, number));
     SP_TRY(next_number(reg, "software_version", &version));
     struct query q;
-    query_start(&q, reg,
-                "INSERT INTO software(added, implementation_id, digest) VALUES(?, ?, ?)");
+    query_start(&q, reg, "INSERT INTO software(added, implementation_id, digest) VALUES(?, ?, ?)");
     put_int(&q, (int64_t)time(NULL));
     put_blob(&q, sp_view(ref->implementation_id, ref->implementation_id_len));
     put_blob(&q, digest);
@@ -1109,4 +1111,32 @@ enum sp_err sp_registry_reference_each(struct sp_registry *reg, sp_reference_fn 
 enum sp_err sp_registry_reference_version(struct sp_registry *reg, uint64_t *version)
 {
     return read_number(reg, "software_version", version);
+}
+
+enum sp_err sp_registry_heard_read(struct sp_registry *reg, struct sp_registry_heard *out)
+{
+    struct sp_registry_heard heard = {0};
+    SP_TRY(read_number(reg, "version_heard", &heard.devices));
+    SP_TRY(read_number(reg, "software_version_heard", &heard.references));
+    *out = heard;
+    return SP_OK;
+}
+
+static enum sp_err write_number(struct sp_registry *reg, const char *name, uint64_t value)
+{
+    struct query q;
+    query_start(&q, reg, "UPDATE meta SET value = ? WHERE name = ?");
+    put_int(&q, (int64_t)value);
+    put_text(&q, name);
+    return query_run(&q);
+}
+
+enum sp_err sp_registry_heard_write(struct sp_registry *reg, const struct sp_registry_heard *heard)
+{
+    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
+    enum sp_err err = write_number(reg, "version_heard", heard->devices);
+    if (err == SP_OK) {
+        err = write_number(reg, "software_version_heard", heard->references);
+    }
+    return transaction_end(reg, err);
 }

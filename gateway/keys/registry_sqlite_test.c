@@ -291,17 +291,22 @@ static void no_two_keys_are_the_same(void)
 
 static void weak_and_published_keys_are_refused(void)
 {
-    static const char tfm_iak[] = "a9b454b26d6f90a4ea31193564cba91fec6f9a002a7dc0504b92a1937134585f";
+    static const char tfm_iak[] =
+        "a9b454b26d6f90a4ea31193564cba91fec6f9a002a7dc0504b92a1937134585f";
     static const struct {
         size_t psk;
         size_t iak;
         enum sp_attest_algorithm algorithm;
         enum sp_err err;
     } cases[] = {
-        {15, 32, SP_ATTEST_HMAC256, SP_ERR_DENIED}, {0, 32, SP_ATTEST_HMAC256, SP_ERR_DENIED},
-        {65, 32, SP_ATTEST_HMAC256, SP_ERR_DENIED}, {32, 31, SP_ATTEST_HMAC256, SP_ERR_DENIED},
-        {32, 48, SP_ATTEST_HMAC256, SP_ERR_DENIED}, {32, 32, SP_ATTEST_HMAC384, SP_ERR_DENIED},
-        {32, 32, (enum sp_attest_algorithm)4, SP_ERR_ARGUMENT}, {16, 48, SP_ATTEST_HMAC384, SP_OK},
+        {15, 32, SP_ATTEST_HMAC256, SP_ERR_DENIED},
+        {0, 32, SP_ATTEST_HMAC256, SP_ERR_DENIED},
+        {65, 32, SP_ATTEST_HMAC256, SP_ERR_DENIED},
+        {32, 31, SP_ATTEST_HMAC256, SP_ERR_DENIED},
+        {32, 48, SP_ATTEST_HMAC256, SP_ERR_DENIED},
+        {32, 32, SP_ATTEST_HMAC384, SP_ERR_DENIED},
+        {32, 32, (enum sp_attest_algorithm)4, SP_ERR_ARGUMENT},
+        {16, 48, SP_ATTEST_HMAC384, SP_OK},
     };
     begin();
     struct sp_registry *reg = open_registry();
@@ -324,9 +329,17 @@ static void weak_and_published_keys_are_refused(void)
 
 static void ids_that_are_no_identities_are_refused(void)
 {
-    static const char *const ids[] = {"", "-a", ".a", "a b", "a/b", "a+", "\xc3\xa9", "a\n",
-                                      "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-                                      "é"};
+    static const char *const ids[] = {
+        "",
+        "-a",
+        ".a",
+        "a b",
+        "a/b",
+        "a+",
+        "\xc3\xa9",
+        "a\n",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+        "é"};
     begin();
     struct sp_registry *reg = open_registry();
     for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
@@ -460,9 +473,14 @@ static void a_master_key_is_32_bytes_or_64_hex_digits(void)
         size_t len;
         const char *tail;
         enum sp_err err;
-    } cases[] = {{64, "", SP_OK},   {64, "\n", SP_OK}, {63, "", SP_ERR_MALFORMED},
-                 {32, "", SP_OK},   {0, "", SP_ERR_MALFORMED}, {31, "", SP_ERR_MALFORMED},
-                 {64, "x", SP_ERR_MALFORMED}, {64, "\n\n", SP_ERR_MALFORMED}};
+    } cases[] = {{64, "", SP_OK},
+                 {64, "\n", SP_OK},
+                 {63, "", SP_ERR_MALFORMED},
+                 {32, "", SP_OK},
+                 {0, "", SP_ERR_MALFORMED},
+                 {31, "", SP_ERR_MALFORMED},
+                 {64, "x", SP_ERR_MALFORMED},
+                 {64, "\n\n", SP_ERR_MALFORMED}};
     begin();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[80];
@@ -632,7 +650,8 @@ int ftruncate64(int fd, off64_t len)
 }
 
 /* True when the child lived to the end of it. */
-static bool in_a_child(int writes, enum sp_err (*change)(struct sp_registry *, const char *, uint8_t),
+static bool in_a_child(int writes,
+                       enum sp_err (*change)(struct sp_registry *, const char *, uint8_t),
                        uint8_t n)
 {
     pid_t child = fork();

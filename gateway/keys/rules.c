@@ -27,7 +27,7 @@ static const struct name suites_names[] = {{"profile-small", SP_SUITES_PROFILE_S
                                            {"all", SP_SUITES_ALL},
                                            {"null-encryption", SP_SUITES_NULL_ENCRYPTION},
                                            {NULL, 0}};
-#define SUITES_KNOWN                                                                               \
+#define SUITES_KNOWN \
     (SP_SUITES_PROFILE_SMALL | SP_SUITES_FORWARD_SECRET | SP_SUITES_ALL | SP_SUITES_NULL_ENCRYPTION)
 
 static const char *name_of(const struct name *names, uint32_t number)
@@ -182,7 +182,8 @@ enum sp_err sp_rules_check_device(const struct sp_device *device, struct sp_faul
     if (sp_attestation_mode_name(row->attestation) == NULL ||
         sp_binding_name(row->binding) == NULL || sp_records_name(row->records) == NULL ||
         (row->suites & ~SUITES_KNOWN) != 0 || sp_iak_length(device->iak_algorithm) == 0) {
-        return refuse(fault, "attestation, binding, records, suites or algorithm has no such value");
+        return refuse(fault,
+                      "attestation, binding, records, suites or algorithm has no such value");
     }
     return SP_OK;
 }
@@ -228,14 +229,14 @@ enum sp_err sp_rules_check_reference(const struct sp_reference *reference, struc
         reference->implementation_id_len > SP_REFERENCE_BYTES_MAX) {
         return refuse(fault, "an implementation id has 32 to 64 bytes");
     }
-    if (reference->component_count == 0 ||
-        reference->component_count > SP_ATTEST_COMPONENTS_MAX) {
+    if (reference->component_count == 0 || reference->component_count > SP_ATTEST_COMPONENTS_MAX) {
         return refuse(fault, "a reference has 1 to 16 components");
     }
     for (size_t i = 0; i < reference->component_count; i++) {
         if (!component_valid(&reference->components[i])) {
-            return refuse(fault, "a component has a type and a version of at most 63 bytes of text, "
-                                 "and a value and a signer of 32, 48 or 64 bytes");
+            return refuse(fault,
+                          "a component has a type and a version of at most 63 bytes of text, "
+                          "and a value and a signer of 32, 48 or 64 bytes");
         }
         for (size_t j = 0; j < i; j++) {
             if (strcmp(reference->components[i].type, reference->components[j].type) == 0) {

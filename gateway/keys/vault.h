@@ -12,9 +12,10 @@
 
 #include "libs/base/bytes.h"
 
-#define SP_VAULT_OVERHEAD 28U /**< bytes that sealing adds: 12 of nonce in front, 16 of tag behind */
+#define SP_VAULT_OVERHEAD \
+    28U /**< bytes that sealing adds: 12 of nonce in front, 16 of tag behind */
 #define SP_VAULT_FINGERPRINT_LEN 32U
-#define SP_VAULT_DECOY_LEN 32U
+#define SP_VAULT_DECOY_LEN       32U
 
 struct sp_vault; /* opaque, in locked memory */
 

@@ -10,8 +10,8 @@
 #include "libs/cose/crypto.h"
 
 #define NONCE_LEN 12U
-#define TAG_LEN 16U
-#define KEY_LEN 32U
+#define TAG_LEN   16U
+#define KEY_LEN   32U
 
 _Static_assert(NONCE_LEN + TAG_LEN == SP_VAULT_OVERHEAD, "documented in vault.h");
 
