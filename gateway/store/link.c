@@ -115,8 +115,8 @@ enum sp_err sp_link_create(struct sp_link_env *env, uint32_t index, struct sp_li
 {
     *out = NULL;
     const struct sp_cloud_config *cloud = &env->config->cloud;
-    uint32_t window = cloud->limits.in_flight < SP_MQTT_CLIENT_SLOTS_MAX ? cloud->limits.in_flight
-                                                                         : SP_MQTT_CLIENT_SLOTS_MAX;
+    uint32_t window = cloud->limits.in_flight < SP_LINK_REPEATS_MAX ? cloud->limits.in_flight
+                                                                    : SP_LINK_REPEATS_MAX;
     struct sp_link *l = calloc(1, sizeof(*l));
     struct sp_mqtt_slot *slots = calloc(window, sizeof(*slots));
     const struct sp_mqtt_client_opts opts = {
@@ -820,10 +820,8 @@ static bool may_go(struct sp_link *l, uint64_t now, const struct sp_row *row)
     if (now < l->stream_care_until && stream_flies(l, row->stream)) {
         return false;
     }
-    size_t most = l->mqtt.opts.slot_count > SP_LINK_REPEATS_MAX ? l->mqtt.opts.slot_count
-                                                                : SP_LINK_REPEATS_MAX;
-    return l->flying.count + l->ended.count + sp_handoff_unreleased(l->env->handoff, l->index) <
-           most;
+    size_t gone = sp_handoff_unreleased(l->env->handoff, l->index) + l->ended.count;
+    return l->flying.count + gone < SP_LINK_REPEATS_MAX;
 }
 
 static bool buckets_ready(struct sp_link *l, uint64_t now, size_t size)

@@ -16,11 +16,12 @@
 #include "gateway/store/resolve.h"
 #include "gateway/tls/tls.h"
 
-#define SP_LINK_REPEATS_MAX \
-    256U /**< sent and still in the journal, unless the window is larger (D5's R) */
+/** Rows of a link that were sent and are still in the journal: what a crash repeats at most (D5's R). */
+#define SP_LINK_REPEATS_MAX 256U
+256U /**< sent and still in the journal, unless the window is larger (D5's R) */
 
-/** What all links share. Borrowed by them; one thread. */
-struct sp_link_env {
+    /** What all links share. Borrowed by them; one thread. */
+    struct sp_link_env {
     const struct sp_config *config;
     struct sp_tls_client *tls;
     struct sp_handoff *handoff;
