@@ -354,7 +354,7 @@ static uint64_t full_time(const struct sp_mqtt_client *c, uint32_t sent_ms)
 static uint64_t keep_alive_due(const struct sp_mqtt_client *c)
 {
     uint64_t quiet_since = c->last_out_ms < c->last_in_ms ? c->last_out_ms : c->last_in_ms;
-    return quiet_since + c->limits.keep_alive * 875U;
+    return quiet_since + (uint64_t)c->limits.keep_alive * 875U;
 }
 
 /* One thing to wait for: until when, and what is late after that. */
