@@ -20,9 +20,8 @@ static struct slot iak = {.fixed = SP_KEY_IAK};
 static void find_persistent(struct slot *slot)
 {
     psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
-    if (psa_get_key_attributes(slot->fixed, &attributes) == PSA_SUCCESS) {
-        slot->current = slot->fixed;
-    }
+    bool there = psa_get_key_attributes(slot->fixed, &attributes) == PSA_SUCCESS;
+    slot->current = there ? slot->fixed : 0;
     psa_reset_key_attributes(&attributes);
 }
 
