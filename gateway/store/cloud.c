@@ -11,7 +11,7 @@
 
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
-#include "gateway/store/link.h"
+#include "gateway/store/uplink.h"
 
 #define EVENTS_MAX       32
 #define ID_HANDOFF       UINT32_MAX
@@ -19,13 +19,13 @@
 #define FAREWELL_WAIT_MS 1500U /* for acknowledgements, when stopping */
 
 struct sp_cloud {
-    struct sp_link_env env;
+    struct sp_uplink_env env;
     pthread_t thread;
     bool started;
     bool stopping;
     uint64_t stop_at;
     uint32_t count;
-    struct sp_link *links[];
+    struct sp_uplink *links[];
 };
 
 static uint64_t monotonic_ms(void)
@@ -52,7 +52,7 @@ static enum sp_err make_links(struct sp_cloud *c)
         return SP_ERR_IO;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        SP_TRY(sp_link_create(&c->env, i, &c->links[i]));
+        SP_TRY(sp_uplink_create(&c->env, i, &c->links[i]));
     }
     return SP_OK;
 }
@@ -95,7 +95,7 @@ void sp_cloud_destroy(struct sp_cloud *cloud)
         return;
     }
     for (uint32_t i = 0; i < cloud->count; i++) {
-        sp_link_destroy(cloud->links[i]);
+        sp_uplink_destroy(cloud->links[i]);
     }
     sp_tls_client_destroy(cloud->env.tls);
     sp_resolver_destroy(cloud->env.resolver);
@@ -111,7 +111,7 @@ static int patience(const struct sp_cloud *c, uint64_t now)
 {
     uint64_t due = c->stopping ? c->stop_at : now + 60000U;
     for (uint32_t i = 0; i < c->count; i++) {
-        uint64_t deadline = sp_link_deadline(c->links[i]);
+        uint64_t deadline = sp_uplink_deadline(c->links[i]);
         due = deadline < due ? deadline : due;
     }
     return due > now ? (int)(due - now) : 0;
@@ -124,7 +124,7 @@ static void dispatch(struct sp_cloud *c, const struct epoll_event *event, uint64
     } else if (event->data.u32 == ID_RESOLVER) {
         sp_resolver_clear(c->env.resolver);
     } else {
-        sp_link_ready(c->links[event->data.u32], event->events, now);
+        sp_uplink_ready(c->links[event->data.u32], event->events, now);
     }
 }
 
@@ -134,7 +134,7 @@ static void look_at_stop(struct sp_cloud *c, uint64_t now)
         c->stopping = true;
         c->stop_at = now + FAREWELL_WAIT_MS;
         for (uint32_t i = 0; i < c->count; i++) {
-            sp_link_stop(c->links[i]);
+            sp_uplink_stop(c->links[i]);
         }
     }
 }
@@ -145,7 +145,7 @@ static bool finished(const struct sp_cloud *c, uint64_t now)
         return c->stopping;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        if (!sp_link_is_quiet(c->links[i])) {
+        if (!sp_uplink_is_quiet(c->links[i])) {
             return false;
         }
     }
@@ -156,10 +156,10 @@ static void turn(struct sp_cloud *c, uint64_t now)
 {
     uint64_t tag;
     while (sp_handoff_next_taken(c->env.handoff, &tag)) {
-        sp_link_command_taken(c->links[0], tag, now); /* commands come over the first link only */
+        sp_uplink_command_taken(c->links[0], tag, now); /* commands come over the first link only */
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        sp_link_turn(c->links[i], now);
+        sp_uplink_turn(c->links[i], now);
     }
 }
 
@@ -178,7 +178,7 @@ static void *run(void *arg)
         turn(c, now);
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        sp_link_farewell(c->links[i], monotonic_ms());
+        sp_uplink_farewell(c->links[i], monotonic_ms());
     }
     return NULL;
 }

@@ -13,7 +13,7 @@
  * on carefully: up to `careful_upto` one row at a time, so that a message that makes the cloud hang up is known for
  * sure before it becomes a dead letter.
  */
-#include "gateway/store/link.h"
+#include "gateway/store/uplink.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -49,8 +49,8 @@
 
 enum state { ST_WAIT, ST_RESOLVE, ST_CONNECT, ST_SHAKE, ST_GREET, ST_UP };
 
-struct sp_link {
-    struct sp_link_env *env;
+struct sp_uplink {
+    struct sp_uplink_env *env;
     uint32_t index;
     char client_id[160];
     enum state state;
@@ -86,7 +86,7 @@ struct sp_link {
     bool stopping;
 };
 
-static void lose(struct sp_link *l, uint64_t now, const char *reason, bool by_peer);
+static void lose(struct sp_uplink *l, uint64_t now, const char *reason, bool by_peer);
 
 static uint64_t wall_ms(void)
 {
@@ -104,20 +104,20 @@ static uint64_t random_u64(void)
     return value;
 }
 
-static const struct sp_cloud_config *cloud_of(const struct sp_link *l)
+static const struct sp_cloud_config *cloud_of(const struct sp_uplink *l)
 {
     return &l->env->config->cloud;
 }
 
 /* ---- life ---- */
 
-enum sp_err sp_link_create(struct sp_link_env *env, uint32_t index, struct sp_link **out)
+enum sp_err sp_uplink_create(struct sp_uplink_env *env, uint32_t index, struct sp_uplink **out)
 {
     *out = NULL;
     const struct sp_cloud_config *cloud = &env->config->cloud;
-    uint32_t window = cloud->limits.in_flight < SP_LINK_REPEATS_MAX ? cloud->limits.in_flight
-                                                                    : SP_LINK_REPEATS_MAX;
-    struct sp_link *l = calloc(1, sizeof(*l));
+    uint32_t window = cloud->limits.in_flight < SP_UPLINK_REPEATS_MAX ? cloud->limits.in_flight
+                                                                      : SP_UPLINK_REPEATS_MAX;
+    struct sp_uplink *l = calloc(1, sizeof(*l));
     struct sp_mqtt_slot *slots = calloc(window, sizeof(*slots));
     const struct sp_mqtt_client_opts opts = {
         .slots = slots,
@@ -145,7 +145,7 @@ enum sp_err sp_link_create(struct sp_link_env *env, uint32_t index, struct sp_li
     return SP_OK;
 }
 
-static void shut(struct sp_link *l)
+static void shut(struct sp_uplink *l)
 {
     if (l->fd >= 0) {
         (void)close(l->fd); /* leaves the epoll set by itself */
@@ -161,7 +161,7 @@ static void shut(struct sp_link *l)
     l->in_cap = 0;
 }
 
-void sp_link_destroy(struct sp_link *link)
+void sp_uplink_destroy(struct sp_uplink *link)
 {
     if (link == NULL) {
         return;
@@ -207,7 +207,8 @@ static struct sp_row *take_row(struct sp_row_list *list, uint64_t seq)
     return found;
 }
 
-static void end_row(struct sp_link *l, struct sp_row *row, enum sp_row_end end, const char *reason)
+static void end_row(struct sp_uplink *l, struct sp_row *row, enum sp_row_end end,
+                    const char *reason)
 {
     row->end = end;
     row->reason = reason;
@@ -215,13 +216,13 @@ static void end_row(struct sp_link *l, struct sp_row *row, enum sp_row_end end, 
     sp_row_list_push(&l->ended, row);
 }
 
-static void drop_loose(struct sp_link *l)
+static void drop_loose(struct sp_uplink *l)
 {
     sp_metric_add(SP_M_CLOUD_DROPPED, (int64_t)l->loose.count);
     sp_row_list_append(&l->ended, &l->loose);
 }
 
-static void take_rows(struct sp_link *l)
+static void take_rows(struct sp_uplink *l)
 {
     struct sp_row_list given = {0};
     sp_handoff_take(l->env->handoff, l->index, &given);
@@ -235,7 +236,7 @@ static void take_rows(struct sp_link *l)
 
 /* ---- socket ---- */
 
-static void set_interest(struct sp_link *l)
+static void set_interest(struct sp_uplink *l)
 {
     uint32_t want = l->state == ST_CONNECT ? EPOLLOUT : EPOLLIN;
     want |= l->out.used > 0 ? EPOLLOUT : 0U;
@@ -256,7 +257,7 @@ static bool reset_by_peer(void)
 }
 
 /* @return false when the connection was lost. */
-static bool flush_socket(struct sp_link *l, uint64_t now)
+static bool flush_socket(struct sp_uplink *l, uint64_t now)
 {
     while (l->out.used > 0) {
         ssize_t n = send(l->fd, l->out.buf, l->out.used, MSG_NOSIGNAL);
@@ -278,9 +279,9 @@ static bool flush_socket(struct sp_link *l, uint64_t now)
 }
 
 /* The scratch buffer as a writer; at least `cap` bytes. */
-static bool scratch(struct sp_link *l, size_t cap, struct sp_writer *w)
+static bool scratch(struct sp_uplink *l, size_t cap, struct sp_writer *w)
 {
-    struct sp_link_env *env = l->env;
+    struct sp_uplink_env *env = l->env;
     cap = cap < SCRATCH_MIN ? SCRATCH_MIN : cap;
     if (cap > env->scratch_cap) {
         uint8_t *grown = realloc(env->scratch, cap);
@@ -295,7 +296,7 @@ static bool scratch(struct sp_link *l, size_t cap, struct sp_writer *w)
 }
 
 /* What was written goes into TLS. @return false when the connection was lost. */
-static bool encrypt(struct sp_link *l, uint64_t now, const struct sp_writer *w)
+static bool encrypt(struct sp_uplink *l, uint64_t now, const struct sp_writer *w)
 {
     struct sp_view plain = sp_writer_view(w);
     if (plain.len > 0 && sp_tls_write(l->tls, plain, &l->out) != SP_OK) {
@@ -308,7 +309,7 @@ static bool encrypt(struct sp_link *l, uint64_t now, const struct sp_writer *w)
 /* ---- losing and making a connection ---- */
 
 /* D9: is the row at the head the reason that the cloud hangs up? */
-static void count_loss(struct sp_link *l)
+static void count_loss(struct sp_uplink *l)
 {
     struct sp_row *head = l->flying.head;
     if (head == NULL) {
@@ -327,7 +328,7 @@ static void count_loss(struct sp_link *l)
     }
 }
 
-static void say_lost(const struct sp_link *l, const char *reason, uint32_t wait)
+static void say_lost(const struct sp_uplink *l, const char *reason, uint32_t wait)
 {
     if (l->state == ST_UP) {
         sp_log_warn(SP_EVENT("cloud_lost"), SP_F_STR("client_id", l->client_id),
@@ -340,7 +341,7 @@ static void say_lost(const struct sp_link *l, const char *reason, uint32_t wait)
     }
 }
 
-static void lose(struct sp_link *l, uint64_t now, const char *reason, bool by_peer)
+static void lose(struct sp_uplink *l, uint64_t now, const char *reason, bool by_peer)
 {
     bool up = l->state == ST_UP;
     if (up && now - l->up_since >= SP_BACKOFF_STABLE_MS) {
@@ -365,13 +366,13 @@ static void lose(struct sp_link *l, uint64_t now, const char *reason, bool by_pe
     l->deadline = now + wait;
 }
 
-static void start_resolving(struct sp_link *l, uint64_t now)
+static void start_resolving(struct sp_uplink *l, uint64_t now)
 {
     l->state = ST_RESOLVE;
     l->deadline = now + RESOLVE_TIMEOUT_MS;
 }
 
-static void start_connecting(struct sp_link *l, uint64_t now, const struct sp_address *to)
+static void start_connecting(struct sp_uplink *l, uint64_t now, const struct sp_address *to)
 {
     l->state = ST_CONNECT;
     l->deadline = now + CONNECT_TIMEOUT_MS;
@@ -386,7 +387,7 @@ static void start_connecting(struct sp_link *l, uint64_t now, const struct sp_ad
     set_interest(l);
 }
 
-static void resolve(struct sp_link *l, uint64_t now)
+static void resolve(struct sp_uplink *l, uint64_t now)
 {
     struct sp_address found[SP_RESOLVE_MAX];
     size_t count = 0;
@@ -399,9 +400,9 @@ static void resolve(struct sp_link *l, uint64_t now)
     }
 }
 
-static void shake(struct sp_link *l, uint64_t now);
+static void shake(struct sp_uplink *l, uint64_t now);
 
-static void connected(struct sp_link *l, uint64_t now)
+static void connected(struct sp_uplink *l, uint64_t now)
 {
     int error = 0;
     socklen_t len = sizeof(error);
@@ -421,7 +422,7 @@ static void connected(struct sp_link *l, uint64_t now)
     shake(l, now);
 }
 
-static void greet(struct sp_link *l, uint64_t now)
+static void greet(struct sp_uplink *l, uint64_t now)
 {
     const struct sp_cloud_config *cloud = cloud_of(l);
     const struct sp_mqtt_connect packet = {
@@ -447,7 +448,7 @@ static void greet(struct sp_link *l, uint64_t now)
 }
 
 /* Carry the handshake on with what was given to TLS. */
-static void shake(struct sp_link *l, uint64_t now)
+static void shake(struct sp_uplink *l, uint64_t now)
 {
     enum sp_tls_state state = sp_tls_step(l->tls, &l->out);
     if (!flush_socket(l, now)) {
@@ -462,7 +463,7 @@ static void shake(struct sp_link *l, uint64_t now)
 
 /* ---- events from the cloud ---- */
 
-static void arrived(struct sp_link *l, uint64_t now)
+static void arrived(struct sp_uplink *l, uint64_t now)
 {
     if (l->mqtt.limits.maximum_qos == 0) {
         /* A message that was accepted can't be handed to somebody who acknowledges nothing. */
@@ -486,7 +487,7 @@ static void arrived(struct sp_link *l, uint64_t now)
                 SP_F_INT("waiting", l->queue.count));
 }
 
-static void refused(struct sp_link *l, uint64_t now, const struct sp_mqtt_connack *connack)
+static void refused(struct sp_uplink *l, uint64_t now, const struct sp_mqtt_connack *connack)
 {
     sp_log_warn(SP_EVENT("cloud_refused"), SP_F_STR("client_id", l->client_id),
                 SP_F_INT("reason_code", connack->reason),
@@ -517,7 +518,7 @@ static const char *permanent_refusal(uint8_t code)
     return NULL;
 }
 
-static void put_back(struct sp_link *l, uint64_t now, struct sp_row *row, uint8_t code)
+static void put_back(struct sp_uplink *l, uint64_t now, struct sp_row *row, uint8_t code)
 {
     uint32_t wait = sp_backoff_next(&l->refused, random_u64());
     sp_log_warn(SP_EVENT("cloud_busy"), SP_F_STR("client_id", l->client_id),
@@ -533,7 +534,7 @@ static void put_back(struct sp_link *l, uint64_t now, struct sp_row *row, uint8_
     merge(&l->queue, &one);
 }
 
-static void acknowledged(struct sp_link *l, uint64_t now, uint64_t seq, uint8_t code)
+static void acknowledged(struct sp_uplink *l, uint64_t now, uint64_t seq, uint8_t code)
 {
     struct sp_row *row = take_row(&l->flying, seq);
     if (row == NULL) {
@@ -557,7 +558,7 @@ static void acknowledged(struct sp_link *l, uint64_t now, uint64_t seq, uint8_t 
     }
 }
 
-static void command(struct sp_link *l, uint64_t now, const struct sp_mqtt_publish *publish,
+static void command(struct sp_uplink *l, uint64_t now, const struct sp_mqtt_publish *publish,
                     struct sp_writer *w)
 {
     const struct sp_command given = {
@@ -580,7 +581,7 @@ static void command(struct sp_link *l, uint64_t now, const struct sp_mqtt_publis
     }
 }
 
-static void granted(const struct sp_link *l, struct sp_view codes)
+static void granted(const struct sp_uplink *l, struct sp_view codes)
 {
     for (size_t i = 0; i < codes.len; i++) {
         if (codes.ptr[i] >= 0x80) {
@@ -600,7 +601,7 @@ static const uint8_t unrelated[] = {
     SP_MQTT_RC_MAXIMUM_CONNECT_TIME,
 };
 
-static void hung_up(struct sp_link *l, uint64_t now, const struct sp_mqtt_reasoned *disconnect)
+static void hung_up(struct sp_uplink *l, uint64_t now, const struct sp_mqtt_reasoned *disconnect)
 {
     char reason[64];
     (void)snprintf(reason, sizeof(reason), "DISCONNECT 0x%02X", disconnect->reason);
@@ -610,7 +611,7 @@ static void hung_up(struct sp_link *l, uint64_t now, const struct sp_mqtt_reason
     lose(l, now, reason, memchr(unrelated, disconnect->reason, sizeof(unrelated)) == NULL);
 }
 
-static void handle(struct sp_link *l, uint64_t now, const struct sp_mqtt_event *event,
+static void handle(struct sp_uplink *l, uint64_t now, const struct sp_mqtt_event *event,
                    struct sp_writer *w)
 {
     switch (event->type) {
@@ -641,7 +642,7 @@ static void handle(struct sp_link *l, uint64_t now, const struct sp_mqtt_event *
     }
 }
 
-static void break_off(struct sp_link *l, uint64_t now, enum sp_err err)
+static void break_off(struct sp_uplink *l, uint64_t now, enum sp_err err)
 {
     struct sp_writer w;
     if (scratch(l, 0, &w) &&
@@ -652,7 +653,7 @@ static void break_off(struct sp_link *l, uint64_t now, enum sp_err err)
     lose(l, now, sp_err_text(err), true);
 }
 
-static bool reserve_in(struct sp_link *l, size_t cap)
+static bool reserve_in(struct sp_uplink *l, size_t cap)
 {
     if (cap <= l->in_cap) {
         return true;
@@ -666,7 +667,7 @@ static bool reserve_in(struct sp_link *l, size_t cap)
 }
 
 /* Take whole packets from `in`. @return false when the connection was lost. */
-static bool take_packets(struct sp_link *l, uint64_t now)
+static bool take_packets(struct sp_uplink *l, uint64_t now)
 {
     size_t taken = 0;
     struct sp_writer w;
@@ -695,7 +696,7 @@ static bool take_packets(struct sp_link *l, uint64_t now)
 }
 
 /* Decrypt what was given to TLS and take the packets in it. @return false when the connection was lost. */
-static bool decrypt(struct sp_link *l, uint64_t now)
+static bool decrypt(struct sp_uplink *l, uint64_t now)
 {
     for (;;) {
         /* Room for a record; what is kept is shorter than a packet, and that is bounded. */
@@ -721,7 +722,7 @@ static bool decrypt(struct sp_link *l, uint64_t now)
 }
 
 /* @return false when the connection was lost. */
-static bool digest(struct sp_link *l, uint64_t now, struct sp_view ciphertext)
+static bool digest(struct sp_uplink *l, uint64_t now, struct sp_view ciphertext)
 {
     sp_tls_input(l->tls, ciphertext);
     if (l->state == ST_SHAKE) {
@@ -733,7 +734,7 @@ static bool digest(struct sp_link *l, uint64_t now, struct sp_view ciphertext)
     return decrypt(l, now);
 }
 
-static void receive(struct sp_link *l, uint64_t now)
+static void receive(struct sp_uplink *l, uint64_t now)
 {
     uint8_t chunk[READ_CHUNK];
     for (int i = 0; i < READS_PER_TURN; i++) {
@@ -755,7 +756,7 @@ static void receive(struct sp_link *l, uint64_t now)
     }
 }
 
-void sp_link_ready(struct sp_link *link, uint32_t events, uint64_t now_ms)
+void sp_uplink_ready(struct sp_uplink *link, uint32_t events, uint64_t now_ms)
 {
     if (link->fd < 0) {
         return;
@@ -774,7 +775,7 @@ void sp_link_ready(struct sp_link *link, uint32_t events, uint64_t now_ms)
 
 /* ---- sending ---- */
 
-static void subscribe(struct sp_link *l, uint64_t now, struct sp_writer *w)
+static void subscribe(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
 {
     const struct sp_config *config = l->env->config;
     while (l->index == 0 && l->subscribed < config->command_count) {
@@ -797,7 +798,7 @@ static void subscribe(struct sp_link *l, uint64_t now, struct sp_writer *w)
     }
 }
 
-static bool stream_flies(const struct sp_link *l, uint32_t stream)
+static bool stream_flies(const struct sp_uplink *l, uint32_t stream)
 {
     for (const struct sp_row *row = l->flying.head; row != NULL; row = row->next) {
         if (row->stream == stream) {
@@ -808,7 +809,7 @@ static bool stream_flies(const struct sp_link *l, uint32_t stream)
 }
 
 /* The window of D5, and the care after trouble. */
-static bool may_go(struct sp_link *l, uint64_t now, const struct sp_row *row)
+static bool may_go(struct sp_uplink *l, uint64_t now, const struct sp_row *row)
 {
     if (now < l->pause_until || sp_mqtt_client_window(&l->mqtt) == 0) {
         return false;
@@ -821,10 +822,10 @@ static bool may_go(struct sp_link *l, uint64_t now, const struct sp_row *row)
         return false;
     }
     size_t gone = sp_handoff_unreleased(l->env->handoff, l->index) + l->ended.count;
-    return l->flying.count + gone < SP_LINK_REPEATS_MAX;
+    return l->flying.count + gone < SP_UPLINK_REPEATS_MAX;
 }
 
-static bool buckets_ready(struct sp_link *l, uint64_t now, size_t size)
+static bool buckets_ready(struct sp_uplink *l, uint64_t now, size_t size)
 {
     uint64_t a = sp_bucket_wait(&l->publishes, 1, now);
     uint64_t b = sp_bucket_wait(&l->bytes, size, now);
@@ -833,7 +834,7 @@ static bool buckets_ready(struct sp_link *l, uint64_t now, size_t size)
 }
 
 /* A row that can never go: to the dead letters, or, with QoS 0, dropped. */
-static void give_up(struct sp_link *l, struct sp_row_list *from, const char *reason)
+static void give_up(struct sp_uplink *l, struct sp_row_list *from, const char *reason)
 {
     struct sp_row *row = sp_row_list_pop(from);
     if (row->seq == 0) {
@@ -844,7 +845,7 @@ static void give_up(struct sp_link *l, struct sp_row_list *from, const char *rea
     }
 }
 
-static void departed(struct sp_link *l, struct sp_row_list *from, size_t size)
+static void departed(struct sp_uplink *l, struct sp_row_list *from, size_t size)
 {
     struct sp_row *row = sp_row_list_pop(from);
     sp_row_list_push(row->seq == 0 ? &l->ended : &l->flying, row);
@@ -854,7 +855,8 @@ static void departed(struct sp_link *l, struct sp_row_list *from, size_t size)
 }
 
 /* Write the first row of a list. @return false: no more for now. */
-static bool send_row(struct sp_link *l, uint64_t now, struct sp_row_list *from, struct sp_writer *w)
+static bool send_row(struct sp_uplink *l, uint64_t now, struct sp_row_list *from,
+                     struct sp_writer *w)
 {
     struct sp_mqtt_publish publish;
     const char *reason = NULL;
@@ -895,7 +897,7 @@ static bool send_row(struct sp_link *l, uint64_t now, struct sp_row_list *from, 
 }
 
 /* QoS 0 goes when nothing that was accepted can. */
-static struct sp_row_list *next_list(struct sp_link *l, uint64_t now)
+static struct sp_row_list *next_list(struct sp_uplink *l, uint64_t now)
 {
     if (l->queue.head != NULL && may_go(l, now, l->queue.head)) {
         return &l->queue;
@@ -903,7 +905,7 @@ static struct sp_row_list *next_list(struct sp_link *l, uint64_t now)
     return l->loose.head != NULL ? &l->loose : NULL;
 }
 
-static void send_rows(struct sp_link *l, uint64_t now, struct sp_writer *w)
+static void send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
 {
     l->bucket_wait_until = 0;
     l->pause_until = now < l->pause_until ? l->pause_until : 0;
@@ -927,7 +929,7 @@ static const char *late_text(enum sp_mqtt_client_late late)
     return texts[late];
 }
 
-static void turn_open(struct sp_link *l, uint64_t now)
+static void turn_open(struct sp_uplink *l, uint64_t now)
 {
     struct sp_writer w;
     if (!scratch(l, 0, &w)) {
@@ -946,7 +948,7 @@ static void turn_open(struct sp_link *l, uint64_t now)
     }
 }
 
-void sp_link_turn(struct sp_link *link, uint64_t now_ms)
+void sp_uplink_turn(struct sp_uplink *link, uint64_t now_ms)
 {
     take_rows(link);
     if (link->state == ST_WAIT && now_ms >= link->deadline && !link->stopping) {
@@ -963,7 +965,7 @@ void sp_link_turn(struct sp_link *link, uint64_t now_ms)
     sp_handoff_end(link->env->handoff, &link->ended);
 }
 
-uint64_t sp_link_deadline(const struct sp_link *link)
+uint64_t sp_uplink_deadline(const struct sp_uplink *link)
 {
     if (link->state != ST_GREET && link->state != ST_UP) {
         return link->state == ST_WAIT && link->stopping ? UINT64_MAX : link->deadline;
@@ -978,7 +980,7 @@ uint64_t sp_link_deadline(const struct sp_link *link)
     return due;
 }
 
-void sp_link_command_taken(struct sp_link *link, uint64_t tag, uint64_t now_ms)
+void sp_uplink_command_taken(struct sp_uplink *link, uint64_t tag, uint64_t now_ms)
 {
     struct sp_writer w;
     if (link->state != ST_UP || tag >> 16 != (link->generation & (UINT64_MAX >> 16)) ||
@@ -991,17 +993,17 @@ void sp_link_command_taken(struct sp_link *link, uint64_t tag, uint64_t now_ms)
     }
 }
 
-void sp_link_stop(struct sp_link *link)
+void sp_uplink_stop(struct sp_uplink *link)
 {
     link->stopping = true;
 }
 
-bool sp_link_is_quiet(const struct sp_link *link)
+bool sp_uplink_is_quiet(const struct sp_uplink *link)
 {
     return link->state != ST_UP || link->flying.head == NULL;
 }
 
-void sp_link_farewell(struct sp_link *link, uint64_t now_ms)
+void sp_uplink_farewell(struct sp_uplink *link, uint64_t now_ms)
 {
     struct sp_writer w;
     if (link->state == ST_UP && scratch(link, 0, &w) &&
