@@ -6,6 +6,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <pwd.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -72,7 +73,11 @@ enum sp_err sp_sandbox_enter(enum sp_process process, const struct sp_config *co
 {
     const struct rlimit none = {0, 0};
     SP_TRY(drop_user(process, config));
-    /* after the user has changed, which sets the flag anew */
+    /* after the user has changed, which undoes the next two */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) !=
+        0) { /* no orphan works on beside a new gateway */
+        return failed("parent");
+    }
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 || setrlimit(RLIMIT_CORE, &none) != 0) {
         return failed("dumps");
     }
