@@ -375,8 +375,8 @@ static void print_text(const struct sp_device *d, const struct sp_device_history
         (void)printf("answer timeout     %u ms\n", d->row.answer_timeout_ms);
     }
     (void)printf("created            %s\nkeys rotated       %s\n", created, rotated);
-    (void)printf("last verdict       %s %s\n", check == NULL ? "none yet" : check,
-                 check == NULL ? "" : verdict_time);
+    (void)printf("last verdict       %s%s%s\n", check == NULL ? "none yet" : check,
+                 check == NULL ? "" : " ", check == NULL ? "" : verdict_time);
     (void)printf("attestations       %llu ok, %llu refused\n", (unsigned long long)h->ok,
                  (unsigned long long)h->refused);
 }

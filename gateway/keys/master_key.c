@@ -43,7 +43,7 @@ static enum sp_err check_rights(int fd, const char *file, struct sp_fault *fault
                      file);
         return SP_ERR_DENIED;
     }
-    if (st.st_uid != geteuid() && st.st_uid != 0) {
+    if (geteuid() != 0 && st.st_uid != geteuid() && st.st_uid != 0) {
         sp_fault_set(fault, "master key %s belongs to another user", file);
         return SP_ERR_DENIED;
     }

@@ -10,7 +10,7 @@
 #define SP_MASTER_KEY_LEN 32U
 
 /**
- * Read a master key file: a regular file, not a link, that belongs to us or root and that nobody else may read.
+ * Read a master key file: a regular file, not a link, open to its owner only, who is us or root (to root: anybody).
  *
  * @param[out] key   SP_MASTER_KEY_LEN bytes; written on SP_OK only. The caller wipes them.
  * @param[out] fault Filled on any error.
