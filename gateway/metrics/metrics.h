@@ -52,6 +52,10 @@
     X(PUBLISH_DENIED, "messages_denied_total", COUNTER, "PUBLISH where the role may not")          \
     X(RECORD_REFUSED, "records_refused_total", COUNTER, "sensor records that do not hold")         \
     X(PUBLISH_DROPPED, "messages_dropped_total", COUNTER, "QoS 0 or over-quota messages dropped")  \
+    X(PUBLISH_REFUSED, "messages_refused_total", COUNTER,                                          \
+      "QoS 1 messages not acknowledged because they cannot be stored now")                         \
+    X(SLOW_CLOSED, "slow_readers_closed_total", COUNTER,                                           \
+      "connections closed because the peer did not read")                                          \
     X(SUBSCRIBE_DENIED, "subscriptions_denied_total", COUNTER, "filters refused in SUBSCRIBE")     \
     X(SUBSCRIPTIONS, "subscriptions", GAUGE, "subscriptions held")                                 \
     X(SESSIONS_OFFLINE, "sessions_offline", GAUGE, "kept sessions without a connection")           \

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/attest/guard.h"
+
+#include "gateway/gate/session/device.h"
+#include "gateway/gate/session/session.h"
+#include "gateway/log/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define AGAIN_LATER_MS 10000U /* after keys could not judge an admitted device */
+
+static bool is_guest(const struct sp_client *client)
+{
+    return client->state == SP_CLIENT_GUEST_5 || client->state == SP_CLIENT_GUEST_311;
+}
+
+/* ---- challenge ---- */
+
+static void publish_challenge(struct sp_client *client)
+{
+    const struct sp_mqtt_publish publish = {
+        .qos = 1,
+        .packet_id = SP_CHALLENGE_ID,
+        .topic = SP_VIEW_LIT(SP_LINK_TOPIC_CHALLENGE),
+        .payload = SP_VIEW_ARRAY(client->nonce),
+    };
+    client->challenge_unacked = true;
+    sp_client_publish(client, &publish);
+}
+
+static void send_auth(struct sp_client *client)
+{
+    const struct sp_mqtt_reasoned auth = {
+        .reason = SP_MQTT_RC_CONTINUE_AUTHENTICATION,
+        .props =
+            {
+                .present = (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD) |
+                                      SP_MQTT_HAS(SP_MQTT_P_AUTH_DATA)),
+                .auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding)),
+                .auth_data = SP_VIEW_ARRAY(client->nonce),
+            },
+    };
+    sp_client_send_reasoned(client, SP_MQTT_AUTH, &auth);
+}
+
+static void challenged(struct sp_client *client)
+{
+    sp_metric_inc(SP_M_ATTEST_CHALLENGES);
+    client->guard = SP_GUARD_CHALLENGED;
+    client->attest_due_ms = client->home->timers->now_ms + client->answer_timeout_ms;
+    sp_client_arm(client);
+}
+
+void sp_guard_begin(struct sp_client *client)
+{
+    if (client->version == SP_MQTT_5) {
+        client->state = SP_CLIENT_GUEST_5;
+        send_auth(client);
+    } else {
+        const struct sp_mqtt_connack connack = {.session_present = !client->clean_start &&
+                                                                   client->device->session != NULL};
+        client->state = SP_CLIENT_GUEST_311;
+        sp_client_send_connack(client, &connack);
+        publish_challenge(client);
+    }
+    challenged(client);
+}
+
+/* On an admitted client the challenge takes one place of the peer's Receive Maximum; sp_client_window() keeps it. */
+void sp_guard_pump(struct sp_client *client)
+{
+    if (client->guard == SP_GUARD_NONCE && !client->challenge_unacked &&
+        client->session->in_flight < client->window) {
+        publish_challenge(client);
+        challenged(client);
+    }
+}
+
+static void ask_nonce(struct sp_client *client)
+{
+    struct sp_msg_nonce ask = {.identity_len = client->identity_len};
+    sp_copy(ask.identity, client->identity, client->identity_len);
+    const struct sp_view body = sp_view(&ask, sizeof(ask));
+    client->attest_due_ms = UINT64_MAX;
+    if (sp_edge_send(&client->home->keys, SP_MSG_NONCE, client->tag, &body, 1) == SP_OK) {
+        client->guard = SP_GUARD_ASKED;
+    } else {
+        client->attest_due_ms = client->home->timers->now_ms + AGAIN_LATER_MS;
+    }
+    sp_client_arm(client);
+}
+
+void sp_guard_again(struct sp_client *client)
+{
+    if (client->state == SP_CLIENT_OPEN && client->guard == SP_GUARD_IDLE) {
+        client->again = false;
+        ask_nonce(client);
+    } else {
+        client->again = true;
+    }
+}
+
+void sp_guard_nonce(struct sp_client *client, const struct sp_msg_nonce_answer *answer)
+{
+    if (client->state != SP_CLIENT_OPEN || client->guard != SP_GUARD_ASKED) {
+        return;
+    }
+    if (answer->ok == 0) {
+        client->guard = SP_GUARD_IDLE;
+        client->attest_due_ms = client->home->timers->now_ms + AGAIN_LATER_MS;
+        sp_client_arm(client);
+        return;
+    }
+    sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
+    client->nonce_open = true;
+    client->guard = SP_GUARD_NONCE;
+    sp_guard_pump(client);
+}
+
+/* ---- token ---- */
+
+void sp_on_guest_auth(struct sp_client *client, const struct sp_mqtt_header *header,
+                      struct sp_view body)
+{
+    struct sp_mqtt_reasoned auth;
+    enum sp_err err = sp_mqtt_decode_reasoned(SP_MQTT_5, header->type, body, &auth);
+    struct sp_view method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding));
+    if (err != SP_OK) {
+        sp_client_protocol_error(client,
+                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
+                                                        : SP_MQTT_RC_MALFORMED_PACKET,
+                                 "AUTH");
+    } else if (auth.reason != SP_MQTT_RC_CONTINUE_AUTHENTICATION ||
+               !sp_view_equal(auth.props.auth_method, method) ||
+               (auth.props.present & SP_MQTT_HAS(SP_MQTT_P_AUTH_DATA)) == 0) {
+        sp_client_protocol_error(client, SP_MQTT_RC_PROTOCOL_ERROR,
+                                 "AUTH with another reason or method, or without data");
+    } else {
+        sp_guard_token(client, auth.props.auth_data);
+    }
+}
+
+static bool send_token(struct sp_client *client, struct sp_view token)
+{
+    struct sp_msg_appraise ask = {.identity_len = client->identity_len};
+    sp_copy(ask.identity, client->identity, client->identity_len);
+    if (client->binding == SP_LINK_BINDING_TLS) {
+        if (client->home->exporter(client, ask.exporter) != SP_OK) {
+            return false;
+        }
+        ask.has_exporter = 1;
+    }
+    /* One byte beyond the limit is enough for the check `size`. */
+    token = sp_view_first(token, SP_LINK_TOKEN_MAX + 1);
+    ask.token_len = (uint32_t)token.len;
+    const struct sp_view parts[] = {sp_view(&ask, sizeof(ask)), token};
+    return sp_edge_send(&client->home->keys, SP_MSG_APPRAISE, client->tag, parts, 2) == SP_OK;
+}
+
+/* No verdict can be had now. A guest has to come back; an admitted device keeps its rights (docs/protocol.md 3.3). */
+static void unavailable(struct sp_client *client)
+{
+    if (is_guest(client)) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_CONNECT_REFUSED,
+                                                      .event = "appraisal_unavailable",
+                                                      .code = SP_MQTT_RC_SERVER_UNAVAILABLE});
+        return;
+    }
+    client->guard = SP_GUARD_IDLE;
+    client->attest_due_ms = client->home->timers->now_ms + AGAIN_LATER_MS;
+    sp_client_arm(client);
+}
+
+void sp_guard_token(struct sp_client *client, struct sp_view token)
+{
+    if (client->guard != SP_GUARD_CHALLENGED) {
+        sp_client_protocol_error(client, SP_MQTT_RC_PROTOCOL_ERROR, "token without a challenge");
+        return;
+    }
+    client->guard = SP_GUARD_APPRAISING;
+    client->attest_due_ms = UINT64_MAX;
+    sp_client_arm(client);
+    if (send_token(client, token)) {
+        client->nonce_open = false;
+    } else {
+        unavailable(client);
+    }
+}
+
+/* ---- verdict ---- */
+
+static void refuse(struct sp_client *client, enum sp_attest_check check, const char *detail)
+{
+    char text[SP_ATTEST_DETAIL_MAX + 32];
+    snprintf(text, sizeof(text), "%s: %s", sp_attest_check_name(check), detail);
+    sp_device_refused(client->device);
+    if (client->state != SP_CLIENT_GUEST_5) {
+        sp_client_tell(client, SP_LINK_TOPIC_VERDICT, sp_view_str(text));
+    }
+    sp_client_refuse(client, &(struct sp_refusal){
+                                 .metric = (enum sp_metric)(SP_M_ATTEST_REFUSED + (int)check),
+                                 .event = "attest_refused",
+                                 .check = sp_attest_check_name(check),
+                                 .detail = detail,
+                                 .reason = text,
+                                 .code = SP_MQTT_RC_NOT_AUTHORIZED,
+                                 .untrusted = true,
+                             });
+}
+
+static void tell_time(struct sp_client *client)
+{
+    uint8_t text[24];
+    struct sp_writer w;
+    sp_writer_init(&w, text, sizeof(text));
+    sp_write_dec(&w, (int64_t)(client->home->timers->wall_ms / 1000));
+    sp_client_tell(client, SP_LINK_TOPIC_TIME, sp_writer_view(&w));
+}
+
+static void accept(struct sp_client *client)
+{
+    bool again = client->again;
+    bool was_attested = client->attested;
+    uint32_t interval_s = client->home->config->attestation.reattest_interval_s;
+    client->guard = SP_GUARD_IDLE;
+    client->again = false;
+    client->attested = true;
+    if (interval_s != 0) {
+        client->attest_due_ms = client->home->timers->now_ms + (uint64_t)interval_s * 1000;
+    }
+    sp_metric_inc(SP_M_ATTEST_OK);
+    if (client->state != SP_CLIENT_GUEST_5) {
+        sp_client_tell(client, SP_LINK_TOPIC_VERDICT, SP_VIEW_LIT(SP_LINK_VERDICT_OK));
+    }
+    if (is_guest(client)) {
+        sp_client_admit(client);
+    } else {
+        sp_metric_add(SP_M_DEVICES_ATTESTED, was_attested ? 0 : 1);
+        sp_log_info(SP_EVENT("device_reattested"), SP_F_VIEW("device", sp_client_identity(client)));
+        sp_client_arm(client);
+    }
+    if (client->state == SP_CLIENT_OPEN) {
+        tell_time(client);
+        if (again) {
+            sp_guard_again(client);
+        }
+    }
+}
+
+void sp_guard_verdict(struct sp_client *client, const struct sp_msg_verdict *verdict)
+{
+    if (client->state == SP_CLIENT_CLOSED || client->guard != SP_GUARD_APPRAISING) {
+        return;
+    }
+    if (is_guest(client) && client->in.used > 0) {
+        /* The beginning of a packet was sent before the verdict. */
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_GUEST_EARLY,
+                                                      .event = "guest_out_of_turn",
+                                                      .code = SP_MQTT_RC_PROTOCOL_ERROR});
+    } else if (verdict->unavailable != 0 || verdict->check >= SP_ATTEST_CHECK_COUNT) {
+        unavailable(client);
+    } else if (verdict->check != SP_ATTEST_OK) {
+        char detail[SP_ATTEST_DETAIL_MAX];
+        snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(verdict->detail) - 1, verdict->detail);
+        refuse(client, (enum sp_attest_check)verdict->check, detail);
+    } else {
+        accept(client);
+    }
+}
+
+void sp_guard_due(struct sp_client *client)
+{
+    if (client->guard == SP_GUARD_CHALLENGED) {
+        refuse(client, SP_ATTEST_TIMEOUT, "no answer to the challenge");
+    } else if (client->guard == SP_GUARD_IDLE && client->state == SP_CLIENT_OPEN) {
+        ask_nonce(client);
+    }
+}
+
+void sp_guard_lost(struct sp_client *client)
+{
+    client->nonce_open = false;
+    if (is_guest(client) || (client->state == SP_CLIENT_OPEN && client->guard != SP_GUARD_IDLE)) {
+        unavailable(client);
+    }
+}
+
+void sp_guard_forget(struct sp_client *client)
+{
+    if (client->nonce_open) {
+        client->nonce_open = false;
+        /* When keys cannot be told, it has forgotten already. */
+        (void)!sp_edge_send(&client->home->keys, SP_MSG_FORGET, client->tag, NULL, 0);
+    }
+}

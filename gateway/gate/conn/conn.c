@@ -1,0 +1,510 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/conn/conn.h"
+
+#include "gateway/gate/attest/guard.h"
+#include "gateway/gate/worker.h"
+#include "gateway/log/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define STALL_MS  10000U /* without progress in writing */
+#define LINGER_MS 1000U  /* to read our last words */
+
+static void conn_ready(struct sp_watch *watch, uint32_t events);
+static void conn_due(struct sp_timer *timer);
+static void arrive(void *owner, struct sp_parcel *parcel);
+
+struct sp_conn *sp_conn_of(struct sp_client *client)
+{
+    return (struct sp_conn *)(void *)((char *)client - offsetof(struct sp_conn, client));
+}
+
+static uint64_t now_of(const struct sp_conn *conn)
+{
+    return conn->worker->loop.timers.now_ms;
+}
+
+static void set_deadline(struct sp_conn *conn, uint64_t when)
+{
+    sp_timer_set(&conn->worker->loop.timers, &conn->timer, when);
+}
+
+static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
+{
+    uint64_t when = now_of(conn) + timeout_ms;
+    return when < conn->preauth_ms ? when : conn->preauth_ms;
+}
+
+static void watch_for(struct sp_conn *conn, uint32_t events)
+{
+    if (conn->events != events && conn->watch.fd >= 0 &&
+        sp_loop_change(&conn->worker->loop, &conn->watch, events) == SP_OK) {
+        conn->events = events;
+    }
+}
+
+void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
+                  const struct sp_peer *peer)
+{
+    struct sp_conn *conn = calloc(1, sizeof(*conn));
+    if (conn == NULL || sp_tls_accept(server, &conn->tls) != SP_OK) {
+        free(conn);
+        close(fd);
+        sp_metric_inc(SP_M_CONNECTIONS_SHED);
+        sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("detail", "out of memory"));
+        return;
+    }
+    conn->worker = worker;
+    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
+    conn->timer.fire = conn_due;
+    conn->client.peer = *peer;
+    conn->preauth_ms = worker->loop.timers.now_ms + worker->home.config->limits.preauth_timeout_ms;
+    conn->events = EPOLLIN;
+    sp_worker_link(worker, conn);
+    if (sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
+        sp_conn_close(conn);
+        return;
+    }
+    set_deadline(conn, stage_deadline(conn, worker->home.config->limits.tls_timeout_ms));
+}
+
+/* ---- the end ---- */
+
+static bool counts_as_handshake(const struct sp_conn *conn)
+{
+    return conn->stage < SP_CONN_ADMITTED;
+}
+
+static void enter(struct sp_conn *conn, enum sp_conn_stage stage)
+{
+    bool counted = counts_as_handshake(conn);
+    conn->stage = (uint8_t)stage;
+    if (counted && !counts_as_handshake(conn)) {
+        conn->worker->handshakes--;
+    }
+}
+
+void sp_conn_close(struct sp_conn *conn)
+{
+    if (conn->stage == SP_CONN_DEAD) {
+        return;
+    }
+    int fd = sp_loop_remove(&conn->worker->loop, &conn->watch);
+    if (fd >= 0) {
+        close(fd);
+    }
+    enter(conn, SP_CONN_DEAD);
+    sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
+    sp_worker_unlink(conn->worker, conn);
+    if (conn->homed) {
+        sp_client_deinit(&conn->client);
+    }
+    conn->next = conn->worker->dead;
+    conn->worker->dead = conn;
+}
+
+void sp_conn_free(struct sp_conn *conn)
+{
+    sp_tls_destroy(conn->tls);
+    sp_buf_free(&conn->unsent);
+    sp_wipe(conn->client.nonce, sizeof(conn->client.nonce));
+    free(conn);
+}
+
+/* One counter and one line for a connection that ends before its client says anything. */
+static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *event,
+                   const char *detail)
+{
+    char peer[SP_PEER_TEXT_MAX];
+    sp_metric_inc(metric);
+    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_tls_identity(conn->tls)),
+                SP_F_STR("peer", sp_peer_format(&conn->client.peer, peer)),
+                SP_F_STR("detail", detail));
+    sp_conn_close(conn);
+}
+
+/* ---- writing ---- */
+
+/* Keep what the socket did not take, and wait until it takes more. */
+static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
+{
+    if (conn->unsent.used == 0) {
+        conn->progress_ms = now_of(conn);
+        if (!counts_as_handshake(conn)) {
+            set_deadline(conn, now_of(conn) + STALL_MS);
+        }
+        watch_for(conn, conn->events | EPOLLOUT);
+    }
+    if (sp_buf_append(&conn->unsent, rest) != SP_OK) {
+        conn->client.lost = true;
+    }
+}
+
+/* @return Bytes taken; 0 also when the connection is broken, which reading will tell. */
+static size_t try_send(struct sp_conn *conn, struct sp_view bytes)
+{
+    ssize_t sent = send(conn->watch.fd, bytes.ptr, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+        conn->client.lost = true;
+    }
+    return sent < 0 ? 0 : (size_t)sent;
+}
+
+/* Send the loop's ciphertext buffer, which holds what this connection is to be sent now. */
+static void send_out(struct sp_conn *conn)
+{
+    struct sp_tls_out *out = &conn->worker->out;
+    struct sp_view bytes = sp_view(out->buf, out->used);
+    out->used = 0;
+    if (bytes.len > 0 && conn->watch.fd >= 0 && !conn->client.lost) {
+        if (conn->unsent.used == 0) {
+            bytes = sp_view_from(bytes, try_send(conn, bytes));
+        }
+        if (bytes.len > 0) {
+            keep_unsent(conn, bytes);
+        }
+    }
+    if (out->cap > 4 * SP_WORKER_BUFFER) {
+        sp_tls_out_deinit(out);
+    }
+    conn->client.unsent = conn->unsent.used;
+}
+
+static void send_unsent(struct sp_conn *conn)
+{
+    size_t sent = try_send(conn, sp_buf_view(&conn->unsent));
+    if (sent > 0) {
+        conn->progress_ms = now_of(conn);
+        sp_buf_consume(&conn->unsent, sent);
+    }
+    if (conn->unsent.used == 0) {
+        sp_buf_free(&conn->unsent);
+        if (conn->stage == SP_CONN_ADMITTED) {
+            sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
+        }
+        watch_for(conn, conn->events & ~(uint32_t)EPOLLOUT);
+    }
+    conn->client.unsent = conn->unsent.used;
+    if (conn->homed) {
+        sp_client_writable(&conn->client);
+        sp_client_mark(&conn->client);
+    }
+}
+
+/* What the client has put out, encrypted into the loop's buffer. */
+static void encrypt(struct sp_conn *conn)
+{
+    struct sp_client *client = &conn->client;
+    if (client->out.used > 0 && !client->lost) {
+        if (sp_tls_write(conn->tls, sp_buf_view(&client->out), &conn->worker->out) != SP_OK) {
+            client->lost = true;
+        }
+        client->out.used = 0;
+    }
+}
+
+void sp_conn_flush(struct sp_client *client)
+{
+    struct sp_conn *conn = sp_conn_of(client);
+    encrypt(conn);
+    send_out(conn);
+}
+
+/* The client is closed: let the peer read why, then close the socket. */
+static void finish(struct sp_conn *conn)
+{
+    if (conn->stage == SP_CONN_CLOSING && conn->unsent.used == 0) {
+        if (!conn->client.linger || shutdown(conn->watch.fd, SHUT_WR) != 0) {
+            sp_conn_close(conn);
+            return;
+        }
+        enter(conn, SP_CONN_LINGER);
+        set_deadline(conn, now_of(conn) + LINGER_MS);
+    }
+}
+
+void sp_conn_settle(struct sp_conn *conn)
+{
+    struct sp_client *client = &conn->client;
+    if (conn->stage == SP_CONN_DEAD) {
+        return;
+    }
+    sp_client_resume(client);
+    encrypt(conn);
+    if (client->state == SP_CLIENT_CLOSED && conn->stage < SP_CONN_CLOSING) {
+        enter(conn, SP_CONN_CLOSING);
+        sp_tls_close(conn->tls, &conn->worker->out);
+        set_deadline(conn, now_of(conn) + STALL_MS);
+    }
+    send_out(conn);
+    sp_buf_free(&client->out);
+    if (client->lost) {
+        sp_conn_close(conn);
+        return;
+    }
+    if (client->state == SP_CLIENT_OPEN && conn->stage == SP_CONN_GUEST) {
+        enter(conn, SP_CONN_ADMITTED);
+        sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
+        if (conn->unsent.used > 0) {
+            set_deadline(conn, conn->progress_ms + STALL_MS);
+        }
+    }
+    if (client->state == SP_CLIENT_CLOSED) {
+        finish(conn);
+    }
+    if (conn->stage != SP_CONN_DEAD) {
+        bool reads = !client->paused && conn->stage != SP_CONN_CLOSING;
+        watch_for(conn, (reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
+    }
+}
+
+/* ---- reading ---- */
+
+static void take_plaintext(struct sp_conn *conn)
+{
+    struct sp_worker *worker = conn->worker;
+    enum sp_err err = SP_OK;
+    while (err == SP_OK && conn->client.state != SP_CLIENT_CLOSED) {
+        size_t used = 0;
+        size_t len = 0;
+        while (used < SP_WORKER_BUFFER &&
+               (err = sp_tls_read(conn->tls, worker->plain + used, SP_WORKER_BUFFER - used, &len,
+                                  &worker->out)) == SP_OK) {
+            used += len;
+        }
+        /* Before the client runs: what it does may need the loop's buffer for other connections. */
+        send_out(conn);
+        if (used > 0) {
+            sp_client_input(&conn->client, sp_view(worker->plain, used));
+        }
+    }
+    if (err == SP_ERR_CLOSED && conn->client.state != SP_CLIENT_CLOSED) {
+        sp_client_lost(&conn->client);
+    } else if (err == SP_ERR_MALFORMED) {
+        refuse(conn, SP_M_TLS_BAD_RECORD, "tls_bad_record", sp_tls_error(conn->tls));
+    }
+}
+
+static void tls_failed(struct sp_conn *conn)
+{
+    enum sp_metric metric = SP_M_TLS_FAILED;
+    const char *detail = sp_tls_error(conn->tls);
+    if (sp_tls_wrong_key(conn->tls)) {
+        metric = conn->unknown ? SP_M_TLS_UNKNOWN_IDENTITY : SP_M_TLS_WRONG_KEY;
+        detail = conn->unknown ? "unknown identity" : "wrong key";
+    }
+    send_out(conn);
+    refuse(conn, metric, "tls_refused", detail);
+}
+
+static void opened(struct sp_conn *conn)
+{
+    if (conn->unknown) {
+        /* A key that nobody can guess was guessed: never go on. */
+        refuse(conn, SP_M_TLS_UNKNOWN_IDENTITY, "tls_refused", "unknown identity");
+        return;
+    }
+    sp_metric_inc(SP_M_TLS_OK);
+    enter(conn, SP_CONN_GUEST);
+    set_deadline(conn, stage_deadline(conn, conn->worker->home.config->limits.connect_timeout_ms));
+    take_plaintext(conn);
+}
+
+/* ---- the way home ---- */
+
+static void ask_psk(struct sp_conn *conn)
+{
+    struct sp_view identity = sp_tls_identity(conn->tls);
+    struct sp_home *home = &conn->worker->home;
+    if (sp_client_init(&conn->client, home) != SP_OK) {
+        refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "out of memory");
+        return;
+    }
+    conn->homed = true;
+    enter(conn, SP_CONN_PSK);
+    if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
+        refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "keys process not available");
+    }
+}
+
+/* The identity is known: its home is where this connection belongs. */
+static void go_home(struct sp_conn *conn)
+{
+    struct sp_worker *worker = conn->worker;
+    uint16_t home = sp_home_of(sp_tls_identity(conn->tls), worker->home.loops);
+    if (home == worker->home.index) {
+        ask_psk(conn);
+        return;
+    }
+    conn->fd = sp_loop_remove(&worker->loop, &conn->watch);
+    sp_timer_clear(&worker->loop.timers, &conn->timer);
+    sp_worker_unlink(worker, conn);
+    worker->handshakes--;
+    conn->parcel.run = arrive;
+    sp_home_post(&worker->home, home, &conn->parcel);
+}
+
+static void arrive(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_conn *conn =
+        (struct sp_conn *)(void *)((char *)parcel - offsetof(struct sp_conn, parcel));
+    struct sp_worker *worker = owner;
+    conn->worker = worker;
+    conn->watch.fd = conn->fd;
+    conn->events = EPOLLIN | (conn->unsent.used > 0 ? EPOLLOUT : 0U);
+    sp_worker_link(worker, conn);
+    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
+        sp_conn_close(conn);
+        return;
+    }
+    set_deadline(conn, stage_deadline(conn, worker->home.config->limits.tls_timeout_ms));
+    ask_psk(conn);
+}
+
+static void carry_on(struct sp_conn *conn)
+{
+    enum sp_tls_state state = sp_tls_step(conn->tls, &conn->worker->out);
+    if (state == SP_TLS_CLOSED) {
+        tls_failed(conn);
+        return;
+    }
+    send_out(conn);
+    if (state == SP_TLS_NEED_PSK) {
+        go_home(conn);
+    } else if (state == SP_TLS_OPEN) {
+        opened(conn);
+    }
+}
+
+void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
+{
+    if (conn->stage != SP_CONN_PSK) {
+        return;
+    }
+    struct sp_view identity = sp_tls_identity(conn->tls);
+    enter(conn, SP_CONN_HANDSHAKE);
+    watch_for(conn, EPOLLIN);
+    conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
+    if (!conn->unknown && !sp_client_identify(&conn->client, identity, answer)) {
+        refuse(conn, SP_M_CONNECT_REFUSED, "role_unknown", answer->row.role);
+        return;
+    }
+    size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
+    sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
+    carry_on(conn);
+}
+
+/* ---- events ---- */
+
+/* @return Bytes read into the loop's buffer; 0: nothing, or the connection has ended. */
+static size_t receive(struct sp_conn *conn)
+{
+    ssize_t got = recv(conn->watch.fd, conn->worker->cipher, SP_WORKER_BUFFER, MSG_DONTWAIT);
+    if (got > 0) {
+        return (size_t)got;
+    }
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return 0;
+    }
+    if (conn->stage == SP_CONN_HANDSHAKE || conn->stage == SP_CONN_PSK) {
+        refuse(conn, SP_M_TLS_FAILED, "tls_refused", "closed by the peer");
+    } else {
+        conn->client.lost = true;
+        sp_conn_close(conn);
+    }
+    return 0;
+}
+
+void sp_conn_read(struct sp_conn *conn)
+{
+    if (conn->stage == SP_CONN_PSK) {
+        /* Rare: nothing is due from the peer now. It waits in the socket. */
+        watch_for(conn, 0);
+        return;
+    }
+    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING) {
+        return;
+    }
+    size_t len = receive(conn);
+    if (len == 0 || conn->stage == SP_CONN_LINGER) {
+        return;
+    }
+    sp_tls_input(conn->tls, sp_view(conn->worker->cipher, len));
+    if (conn->stage == SP_CONN_HANDSHAKE) {
+        carry_on(conn);
+    } else {
+        take_plaintext(conn);
+    }
+}
+
+static void conn_ready(struct sp_watch *watch, uint32_t events)
+{
+    struct sp_conn *conn = (struct sp_conn *)watch;
+    if ((events & EPOLLOUT) != 0) {
+        send_unsent(conn);
+    }
+    bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
+    if (broken && (conn->events & EPOLLIN) == 0) {
+        conn->client.lost = true;
+        sp_conn_close(conn);
+    } else if ((events & EPOLLIN) != 0 || broken) {
+        sp_conn_read(conn);
+    }
+}
+
+static void guest_deadline(struct sp_conn *conn)
+{
+    struct sp_client *client = &conn->client;
+    if (client->guard == SP_GUARD_CHALLENGED) {
+        sp_guard_due(client);
+        return;
+    }
+    sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_DEADLINE_TIMEOUTS,
+                                                  .event = "deadline_passed",
+                                                  .detail = client->state == SP_CLIENT_CONNECT
+                                                                ? "no CONNECT"
+                                                                : "no verdict",
+                                                  .code = SP_MQTT_RC_SERVER_UNAVAILABLE});
+}
+
+static void conn_due(struct sp_timer *timer)
+{
+    struct sp_conn *conn =
+        (struct sp_conn *)(void *)((char *)timer - offsetof(struct sp_conn, timer));
+    switch ((enum sp_conn_stage)conn->stage) {
+    case SP_CONN_HANDSHAKE:
+    case SP_CONN_PSK:
+        refuse(conn, SP_M_DEADLINE_TIMEOUTS, "deadline_passed", "TLS handshake not finished");
+        break;
+    case SP_CONN_GUEST:
+        if (conn->client.state != SP_CLIENT_CONNECT && now_of(conn) < conn->preauth_ms) {
+            set_deadline(conn, conn->preauth_ms);
+        } else {
+            guest_deadline(conn);
+        }
+        break;
+    case SP_CONN_ADMITTED:
+        if (conn->unsent.used > 0 && now_of(conn) < conn->progress_ms + STALL_MS) {
+            set_deadline(conn, conn->progress_ms + STALL_MS);
+        } else if (conn->unsent.used > 0) {
+            refuse(conn, SP_M_SLOW_CLOSED, "slow_reader", "nothing read for 10 s");
+        }
+        break;
+    case SP_CONN_CLOSING:
+    case SP_CONN_LINGER:
+        sp_conn_close(conn);
+        break;
+    case SP_CONN_DEAD:
+        break;
+    }
+}
+
+enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out)
+{
+    return sp_tls_exporter(sp_conn_of(client)->tls, out);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file One TCP connection: socket, TLS session, deadlines, and the client that it carries.
+ *
+ * It is accepted on any loop. As soon as the PSK identity is known, it moves to the identity's home loop and stays there.
+ * Reading goes through buffers of the loop; writing is collected and done once per turn. A connection without traffic
+ * holds no buffer.
+ */
+#ifndef SP_GATEWAY_GATE_CONN_CONN_H
+#define SP_GATEWAY_GATE_CONN_CONN_H
+
+#include "gateway/gate/session/client.h"
+#include "gateway/loop/loop.h"
+#include "gateway/tls/tls.h"
+
+struct sp_worker;
+
+enum sp_conn_stage {
+    SP_CONN_HANDSHAKE, /**< TLS needs input */
+    SP_CONN_PSK,       /**< keys was asked */
+    SP_CONN_GUEST,     /**< TLS is open; not admitted yet */
+    SP_CONN_ADMITTED,
+    SP_CONN_CLOSING, /**< the client is closed: what is left is written */
+    SP_CONN_LINGER,  /**< our side is shut down; the peer may read what we said */
+    SP_CONN_DEAD,    /**< freed when the turn is over */
+};
+
+struct sp_conn {
+    struct sp_watch watch; /* first: ready() casts back */
+    struct sp_parcel parcel;
+    struct sp_worker *worker;
+    struct sp_conn *next; /* all connections of the loop */
+    struct sp_conn *previous;
+    struct sp_tls *tls;
+    struct sp_timer timer; /* the deadline of the stage */
+    struct sp_buf unsent;  /* ciphertext that the socket did not take */
+    uint64_t preauth_ms;   /* absolute: admitted by then, or closed */
+    uint64_t progress_ms;  /* when the socket took something last, while there is unsent */
+    uint32_t events;       /* watched */
+    int fd;                /* while it moves */
+    uint8_t stage;         /* enum sp_conn_stage */
+    bool homed;            /* `client` is in use */
+    bool unknown;          /* keys does not know the identity */
+    struct sp_client client;
+};
+
+/** Take over an accepted, non-blocking socket. Errors close it. */
+void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
+                  const struct sp_peer *peer);
+
+/** The connection of a client. */
+struct sp_conn *sp_conn_of(struct sp_client *client);
+
+/** keys answered; `answer` is wiped by the caller. */
+void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer);
+
+/** Read what is there, without waiting. */
+void sp_conn_read(struct sp_conn *conn);
+
+/** Write what the client has put out, and do what its state asks for; once per turn. */
+void sp_conn_settle(struct sp_conn *conn);
+
+/** Close at once. It stays in memory until sp_conn_free(), at the end of the turn. */
+void sp_conn_close(struct sp_conn *conn);
+void sp_conn_free(struct sp_conn *conn);
+
+/** For struct sp_home. */
+enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out);
+void sp_conn_flush(struct sp_client *client);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file Numbers for things that come and go: a slot has an index that is used again and a generation that
+ * tells its users apart, so that a late answer for one that is gone finds nobody.
+ */
+#ifndef SP_GATEWAY_GATE_CORE_SLOTS_H
+#define SP_GATEWAY_GATE_CORE_SLOTS_H
+
+#include "libs/base/bytes.h"
+
+/** index in the low half, generation in the high half; never 0 */
+typedef uint64_t sp_slot_tag;
+
+struct sp_slot {
+    void *item; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+/** Zeroed = empty. */
+struct sp_slots {
+    struct sp_slot *slots;
+    uint32_t cap;
+    uint32_t first_free; /* index + 1; 0: none */
+};
+
+/** @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_slots_put(struct sp_slots *slots, void *item, sp_slot_tag *out);
+
+/** What has that tag, borrowed; NULL when it is gone. */
+void *sp_slots_find(const struct sp_slots *slots, sp_slot_tag tag);
+
+void sp_slots_remove(struct sp_slots *slots, sp_slot_tag tag);
+
+/** Walk all: the first item at or behind *index, which is moved behind it; NULL at the end. */
+void *sp_slots_each(const struct sp_slots *slots, uint32_t *index);
+
+void sp_slots_deinit(struct sp_slots *slots);
+
+#endif

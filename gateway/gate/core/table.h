@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/** @file An intrusive hash table: entries embed a node, so that it allocates nothing but its row of buckets. */
+#ifndef SP_GATEWAY_GATE_CORE_TABLE_H
+#define SP_GATEWAY_GATE_CORE_TABLE_H
+
+#include "libs/base/bytes.h"
+
+struct sp_table_node {
+    struct sp_table_node *next;
+    uint64_t hash;
+};
+
+/** Zeroed = empty. */
+struct sp_table {
+    struct sp_table_node **buckets;
+    size_t mask;
+    size_t count;
+};
+
+/** Mix bytes into a hash; start with sp_hash_seed(), chain by giving the last result as `seed`. */
+uint64_t sp_hash(uint64_t seed, struct sp_view bytes);
+
+/** Random for each process, so that nobody outside can choose what collides. */
+uint64_t sp_hash_seed(void);
+
+/** The first of those with that hash, then the next; the caller compares keys. NULL at the end. */
+struct sp_table_node *sp_table_find(const struct sp_table *table, uint64_t hash);
+struct sp_table_node *sp_table_next(const struct sp_table_node *node);
+
+/** @retval SP_ERR_NOMEM Nothing was put in. */
+SP_MUST_CHECK enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node,
+                                          uint64_t hash);
+void sp_table_remove(struct sp_table *table, struct sp_table_node *node);
+
+/** Any entry, to empty the table one by one; NULL when there is none. */
+struct sp_table_node *sp_table_any(const struct sp_table *table);
+
+/** Frees the buckets, not the entries. */
+void sp_table_deinit(struct sp_table *table);
+
+#endif

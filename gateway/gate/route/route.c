@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/route/route.h"
+
+#include "gateway/config/route_map.h"
+#include "gateway/gate/route/mail.h"
+#include "gateway/gate/session/session.h"
+#include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
+#include "libs/mqtt/topic.h"
+
+#include <stdlib.h>
+
+#define TOPIC_MAX 1024U /* bytes of a mapped topic */
+
+/* ---- local subscribers ---- */
+
+struct target {
+    sp_slot_tag session;
+    uint8_t qos;
+};
+
+/* One message for sessions whose home is another loop. */
+struct shipment {
+    struct sp_parcel parcel; /* first: unpack() casts back */
+    struct sp_mail *message;
+    size_t count;
+    struct target targets[];
+};
+
+static uint8_t lower(uint8_t a, uint8_t b)
+{
+    return a < b ? a : b;
+}
+
+static void unpack(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_home *home = owner;
+    struct shipment *shipment = (struct shipment *)parcel;
+    for (size_t i = 0; i < shipment->count; i++) {
+        struct sp_session *session = sp_slots_find(&home->sessions, shipment->targets[i].session);
+        if (session != NULL) {
+            sp_session_offer(home, session, shipment->message, shipment->targets[i].qos);
+        }
+    }
+    sp_mail_release(shipment->message);
+    free(shipment);
+}
+
+static void ship(struct sp_home *home, struct sp_mail *message, uint8_t qos, uint16_t loop)
+{
+    const struct sp_matches *m = &home->matches;
+    size_t count = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        count += m->items[i].loop == loop;
+    }
+    if (count == 0) {
+        return;
+    }
+    struct shipment *shipment = malloc(sizeof(*shipment) + count * sizeof(struct target));
+    if (shipment == NULL) {
+        sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)count);
+        return;
+    }
+    shipment->parcel.run = unpack;
+    shipment->message = sp_mail_hold(message);
+    shipment->count = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->items[i].loop == loop) {
+            shipment->targets[shipment->count++] =
+                (struct target){m->items[i].session, lower(qos, m->items[i].qos)};
+        }
+    }
+    sp_home_post(home, loop, &shipment->parcel);
+}
+
+static void hand_over(struct sp_home *home, struct sp_mail *message, uint8_t qos)
+{
+    const struct sp_matches *m = &home->matches;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->items[i].loop != home->index) {
+            continue;
+        }
+        struct sp_session *session = sp_slots_find(&home->sessions, m->items[i].session);
+        if (session != NULL) {
+            sp_session_offer(home, session, message, lower(qos, m->items[i].qos));
+        }
+    }
+}
+
+void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
+                    sp_slot_tag publisher)
+{
+    if (sp_subs_match(home->subs, publish->topic, home->index, publisher, &home->matches) !=
+        SP_OK) {
+        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    }
+    if (home->matches.count == 0) {
+        return;
+    }
+    struct sp_mail *message = sp_mail_create(publish, home->timers->now_ms);
+    if (message == NULL) {
+        sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)home->matches.count);
+        return;
+    }
+    for (uint16_t loop = 0; loop < home->loops; loop++) {
+        if (loop == home->index) {
+            hand_over(home, message, publish->qos);
+        } else {
+            ship(home, message, publish->qos, loop);
+        }
+    }
+    sp_mail_release(message);
+}
+
+/* ---- the cloud ---- */
+
+static uint32_t expiry_of(const struct sp_mqtt_publish *publish)
+{
+    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_MESSAGE_EXPIRY)) == 0) {
+        return 0;
+    }
+    return publish->props.message_expiry == 0 ? 1 : publish->props.message_expiry;
+}
+
+static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *origin,
+                               const struct sp_route_config *route,
+                               const struct sp_mqtt_publish *publish)
+{
+    uint8_t topic[TOPIC_MAX];
+    size_t topic_len = 0;
+    uint8_t qos = lower(publish->qos, route->qos);
+    if (!sp_uplink_takes(&home->uplink, qos)) {
+        return SP_ROUTED_REFUSED;
+    }
+    enum sp_err err = sp_route_map(route->cloud, route->from, home->config->id, origin->device,
+                                   publish->topic, topic, sizeof(topic), &topic_len);
+    if (err == SP_OK) {
+        const struct sp_uplink_message message = {
+            .device = origin->device,
+            .topic = sp_view(topic, topic_len),
+            .origin = publish->topic,
+            .payload = publish->payload,
+            .expiry_s = expiry_of(publish),
+            .qos = qos,
+            .format = (uint8_t)route->format,
+            .protection = origin->protection,
+            .flags = origin->attested ? (uint8_t)SP_RECORD_ATTESTED : (uint8_t)0,
+        };
+        err = sp_uplink_put(home, &message, origin->client, publish->packet_id);
+    }
+    if (err != SP_OK) {
+        sp_log_warn(SP_EVENT("route_failed"), SP_F_VIEW("device", origin->device),
+                    SP_F_VIEW("topic", publish->topic), SP_F_ERR(err));
+        return SP_ROUTED_REFUSED;
+    }
+    return qos == 0 ? SP_ROUTED : SP_ROUTED_STORING;
+}
+
+enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *origin,
+                                const struct sp_mqtt_publish *publish)
+{
+    enum sp_routed routed = SP_ROUTED;
+    const struct sp_route_config *route =
+        home->config->cloud.enabled ? sp_route_find(home->config, publish->topic) : NULL;
+    if (route != NULL && route->cloud != NULL) {
+        routed = to_cloud(home, origin, route, publish);
+        if (routed == SP_ROUTED_REFUSED) {
+            bool acknowledged = lower(publish->qos, route->qos) > 0 && origin->client != 0;
+            sp_metric_inc(acknowledged ? SP_M_PUBLISH_REFUSED : SP_M_PUBLISH_DROPPED);
+            if (acknowledged) {
+                return routed;
+            }
+            /* Best effort: whom it can reach now, it reaches. */
+            routed = SP_ROUTED;
+        }
+    }
+    sp_route_local(home, publish, origin->session);
+    return routed;
+}
+
+void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
+                      uint8_t qos)
+{
+    const struct sp_config *config = home->config;
+    for (size_t i = 0; i < config->command_count; i++) {
+        const struct sp_command_config *command = &config->commands[i];
+        uint8_t to[TOPIC_MAX];
+        size_t to_len = 0;
+        if (!sp_topic_matches(sp_view_str(command->cloud), topic)) {
+            continue;
+        }
+        enum sp_err err = sp_route_map(command->to, command->cloud, config->id, sp_view(NULL, 0),
+                                       topic, to, sizeof(to), &to_len);
+        if (err != SP_OK || to_len == 0 || to[0] == '$') {
+            sp_metric_inc(SP_M_PUBLISH_DROPPED);
+            sp_log_warn(SP_EVENT("command_unmapped"), SP_F_VIEW("topic", topic),
+                        SP_F_STR("to", command->to));
+            return;
+        }
+        struct sp_mqtt_publish publish = {
+            .qos = lower(qos, 1), .topic = sp_view(to, to_len), .payload = payload};
+        sp_route_local(home, &publish, 0);
+        return;
+    }
+    sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    sp_log_warn(SP_EVENT("command_unmapped"), SP_F_VIEW("topic", topic));
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/** @file Where a message goes: local subscribers on every loop, and the cloud. */
+#ifndef SP_GATEWAY_GATE_ROUTE_ROUTE_H
+#define SP_GATEWAY_GATE_ROUTE_ROUTE_H
+
+#include "gateway/gate/session/home.h"
+#include "libs/mqtt/mqtt.h"
+
+/** Who published. */
+struct sp_origin {
+    struct sp_view device;
+    sp_slot_tag session; /**< in this home, for no-local; 0: none */
+    sp_slot_tag client;  /**< gets sp_client_stored(); 0: nobody waits */
+    bool attested;
+    uint8_t protection; /**< enum sp_protection */
+};
+
+/** What became of a message; for QoS 1 it decides the PUBACK. */
+enum sp_routed {
+    SP_ROUTED,         /**< handed to all there is: acknowledge now */
+    SP_ROUTED_STORING, /**< sp_client_stored() will come */
+    SP_ROUTED_REFUSED, /**< cannot be stored now; nobody got it */
+};
+
+/** Hand a checked and allowed message to local subscribers and to the cloud, as the routes say. */
+enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *origin,
+                                const struct sp_mqtt_publish *publish);
+
+/** To local subscribers alone. */
+void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
+                    sp_slot_tag publisher);
+
+/** A command from the cloud, mapped to the devices' topics as the configuration says. */
+void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
+                      uint8_t qos);
+
+#endif

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file Who subscribed to what, for all loops of the gate.
+ *
+ * Filters without wildcards lie in a hash table by their whole text; the others in a trie whose edges lie in
+ * one hash table too, keyed by (node, level). Matching walks at most the name, one `+` and one `#` per level, and
+ * costs the same whatever the number of other filters. A read-write lock guards it all: publishing takes it for
+ * reading, for as long as one match takes.
+ */
+#ifndef SP_GATEWAY_GATE_ROUTE_SUBS_H
+#define SP_GATEWAY_GATE_ROUTE_SUBS_H
+
+#include "gateway/gate/core/slots.h"
+
+#define SP_SUB_NO_LOCAL            1U
+#define SP_SUB_RETAIN_AS_PUBLISHED 2U
+
+/** One subscription: a session, named by its home loop and its slot there, and how it wants messages. */
+struct sp_subscriber {
+    sp_slot_tag session;
+    uint16_t loop;
+    uint8_t qos;
+    uint8_t options; /**< SP_SUB_* */
+};
+
+/** The result of a match, a buffer that is used again. Zeroed = empty. */
+struct sp_matches {
+    struct sp_subscriber *items;
+    size_t count;
+    size_t cap;
+};
+
+void sp_matches_deinit(struct sp_matches *matches);
+
+struct sp_subs; /* opaque; thread-safe */
+
+/** @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_subs_create(struct sp_subs **out);
+/** NULL is fine. */
+void sp_subs_destroy(struct sp_subs *subs);
+
+/**
+ * Add a subscription, or change the one that this session has on the same filter.
+ *
+ * @param[in]  filter  Valid and not shared; copied where it is new.
+ * @param[out] existed It was there before.
+ * @retval SP_ERR_NOMEM Nothing has changed.
+ */
+SP_MUST_CHECK enum sp_err sp_subs_add(struct sp_subs *subs, struct sp_view filter,
+                                      const struct sp_subscriber *subscriber, bool *existed);
+
+/** @return It was there. */
+bool sp_subs_remove(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
+                    sp_slot_tag session);
+
+/**
+ * All sessions that have a filter which matches `topic`, each once, with the highest QoS of its matching filters.
+ *
+ * @param[in]  topic     A valid name.
+ * @param[in]  loop      With `publisher`: the session that published; its no-local subscriptions are left out.
+ * @param[in]  publisher 0: none.
+ * @param[out] out       Replaced.
+ * @retval SP_ERR_NOMEM  `out` holds a part.
+ */
+SP_MUST_CHECK enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t loop,
+                                        sp_slot_tag publisher, struct sp_matches *out);
+
+/** Filters and trie nodes in memory; 0 once all subscriptions are gone. */
+size_t sp_subs_size(struct sp_subs *subs);
+
+#endif

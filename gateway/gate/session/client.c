@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/attest/guard.h"
+#include "gateway/gate/session/device.h"
+#include "gateway/gate/session/session.h"
+#include "gateway/log/log.h"
+
+#include <stdlib.h>
+
+#define GUEST_PACKET_MAX 8192U /* body of a packet before the verdict: a token, or a CONNECT */
+#define TAIL_KEEP_MAX    1024U /* an empty input buffer larger than this is given back */
+
+static void on_ping(struct sp_client *client, const struct sp_mqtt_header *header,
+                    struct sp_view body);
+static void on_disconnect(struct sp_client *client, const struct sp_mqtt_header *header,
+                          struct sp_view body);
+
+/* Which packet is in turn when; everything else is a protocol error. */
+static const sp_packet_fn handlers[SP_CLIENT_STATES][16] = {
+    [SP_CLIENT_CONNECT] = {[SP_MQTT_CONNECT] = sp_on_connect},
+    [SP_CLIENT_GUEST_5] = {[SP_MQTT_AUTH] = sp_on_guest_auth, [SP_MQTT_DISCONNECT] = on_disconnect},
+    [SP_CLIENT_GUEST_311] = {[SP_MQTT_PUBLISH] = sp_on_guest_publish,
+                             [SP_MQTT_PUBACK] = sp_on_puback,
+                             [SP_MQTT_SUBSCRIBE] = sp_on_guest_subscribe,
+                             [SP_MQTT_PINGREQ] = on_ping,
+                             [SP_MQTT_DISCONNECT] = on_disconnect},
+    [SP_CLIENT_OPEN] = {[SP_MQTT_PUBLISH] = sp_on_publish,
+                        [SP_MQTT_PUBACK] = sp_on_puback,
+                        [SP_MQTT_SUBSCRIBE] = sp_on_subscribe,
+                        [SP_MQTT_UNSUBSCRIBE] = sp_on_unsubscribe,
+                        [SP_MQTT_PINGREQ] = on_ping,
+                        [SP_MQTT_DISCONNECT] = on_disconnect},
+};
+
+static void timer_due(struct sp_timer *timer);
+
+enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
+{
+    client->home = home;
+    client->timer.fire = timer_due;
+    client->attest_due_ms = UINT64_MAX;
+    client->give_up_ms = UINT64_MAX;
+    client->heard_ms = home->timers->now_ms;
+    client->max_packet = UINT32_MAX;
+    return sp_slots_put(&home->clients, client, &client->tag);
+}
+
+bool sp_client_identify(struct sp_client *client, struct sp_view identity,
+                        const struct sp_msg_psk_answer *answer)
+{
+    client->identity_len = (uint8_t)identity.len;
+    sp_copy(client->identity, identity.ptr, identity.len);
+    client->attestation = answer->row.attestation;
+    client->binding = answer->row.binding;
+    client->records = answer->row.records;
+    client->answer_timeout_ms = answer->row.answer_timeout_ms != 0
+                                    ? answer->row.answer_timeout_ms
+                                    : client->home->config->attestation.answer_timeout_ms;
+    sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
+    client->nonce_open = true;
+    client->role = sp_config_role(client->home->config, answer->row.role);
+    return client->role != NULL;
+}
+
+struct sp_view sp_client_identity(const struct sp_client *client)
+{
+    return sp_view(client->identity, client->identity_len);
+}
+
+/* ---- time ---- */
+
+static uint64_t silence_ends(const struct sp_client *client)
+{
+    return client->keep_alive_ms == 0 ? UINT64_MAX : client->heard_ms + client->keep_alive_ms;
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Input does not set the timer anew; when it fires, it looks how long ago the last input was. */
+void sp_client_arm(struct sp_client *client)
+{
+    uint64_t next =
+        earlier(silence_ends(client), earlier(client->attest_due_ms, client->give_up_ms));
+    if (next == UINT64_MAX || client->state == SP_CLIENT_CLOSED) {
+        sp_timer_clear(client->home->timers, &client->timer);
+    } else {
+        sp_timer_set(client->home->timers, &client->timer, next);
+    }
+}
+
+static void timer_due(struct sp_timer *timer)
+{
+    struct sp_client *client =
+        (struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer));
+    uint64_t now = client->home->timers->now_ms;
+    if (now >= client->attest_due_ms) {
+        client->attest_due_ms = UINT64_MAX;
+        sp_guard_due(client);
+    }
+    if (now >= client->give_up_ms) {
+        client->give_up_ms = UINT64_MAX;
+        sp_client_end(client, true);
+    }
+    if (now >= silence_ends(client)) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_KEEPALIVE_TIMEOUTS,
+                                                      .event = "keepalive_timeout",
+                                                      .code = SP_MQTT_RC_KEEP_ALIVE_TIMEOUT});
+    }
+    sp_client_arm(client);
+}
+
+/* ---- input ---- */
+
+static uint32_t body_limit(const struct sp_client *client)
+{
+    uint32_t limit = client->home->config->limits.packet;
+    bool guest = client->state != SP_CLIENT_OPEN;
+    return guest && limit > GUEST_PACKET_MAX ? GUEST_PACKET_MAX : limit;
+}
+
+static void out_of_turn(struct sp_client *client)
+{
+    if (client->state == SP_CLIENT_GUEST_5 || client->state == SP_CLIENT_GUEST_311) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_GUEST_EARLY,
+                                                      .event = "guest_out_of_turn",
+                                                      .code = SP_MQTT_RC_PROTOCOL_ERROR});
+    } else {
+        sp_client_protocol_error(client, SP_MQTT_RC_PROTOCOL_ERROR, "packet out of turn");
+    }
+}
+
+static void dispatch(struct sp_client *client, const struct sp_mqtt_header *header,
+                     struct sp_view body)
+{
+    sp_packet_fn handle = handlers[client->state][header->type & 15U];
+    if (handle == NULL) {
+        out_of_turn(client);
+    } else {
+        handle(client, header, body);
+    }
+}
+
+/* Handle every whole packet at the start of `in`. @return The bytes used. */
+static size_t take_packets(struct sp_client *client, struct sp_view in)
+{
+    size_t used = 0;
+    while (in.len > 0 && !client->paused && client->state != SP_CLIENT_CLOSED) {
+        struct sp_mqtt_header header;
+        enum sp_err err = sp_mqtt_peek(in, body_limit(client), &header);
+        if (err == SP_ERR_AGAIN) {
+            break;
+        }
+        if (err != SP_OK) {
+            sp_client_protocol_error(client,
+                                     err == SP_ERR_LIMIT ? SP_MQTT_RC_PACKET_TOO_LARGE
+                                                         : SP_MQTT_RC_MALFORMED_PACKET,
+                                     "packet header");
+            break;
+        }
+        size_t size = header.header_len + (size_t)header.body_len;
+        if (in.len < size) {
+            break;
+        }
+        dispatch(client, &header,
+                 sp_view_first(sp_view_from(in, header.header_len), header.body_len));
+        in = sp_view_from(in, size);
+        used += size;
+    }
+    return used;
+}
+
+/* Packets in the buffer of the connection, once it holds a tail. */
+static void take_buffered(struct sp_client *client)
+{
+    size_t used = take_packets(client, sp_buf_view(&client->in));
+    sp_buf_consume(&client->in, used);
+    if (client->in.used == 0 && (client->in.cap > TAIL_KEEP_MAX || !client->paused)) {
+        sp_buf_free(&client->in);
+    }
+}
+
+void sp_client_input(struct sp_client *client, struct sp_view bytes)
+{
+    if (client->state == SP_CLIENT_CLOSED) {
+        return;
+    }
+    client->heard_ms = client->home->timers->now_ms;
+    if (client->in.used == 0) {
+        bytes = sp_view_from(bytes, take_packets(client, bytes));
+        if (client->state == SP_CLIENT_CLOSED) {
+            return;
+        }
+    }
+    if (bytes.len > 0) {
+        bool had = client->in.used > 0;
+        if (sp_buf_append(&client->in, bytes) != SP_OK) {
+            sp_client_end(client, true);
+            return;
+        }
+        if (had) {
+            take_buffered(client);
+        }
+    }
+}
+
+static void on_ping(struct sp_client *client, const struct sp_mqtt_header *header,
+                    struct sp_view body)
+{
+    (void)header;
+    if (body.len != 0) {
+        sp_client_protocol_error(client, SP_MQTT_RC_MALFORMED_PACKET, "PINGREQ with a body");
+        return;
+    }
+    sp_client_send_ack(client, SP_MQTT_PINGRESP, 0, 0);
+}
+
+static void on_disconnect(struct sp_client *client, const struct sp_mqtt_header *header,
+                          struct sp_view body)
+{
+    struct sp_mqtt_reasoned packet;
+    enum sp_err err =
+        sp_mqtt_decode_reasoned((enum sp_mqtt_version)client->version, header->type, body, &packet);
+    if (err != SP_OK) {
+        sp_client_protocol_error(client,
+                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
+                                                        : SP_MQTT_RC_MALFORMED_PACKET,
+                                 "DISCONNECT");
+        return;
+    }
+    if ((packet.props.present & SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY)) != 0) {
+        uint32_t wanted = packet.props.session_expiry;
+        uint32_t longest = client->home->config->limits.session_expiry_s;
+        if (client->session_expiry_s == 0 && wanted != 0) {
+            sp_client_protocol_error(client, SP_MQTT_RC_PROTOCOL_ERROR, "session expiry from 0");
+            return;
+        }
+        client->session_expiry_s = wanted < longest ? wanted : longest;
+    }
+    sp_client_end(client, packet.reason != SP_MQTT_RC_SUCCESS);
+}
+
+/* ---- the end ---- */
+
+void sp_client_mark(struct sp_client *client)
+{
+    if (!client->dirty) {
+        client->dirty = true;
+        client->next_dirty = client->home->dirty;
+        client->home->dirty = client;
+    }
+}
+
+struct sp_client *sp_client_take_dirty(struct sp_home *home)
+{
+    struct sp_client *client = home->dirty;
+    if (client != NULL) {
+        home->dirty = client->next_dirty;
+        client->next_dirty = NULL;
+        client->dirty = false;
+    }
+    return client;
+}
+
+static void leave_device(struct sp_client *client, bool with_will, bool end_session)
+{
+    struct sp_device *device = client->device;
+    struct sp_will *will = client->will;
+    client->device = NULL;
+    client->will = NULL;
+    if (device == NULL) {
+        sp_will_destroy(will);
+        return;
+    }
+    if (device->guest == client) {
+        device->guest = NULL;
+        sp_metric_add(SP_M_GUESTS, -1);
+    }
+    if (device->client != client || !with_will) {
+        sp_will_destroy(will);
+        will = NULL;
+    }
+    if (device->client == client) {
+        if (will != NULL) {
+            will->attested = client->attested;
+        }
+        device->client = NULL;
+        sp_metric_add(SP_M_DEVICES_ONLINE, -1);
+        sp_metric_add(SP_M_DEVICES_ATTESTED, client->attested ? -1 : 0);
+        sp_device_leave(device, end_session ? 0 : client->session_expiry_s, will);
+    }
+    device->users--;
+    sp_device_settle(device);
+}
+
+static void close_client(struct sp_client *client, bool with_will, bool end_session)
+{
+    client->state = SP_CLIENT_CLOSED;
+    sp_timer_clear(client->home->timers, &client->timer);
+    sp_guard_forget(client);
+    leave_device(client, with_will, end_session);
+    sp_client_mark(client);
+}
+
+void sp_client_end(struct sp_client *client, bool with_will)
+{
+    if (client->state == SP_CLIENT_CLOSED) {
+        return;
+    }
+    char peer[SP_PEER_TEXT_MAX];
+    if (client->state == SP_CLIENT_OPEN) {
+        sp_log_debug(SP_EVENT("device_left"), SP_F_VIEW("device", sp_client_identity(client)),
+                     SP_F_STR("peer", sp_peer_format(&client->peer, peer)));
+    }
+    close_client(client, with_will, false);
+}
+
+void sp_client_lost(struct sp_client *client)
+{
+    client->lost = true;
+    sp_client_end(client, true);
+}
+
+/* The 3.1.1 return code that the table in docs/protocol.md 3.5 has for a reason; 0: it has none, just close. */
+static uint8_t code_311(uint8_t reason)
+{
+    switch (reason) {
+    case SP_MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION:
+    case SP_MQTT_RC_CLIENT_IDENTIFIER_NOT_VALID:
+    case SP_MQTT_RC_SERVER_UNAVAILABLE:
+    case SP_MQTT_RC_NOT_AUTHORIZED:
+        return sp_mqtt_connack_code_311(reason);
+    default:
+        return 0;
+    }
+}
+
+static void say_why(struct sp_client *client, const struct sp_refusal *refusal)
+{
+    struct sp_mqtt_props props = {.present = 0};
+    if (refusal->reason != NULL) {
+        props.present = SP_MQTT_HAS(SP_MQTT_P_REASON_STRING);
+        props.reason_string = sp_view_str(refusal->reason);
+    }
+    if (client->version == SP_MQTT_5 && client->state == SP_CLIENT_OPEN) {
+        const struct sp_mqtt_reasoned packet = {.reason = refusal->code, .props = props};
+        sp_client_send_reasoned(client, SP_MQTT_DISCONNECT, &packet);
+    } else if (client->version == SP_MQTT_5) {
+        const struct sp_mqtt_connack connack = {.reason = refusal->code, .props = props};
+        sp_client_send_connack(client, &connack);
+    } else if (client->version == SP_MQTT_311 && client->state == SP_CLIENT_CONNECT &&
+               code_311(refusal->code) != 0) {
+        const struct sp_mqtt_connack connack = {.reason = code_311(refusal->code)};
+        sp_client_send_connack(client, &connack);
+    }
+}
+
+void sp_client_refuse(struct sp_client *client, const struct sp_refusal *refusal)
+{
+    if (client->state == SP_CLIENT_CLOSED) {
+        return;
+    }
+    char peer[SP_PEER_TEXT_MAX];
+    sp_metric_inc(refusal->metric);
+    sp_log_warn(SP_EVENT(refusal->event), SP_F_VIEW("device", sp_client_identity(client)),
+                SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                SP_F_STR("check", refusal->check == NULL ? "-" : refusal->check),
+                SP_F_STR("detail", refusal->detail == NULL ? "-" : refusal->detail),
+                SP_F_INT("code", refusal->code));
+    say_why(client, refusal);
+    client->linger = true;
+    close_client(client, !refusal->untrusted, refusal->end_session);
+}
+
+void sp_client_protocol_error(struct sp_client *client, uint8_t code, const char *detail)
+{
+    sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_PROTOCOL_ERRORS,
+                                                  .event = "protocol_error",
+                                                  .detail = detail,
+                                                  .code = code});
+}
+
+void sp_client_shutdown(struct sp_client *client)
+{
+    if (client->state == SP_CLIENT_OPEN && client->version == SP_MQTT_5) {
+        const struct sp_mqtt_reasoned packet = {.reason = SP_MQTT_RC_SERVER_SHUTTING_DOWN};
+        sp_client_send_reasoned(client, SP_MQTT_DISCONNECT, &packet);
+    }
+    if (client->state != SP_CLIENT_CLOSED) {
+        close_client(client, false, false);
+    }
+}
+
+void sp_client_deinit(struct sp_client *client)
+{
+    if (client->state != SP_CLIENT_CLOSED) {
+        sp_client_lost(client);
+    }
+    sp_buf_free(&client->in);
+    sp_buf_free(&client->out);
+    sp_slots_remove(&client->home->clients, client->tag);
+    client->tag = 0;
+}
+
+/* ---- acknowledgements ---- */
+
+void sp_client_acknowledge(struct sp_client *client, uint16_t packet_id, uint8_t reason)
+{
+    if (client->unacked == 0 ||
+        sp_uplink_follow(client->home, client->tag, packet_id, reason) != SP_OK) {
+        sp_client_send_ack(client, SP_MQTT_PUBACK, packet_id, reason);
+    } else {
+        client->unacked++;
+    }
+}
+
+/* docs/protocol.md 3.5, "cannot store now", 3.1.1: it may neither be acknowledged nor refused. */
+void sp_client_stall(struct sp_client *client)
+{
+    client->paused = true;
+    client->stalled = true;
+    client->give_up_ms = client->home->timers->now_ms + 10000;
+    sp_client_arm(client);
+    sp_client_mark(client);
+}
+
+void sp_client_stored(struct sp_client *client, uint16_t packet_id, uint8_t reason)
+{
+    if (client->unacked > 0) {
+        client->unacked--;
+    }
+    if (client->state != SP_CLIENT_OPEN || client->stalled) {
+        return;
+    }
+    if (reason == SP_MQTT_RC_QUOTA_EXCEEDED && client->version == SP_MQTT_311) {
+        sp_client_stall(client);
+        return;
+    }
+    sp_client_send_ack(client, SP_MQTT_PUBACK, packet_id, reason);
+    if (client->paused) {
+        client->paused = false;
+        sp_client_mark(client);
+    }
+}
+
+void sp_client_resume(struct sp_client *client)
+{
+    if (!client->paused && client->in.used > 0 && client->state != SP_CLIENT_CLOSED) {
+        take_buffered(client);
+    }
+}

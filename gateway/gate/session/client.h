@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file One MQTT connection, from the finished TLS handshake to its end: plaintext in, plaintext out.
+ *
+ *     CONNECT ──► GUEST_5 ─────────────────► OPEN ──► CLOSED
+ *        │  └───► GUEST_311 (CONNACK sent) ──► ↑
+ *        └───────────── no attestation ────────┘
+ *
+ * Until OPEN a client is a guest: it holds its identity's guest place and changes nothing else (docs/protocol.md 2). Which
+ * packets are in turn in which state is one table in client.c. The owner (gate/conn) embeds the struct, gives it
+ * bytes, and looks after a turn at the list home->dirty for what is to be written or closed.
+ */
+#ifndef SP_GATEWAY_GATE_SESSION_CLIENT_H
+#define SP_GATEWAY_GATE_SESSION_CLIENT_H
+
+#include "gateway/gate/core/buf.h"
+#include "gateway/gate/core/peer.h"
+#include "gateway/gate/session/home.h"
+#include "gateway/metrics/metrics.h"
+#include "libs/link/link.h"
+#include "libs/mqtt/mqtt.h"
+
+enum sp_client_state {
+    SP_CLIENT_CONNECT,   /**< waits for CONNECT */
+    SP_CLIENT_GUEST_5,   /**< MQTT 5: AUTH was sent, no verdict yet */
+    SP_CLIENT_GUEST_311, /**< MQTT 3.1.1: CONNACK was sent, no verdict yet */
+    SP_CLIENT_OPEN,      /**< admitted */
+    SP_CLIENT_CLOSED,    /**< nothing is read any more; what is in `out` is to be written */
+    SP_CLIENT_STATES
+};
+
+/** The challenge that is open, if any; there is at most one. */
+enum sp_guard_state {
+    SP_GUARD_IDLE,
+    SP_GUARD_ASKED,      /**< keys was asked for a nonce */
+    SP_GUARD_NONCE,      /**< a nonce is there; the challenge waits for room in the peer's window */
+    SP_GUARD_CHALLENGED, /**< the token has to come before attest_due_ms */
+    SP_GUARD_APPRAISING, /**< keys has the token */
+};
+
+struct sp_client {
+    struct sp_home *home;
+    struct sp_client *next_dirty;
+    struct sp_device *device;   /**< from CONNECT to CLOSED */
+    struct sp_session *session; /**< while OPEN */
+    const struct sp_role_config *role;
+    struct sp_will *will;
+    sp_slot_tag tag; /**< names it to keys, store and the ring of acks */
+    struct sp_timer timer;
+    uint64_t heard_ms;      /* last input */
+    uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
+    uint64_t give_up_ms;    /* 3.1.1 with a message that cannot be stored; UINT64_MAX: none */
+    struct sp_buf in;       /* an incomplete packet */
+    struct sp_buf out;      /**< plaintext to be written; the owner consumes it */
+    size_t unsent;          /**< set by the owner: bytes that the socket did not take yet */
+    uint32_t max_packet;    /* of the peer */
+    uint32_t session_expiry_s;
+    uint32_t keep_alive_ms; /* silence after which it is closed; 0 before OPEN */
+    uint32_t answer_timeout_ms;
+    uint16_t keep_alive_s; /* as asked for */
+    uint16_t window;       /* QoS 1 messages that may be in flight to the peer */
+    uint16_t unacked;      /* QoS 1 messages of the peer that wait for their PUBACK */
+    uint8_t state;         /**< enum sp_client_state */
+    uint8_t guard;         /* enum sp_guard_state */
+    uint8_t version;       /* 0 before CONNECT, then enum sp_mqtt_version */
+    uint8_t attestation;   /* of the row, as are the next two */
+    uint8_t binding;
+    uint8_t records;
+    bool dirty;
+    bool paused;  /**< the owner should not read */
+    bool stalled; /* 3.1.1: paused for good, for a message that could not be stored */
+    bool lost;    /**< the transport is gone: nothing can be written */
+    bool linger;  /**< we ended it: let the peer read why before the socket is closed */
+    bool clean_start;
+    bool assigned_id;
+    bool method;   /* MQTT 5: the CONNECT named the method */
+    bool attested; /* the last verdict was ok */
+    bool again;    /* challenge once more after this one */
+    bool challenge_unacked;
+    bool nonce_open;     /* keys holds an open nonce for this tag */
+    struct sp_peer peer; /**< set by the owner, for logs */
+    uint8_t nonce[SP_LINK_NONCE_LEN];
+    uint8_t identity_len;
+    uint8_t identity[SP_LINK_IDENTITY_MAX];
+};
+
+/* ---- for the owner ---- */
+
+/** Zeroed storage becomes a client with a tag. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home);
+
+/**
+ * keys knows the identity.
+ * @return false when the row's role is not in the configuration: the client must not go on.
+ */
+bool sp_client_identify(struct sp_client *client, struct sp_view identity,
+                        const struct sp_msg_psk_answer *answer);
+
+/** Decrypted bytes, borrowed for the call. */
+void sp_client_input(struct sp_client *client, struct sp_view bytes);
+
+/** The transport is gone without a word from the client. */
+void sp_client_lost(struct sp_client *client);
+
+/** What waited in the socket was written: queued messages may follow. */
+void sp_client_writable(struct sp_client *client);
+
+/** Handle what waited in `in` while the client was paused; the owner calls it for each dirty client. */
+void sp_client_resume(struct sp_client *client);
+
+/** The gateway stops. */
+void sp_client_shutdown(struct sp_client *client);
+
+/** Close if need be, give back everything and the tag. */
+void sp_client_deinit(struct sp_client *client);
+
+/** Take the next client off home->dirty; NULL at the end. */
+struct sp_client *sp_client_take_dirty(struct sp_home *home);
+
+struct sp_view sp_client_identity(const struct sp_client *client);
+
+/* ---- for the rest of the gate ---- */
+
+/** Why a client is closed: one counter, one log line, one code on the wire. */
+struct sp_refusal {
+    enum sp_metric metric;
+    const char *event;
+    const char *check;  /**< field `check`; may be NULL */
+    const char *detail; /**< field `detail`; may be NULL */
+    const char *reason; /**< MQTT 5 Reason String; may be NULL */
+    uint8_t code;       /**< CONNACK before OPEN, DISCONNECT afterwards */
+    bool untrusted;     /**< its will is not published */
+    bool end_session;   /**< whatever expiry it asked for */
+};
+
+/** Count, log, say it on the wire, close. Nothing happens to one that is closed already. */
+void sp_client_refuse(struct sp_client *client, const struct sp_refusal *refusal);
+
+/** The same for malformed and out-of-turn packets. */
+void sp_client_protocol_error(struct sp_client *client, uint8_t code, const char *detail);
+
+/** The client ends it, or is lost. `with_will`: not by a plain DISCONNECT. */
+void sp_client_end(struct sp_client *client, bool with_will);
+
+/** Everything is in order: it becomes the client of its identity. */
+void sp_client_admit(struct sp_client *client);
+
+/** The message with this packet id was stored, or refused (`reason`). */
+void sp_client_stored(struct sp_client *client, uint16_t packet_id, uint8_t reason);
+
+/** PUBACK now, or in its turn behind those that wait for the store. */
+void sp_client_acknowledge(struct sp_client *client, uint16_t packet_id, uint8_t reason);
+
+/** A 3.1.1 client's message cannot be stored: read no more, close in 10 s (docs/protocol.md 3.5). */
+void sp_client_stall(struct sp_client *client);
+
+/** QoS 1 messages that may be in flight to it now. */
+uint16_t sp_client_window(const struct sp_client *client);
+
+/** Another `size` bytes may be queued for writing. */
+bool sp_client_room(struct sp_client *client, size_t size);
+
+/** The peer accepts packets of that size. */
+bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish *publish);
+
+/** Queue packets. Out of memory ends the client. */
+void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *publish);
+void sp_client_send_connack(struct sp_client *client, const struct sp_mqtt_connack *connack);
+void sp_client_send_ack(struct sp_client *client, enum sp_mqtt_type type, uint16_t packet_id,
+                        uint8_t reason);
+void sp_client_send_suback(struct sp_client *client, enum sp_mqtt_type type,
+                           const struct sp_mqtt_suback *suback);
+void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
+                             const struct sp_mqtt_reasoned *packet);
+
+/** A QoS 0 PUBLISH under `$sp/`. */
+void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);
+
+/** Put it on home->dirty. */
+void sp_client_mark(struct sp_client *client);
+
+/** Set the timer to the earliest of keep-alive, attestation and give-up. */
+void sp_client_arm(struct sp_client *client);
+
+/** The packets that a state lets in; each gets a whole body. */
+typedef void (*sp_packet_fn)(struct sp_client *client, const struct sp_mqtt_header *header,
+                             struct sp_view body);
+
+void sp_on_connect(struct sp_client *client, const struct sp_mqtt_header *header,
+                   struct sp_view body);
+void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header,
+                   struct sp_view body);
+void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *header,
+                         struct sp_view body);
+void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
+                  struct sp_view body);
+void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,
+                     struct sp_view body);
+void sp_on_guest_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,
+                           struct sp_view body);
+void sp_on_unsubscribe(struct sp_client *client, const struct sp_mqtt_header *header,
+                       struct sp_view body);
+void sp_on_guest_auth(struct sp_client *client, const struct sp_mqtt_header *header,
+                      struct sp_view body);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/* What a client is sent: packets encoded straight into the connection's output. */
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/session/session.h"
+
+#define SMALL        64U    /* any packet without strings */
+#define FLUSH_AT     65536U /* bytes of plaintext that a turn collects before it writes */
+#define STRINGS_FROM 512U   /* a peer that takes less gets no Reason String */
+
+/* Room for one packet; false: the client has ended. */
+static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
+{
+    uint8_t *at = client->lost ? NULL : sp_buf_reserve(&client->out, size);
+    if (at == NULL) {
+        client->lost = true;
+        sp_client_mark(client);
+        return false;
+    }
+    sp_writer_init(w, at, size);
+    return true;
+}
+
+static void finish(struct sp_client *client, const struct sp_writer *w)
+{
+    if (w->err == SP_OK) {
+        client->out.used += w->used;
+        sp_client_mark(client);
+    } else {
+        client->lost = true;
+        sp_client_mark(client);
+    }
+}
+
+bool sp_client_room(struct sp_client *client, size_t size)
+{
+    if (client->lost) {
+        return false;
+    }
+    if (client->out.used + size > FLUSH_AT) {
+        client->home->flush(client);
+    }
+    return client->out.used + client->unsent + size <= client->home->config->limits.write_buffer;
+}
+
+bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    size_t size = sp_mqtt_publish_size((enum sp_mqtt_version)client->version, publish);
+    return size != 0 && size <= client->max_packet;
+}
+
+void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    struct sp_writer w;
+    enum sp_mqtt_version version = (enum sp_mqtt_version)client->version;
+    if (begin(client, &w, sp_mqtt_publish_size(version, publish))) {
+        sp_mqtt_encode_publish(&w, version, publish);
+        finish(client, &w);
+        sp_metric_inc(SP_M_PUBLISH_OUT);
+    }
+}
+
+void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload)
+{
+    const struct sp_mqtt_publish publish = {.topic = sp_view_str(topic), .payload = payload};
+    if (sp_client_fits(client, &publish)) {
+        sp_client_publish(client, &publish);
+    }
+}
+
+static size_t strings_of(const struct sp_mqtt_props *props)
+{
+    return props->auth_method.len + props->auth_data.len + props->reason_string.len +
+           props->assigned_client_id.len;
+}
+
+static void fit_strings(const struct sp_client *client, struct sp_mqtt_props *props)
+{
+    if (client->max_packet < STRINGS_FROM) {
+        props->present &= ~(uint32_t)SP_MQTT_HAS(SP_MQTT_P_REASON_STRING);
+        props->reason_string.len = 0;
+    }
+}
+
+void sp_client_send_connack(struct sp_client *client, const struct sp_mqtt_connack *connack)
+{
+    struct sp_mqtt_connack packet = *connack;
+    struct sp_writer w;
+    fit_strings(client, &packet.props);
+    if (begin(client, &w, SMALL + strings_of(&packet.props))) {
+        sp_mqtt_encode_connack(&w, (enum sp_mqtt_version)client->version, &packet);
+        finish(client, &w);
+    }
+}
+
+void sp_client_send_ack(struct sp_client *client, enum sp_mqtt_type type, uint16_t packet_id,
+                        uint8_t reason)
+{
+    struct sp_writer w;
+    if (!begin(client, &w, SMALL)) {
+        return;
+    }
+    if (type == SP_MQTT_PINGRESP) {
+        sp_mqtt_encode_ping(&w, type);
+    } else {
+        const struct sp_mqtt_ack ack = {.packet_id = packet_id, .reason = reason};
+        sp_mqtt_encode_ack(&w, (enum sp_mqtt_version)client->version, type, &ack);
+    }
+    finish(client, &w);
+}
+
+void sp_client_send_suback(struct sp_client *client, enum sp_mqtt_type type,
+                           const struct sp_mqtt_suback *suback)
+{
+    struct sp_writer w;
+    if (begin(client, &w, SMALL + suback->codes.len)) {
+        sp_mqtt_encode_suback(&w, (enum sp_mqtt_version)client->version, type, suback);
+        finish(client, &w);
+    }
+}
+
+void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
+                             const struct sp_mqtt_reasoned *reasoned)
+{
+    struct sp_mqtt_reasoned packet = *reasoned;
+    struct sp_writer w;
+    fit_strings(client, &packet.props);
+    if (begin(client, &w, SMALL + strings_of(&packet.props))) {
+        sp_mqtt_encode_reasoned(&w, (enum sp_mqtt_version)client->version, type, &packet);
+        finish(client, &w);
+    }
+}
+
+uint16_t sp_client_window(const struct sp_client *client)
+{
+    /* A challenge counts like any other QoS 1 message, and goes first. */
+    bool reserved = client->challenge_unacked || client->guard == SP_GUARD_NONCE;
+    return reserved ? (uint16_t)(client->window - 1) : client->window;
+}
+
+void sp_client_writable(struct sp_client *client)
+{
+    if (client->session != NULL) {
+        sp_session_pump(client->home, client->session);
+    }
+}

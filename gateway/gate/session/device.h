@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file One identity in its home: the guest that waits for a verdict, the client that is admitted, the session, and
+ * a will that waits. It exists while any of them does.
+ */
+#ifndef SP_GATEWAY_GATE_SESSION_DEVICE_H
+#define SP_GATEWAY_GATE_SESSION_DEVICE_H
+
+#include "gateway/gate/session/home.h"
+#include "libs/link/link.h"
+#include "libs/mqtt/mqtt.h"
+
+struct sp_client;
+struct sp_mail;
+struct sp_session;
+
+/** What a client asked to be published when it is lost. */
+struct sp_will {
+    struct sp_mail *message;
+    uint32_t delay_s;
+    uint8_t qos;
+    bool attested; /**< what its publisher was when it was lost */
+};
+
+/** Copy a will. NULL: no memory. */
+struct sp_will *sp_will_create(const struct sp_mqtt_will *will);
+/** NULL is fine. */
+void sp_will_destroy(struct sp_will *will);
+
+struct sp_device {
+    struct sp_table_node node; /* first: found by casting back */
+    struct sp_home *home;
+    struct sp_client *guest;    /**< waits for its verdict; NULL: the place is free */
+    struct sp_client *client;   /**< admitted; NULL: away */
+    struct sp_session *session; /**< NULL: none is kept */
+    struct sp_will *will;       /**< of a lost client, waits for will_due_ms */
+    struct sp_timer timer;
+    uint64_t session_ends_ms; /**< while away; UINT64_MAX: not by time */
+    uint64_t will_due_ms;
+    uint64_t refusals_until_ms; /**< end of the minute in which `refusals` are counted */
+    uint32_t refusals;          /**< tokens refused */
+    uint32_t users; /**< clients between CONNECT and their end: it stays while there are any */
+    uint8_t identity_len;
+    uint8_t identity[SP_LINK_IDENTITY_MAX];
+};
+
+/** Find or make; sp_device_settle() when nothing was put into it. NULL: no memory. */
+struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity);
+
+/** NULL: nothing is known of it. */
+struct sp_device *sp_device_find(const struct sp_home *home, struct sp_view identity);
+
+struct sp_view sp_device_identity(const struct sp_device *device);
+
+/** The client that held the session is gone: keep the session for as long as it asked, and its will. Takes `will`. */
+void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct sp_will *will);
+
+/** End the session at once; a will that waits is published (MQTT 5, 3.1.3.2.2). */
+void sp_device_end_session(struct sp_device *device);
+
+/** A client resumed the session: a will that waits is not published. */
+void sp_device_return(struct sp_device *device);
+
+/** Count a refused token. */
+void sp_device_refused(struct sp_device *device);
+/** So many tokens were refused within a minute that another attempt has to wait. */
+bool sp_device_blocked(const struct sp_device *device);
+
+/** Publish a will now, and free it. */
+void sp_device_publish_will(struct sp_device *device, struct sp_will *will);
+
+/** Set the timer for what waits; free the device when nothing is left in it. */
+void sp_device_settle(struct sp_device *device);
+
+/** Free it with its session and will, whatever they wait for. */
+void sp_device_destroy(struct sp_device *device);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/session/home.h"
+
+#include "gateway/gate/attest/guard.h"
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/session/device.h"
+
+void sp_home_init(struct sp_home *home)
+{
+    home->seed = sp_hash_seed();
+}
+
+void sp_home_deinit(struct sp_home *home)
+{
+    struct sp_table_node *node;
+    while ((node = sp_table_any(&home->devices)) != NULL) {
+        sp_device_destroy((struct sp_device *)node);
+    }
+    sp_table_deinit(&home->devices);
+    sp_slots_deinit(&home->clients);
+    sp_slots_deinit(&home->sessions);
+    sp_matches_deinit(&home->matches);
+    sp_uplink_deinit(&home->uplink);
+}
+
+/* The high half: the table of devices takes the low bits of the same hash. */
+uint16_t sp_home_of(struct sp_view identity, uint16_t loops)
+{
+    return (uint16_t)((sp_hash(sp_hash_seed(), identity) >> 32) % loops);
+}
+
+void sp_home_post(struct sp_home *home, uint16_t loop, struct sp_parcel *parcel)
+{
+    sp_outbox_put(&home->outboxes[loop], parcel);
+}
+
+void sp_home_revoke(struct sp_home *home, struct sp_view identity)
+{
+    uint32_t index = 0;
+    struct sp_client *client;
+    while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
+        if (sp_view_equal(sp_client_identity(client), identity)) {
+            sp_client_refuse(client, &(struct sp_refusal){
+                                         .metric = SP_M_REVOKED_CLOSED,
+                                         .event = "device_revoked",
+                                         .code = SP_MQTT_RC_ADMINISTRATIVE_ACTION,
+                                         .untrusted = true,
+                                         .end_session = true,
+                                     });
+        }
+    }
+    struct sp_device *device = sp_device_find(home, identity);
+    if (device != NULL && device->users == 0) {
+        sp_device_destroy(device);
+    }
+}
+
+void sp_home_reattest(struct sp_home *home)
+{
+    uint32_t index = 0;
+    struct sp_client *client;
+    while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
+        bool waits = client->guard != SP_GUARD_IDLE;
+        if (client->state != SP_CLIENT_CLOSED && (client->attested || waits)) {
+            sp_guard_again(client);
+        }
+    }
+}
+
+void sp_home_keys_lost(struct sp_home *home)
+{
+    uint32_t index = 0;
+    struct sp_client *client;
+    home->keys = (struct sp_edge){NULL, NULL};
+    while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
+        if (client->state != SP_CLIENT_CLOSED) {
+            sp_guard_lost(client);
+        }
+    }
+}

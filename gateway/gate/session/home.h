@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file What one loop holds in common for all identities that have their home on it (docs/decisions/0001).
+ *
+ * A home belongs to one thread. Everything about one identity (guest place, take-over, session, queue) happens
+ * in its home, so nothing here is locked; only the subscription index is shared, and parcels go to other homes.
+ * It knows no socket and no TLS: bytes come in through sp_client_input(), go out through sp_client.out, and the
+ * few other ways out are the functions below. Tests give their own.
+ */
+#ifndef SP_GATEWAY_GATE_SESSION_HOME_H
+#define SP_GATEWAY_GATE_SESSION_HOME_H
+
+#include "gateway/config/config.h"
+#include "gateway/gate/core/slots.h"
+#include "gateway/gate/core/table.h"
+#include "gateway/gate/route/subs.h"
+#include "gateway/gate/route/uplink.h"
+#include "gateway/loop/loop.h"
+
+struct sp_client;
+
+struct sp_home {
+    const struct sp_config *config;
+    struct sp_subs *subs;       /**< shared by all homes */
+    struct sp_timers *timers;   /**< of this loop, and its time */
+    struct sp_outbox *outboxes; /**< one per loop: parcels for other homes, posted once per turn */
+    uint16_t index;             /**< of this loop */
+    uint16_t loops;
+
+    struct sp_edge keys;     /**< to the keys process */
+    struct sp_uplink uplink; /**< to the store process, and what waits for it */
+    /** The 32 bytes that tie a token to this client's TLS session. */
+    enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);
+    /** Write client->out now, as far as it goes; never ends the client at once. */
+    void (*flush)(struct sp_client *client);
+
+    /* private to gate/session */
+    uint64_t seed;
+    struct sp_table devices;   /* struct sp_device, by identity */
+    struct sp_slots clients;   /* struct sp_client, by tag */
+    struct sp_slots sessions;  /* struct sp_session, by tag */
+    struct sp_matches matches; /* scratch */
+    struct sp_client *dirty;   /* have something to be written, or are to be closed */
+};
+
+/** The caller has set the public fields. */
+void sp_home_init(struct sp_home *home);
+
+/** After all clients are gone: sessions, wills and devices. */
+void sp_home_deinit(struct sp_home *home);
+
+/** The loop that is home to an identity. */
+uint16_t sp_home_of(struct sp_view identity, uint16_t loops);
+
+/** Parcels run with a `struct sp_home *` as owner. */
+void sp_home_post(struct sp_home *home, uint16_t loop, struct sp_parcel *parcel);
+
+/** The registry changed: end every connection of that identity (0x98) and drop its session. */
+void sp_home_revoke(struct sp_home *home, struct sp_view identity);
+
+/** keys holds a new policy: challenge every attested client again. */
+void sp_home_reattest(struct sp_home *home);
+
+/** The keys process is gone: guests cannot be judged (0x88), open re-attestations start over later. */
+void sp_home_keys_lost(struct sp_home *home);
+
+#endif

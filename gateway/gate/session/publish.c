@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/* PUBLISH and PUBACK. */
+#include "gateway/gate/attest/guard.h"
+#include "gateway/gate/route/acl.h"
+#include "gateway/gate/route/record.h"
+#include "gateway/gate/route/route.h"
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/session/device.h"
+#include "gateway/gate/session/session.h"
+#include "gateway/log/log.h"
+#include "libs/mqtt/topic.h"
+
+static bool decode(struct sp_client *client, const struct sp_mqtt_header *header,
+                   struct sp_view body, struct sp_mqtt_publish *publish)
+{
+    enum sp_err err =
+        sp_mqtt_decode_publish((enum sp_mqtt_version)client->version, header->flags, body, publish);
+    if (err != SP_OK) {
+        sp_client_protocol_error(client,
+                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
+                                                        : SP_MQTT_RC_MALFORMED_PACKET,
+                                 "PUBLISH");
+    }
+    return err == SP_OK;
+}
+
+/* What CONNACK announced and the client has to keep to. false: it was closed. */
+static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    const struct sp_limits_config *limits = &client->home->config->limits;
+    bool v5 = client->version == SP_MQTT_5;
+    uint8_t code = 0;
+    const char *detail = NULL;
+    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) != 0) {
+        code = SP_MQTT_RC_TOPIC_ALIAS_INVALID;
+        detail = "topic alias";
+    } else if (publish->qos > 1) {
+        code = SP_MQTT_RC_QOS_NOT_SUPPORTED;
+        detail = "PUBLISH with QoS 2";
+    } else if (publish->retain && v5) {
+        code = SP_MQTT_RC_RETAIN_NOT_SUPPORTED;
+        detail = "PUBLISH with RETAIN";
+    } else if (publish->props.user_count > limits->user_properties) {
+        code = SP_MQTT_RC_QUOTA_EXCEEDED;
+        detail = "too many user properties";
+    } else if (publish->qos == 1 && v5 && client->unacked >= limits->receive_maximum) {
+        code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
+        detail = "receive maximum exceeded";
+    } else if (publish->topic.len > limits->topic_bytes ||
+               sp_topic_levels(publish->topic) > limits->topic_levels) {
+        code = SP_MQTT_RC_TOPIC_NAME_INVALID;
+        detail = "topic too long";
+    }
+    if (code != 0) {
+        sp_client_protocol_error(client, code, detail);
+    }
+    return code == 0;
+}
+
+static void log_refused(const struct sp_client *client, const char *event,
+                        const struct sp_mqtt_publish *publish, const char *detail)
+{
+    char peer[SP_PEER_TEXT_MAX];
+    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_client_identity(client)),
+                SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                SP_F_VIEW("topic", publish->topic), SP_F_STR("detail", detail));
+}
+
+static void deny(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    if (client->version == SP_MQTT_311) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_PUBLISH_DENIED,
+                                                      .event = "publish_denied",
+                                                      .detail = "topic not allowed",
+                                                      .code = SP_MQTT_RC_NOT_AUTHORIZED});
+        return;
+    }
+    sp_metric_inc(SP_M_PUBLISH_DENIED);
+    log_refused(client, "publish_denied", publish, "topic not allowed");
+    if (publish->qos > 0) {
+        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_NOT_AUTHORIZED);
+    }
+}
+
+/* MQTT 3.1.1 cannot say no to one message, so a bad record is acknowledged; it goes nowhere. */
+static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                          const char *detail)
+{
+    sp_metric_inc(SP_M_RECORD_REFUSED);
+    log_refused(client, "record_refused", publish, detail);
+    if (publish->qos > 0) {
+        bool v5 = client->version == SP_MQTT_5;
+        sp_client_acknowledge(client, publish->packet_id,
+                              v5 ? SP_MQTT_RC_PAYLOAD_FORMAT_INVALID : SP_MQTT_RC_SUCCESS);
+    }
+}
+
+static void after_route(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                        enum sp_routed routed)
+{
+    if (publish->qos == 0) {
+        return;
+    }
+    if (routed == SP_ROUTED) {
+        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_SUCCESS);
+    } else if (routed == SP_ROUTED_STORING) {
+        client->unacked++;
+        /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
+        if (client->version == SP_MQTT_311 &&
+            client->unacked >= client->home->config->limits.receive_maximum) {
+            client->paused = true;
+            sp_client_mark(client);
+        }
+    } else {
+        log_refused(client, "publish_refused", publish, "cannot be stored now");
+        if (client->version == SP_MQTT_5) {
+            sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_QUOTA_EXCEEDED);
+        } else {
+            sp_client_stall(client);
+        }
+    }
+}
+
+static void route(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    struct sp_origin origin = {
+        .device = sp_client_identity(client),
+        .session = client->session->tag,
+        .client = client->tag,
+        .attested = client->attested,
+        .protection = SP_PROTECTION_CLEAR,
+    };
+    if (!sp_acl_may_publish(client->role, origin.device, publish->topic)) {
+        deny(client, publish);
+        return;
+    }
+    if (sp_acl_is_record(origin.device, publish->topic)) {
+        const char *detail =
+            sp_record_check(publish->payload, origin.device, (enum sp_records)client->records);
+        if (detail != NULL) {
+            refuse_record(client, publish, detail);
+            return;
+        }
+    }
+    after_route(client, publish, sp_route_publish(client->home, &origin, publish));
+}
+
+/* `$sp/…` is between this device and the gateway: only what a device has to say there is in turn. */
+static void own_topic(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    if (!sp_view_equal(publish->topic, SP_VIEW_LIT(SP_LINK_TOPIC_TOKEN))) {
+        deny(client, publish);
+        return;
+    }
+    if (client->guard == SP_GUARD_CHALLENGED && publish->qos > 0) {
+        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_SUCCESS);
+    }
+    sp_guard_token(client, publish->payload);
+}
+
+void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header,
+                   struct sp_view body)
+{
+    struct sp_mqtt_publish publish;
+    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
+        return;
+    }
+    publish.retain = false;
+    sp_metric_inc(SP_M_PUBLISH_IN);
+    sp_metric_add(SP_M_PUBLISH_IN_BYTES, (int64_t)publish.payload.len);
+    if (sp_view_starts(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
+        own_topic(client, &publish);
+    } else {
+        route(client, &publish);
+    }
+}
+
+void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *header,
+                         struct sp_view body)
+{
+    struct sp_mqtt_publish publish;
+    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
+        return;
+    }
+    if (!sp_view_equal(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_TOKEN))) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_GUEST_EARLY,
+                                                      .event = "guest_out_of_turn",
+                                                      .detail = "PUBLISH before the verdict",
+                                                      .code = SP_MQTT_RC_PROTOCOL_ERROR});
+        return;
+    }
+    own_topic(client, &publish);
+}
+
+void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
+                  struct sp_view body)
+{
+    struct sp_mqtt_ack ack;
+    enum sp_err err =
+        sp_mqtt_decode_ack((enum sp_mqtt_version)client->version, header->type, body, &ack);
+    if (err != SP_OK) {
+        sp_client_protocol_error(client,
+                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
+                                                        : SP_MQTT_RC_MALFORMED_PACKET,
+                                 "PUBACK");
+        return;
+    }
+    if (ack.packet_id == SP_CHALLENGE_ID) {
+        client->challenge_unacked = false;
+    } else if (client->session != NULL) {
+        /* One for a packet that is not in flight changes nothing (MQTT 5, 4.4: it may be a late one). */
+        (void)sp_session_acked(client->home, client->session, ack.packet_id);
+    }
+    if (client->state == SP_CLIENT_OPEN) {
+        sp_guard_pump(client);
+        sp_client_writable(client);
+    }
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/session/session.h"
+
+#include "gateway/gate/route/mail.h"
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/session/device.h"
+#include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
+
+#include <stdlib.h>
+
+#define DELIVERY_COST 64U /* bytes counted beside topic and payload */
+
+enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
+                              struct sp_session **out)
+{
+    *out = NULL;
+    struct sp_session *session = calloc(1, sizeof(*session));
+    if (session == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    session->device = device;
+    enum sp_err err = sp_slots_put(&home->sessions, session, &session->tag);
+    if (err != SP_OK) {
+        free(session);
+        return err;
+    }
+    sp_metric_inc(SP_M_SESSIONS_OFFLINE);
+    *out = session;
+    return SP_OK;
+}
+
+static void forget_subscription(struct sp_home *home, struct sp_session *session, uint32_t index)
+{
+    struct sp_subscription *sub = &session->subs[index];
+    (void)sp_subs_remove(home->subs, sp_view(sub->filter, sub->len), home->index, session->tag);
+    free(sub->filter);
+    *sub = session->subs[--session->sub_count];
+    sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
+}
+
+static void delivery_free(struct sp_session *session, struct sp_delivery *delivery)
+{
+    session->bytes -= delivery->size;
+    sp_mail_release(delivery->message);
+    free(delivery);
+}
+
+void sp_session_destroy(struct sp_home *home, struct sp_session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    while (session->sub_count > 0) {
+        forget_subscription(home, session, session->sub_count - 1);
+    }
+    while (session->first != NULL) {
+        struct sp_delivery *delivery = session->first;
+        session->first = delivery->next;
+        delivery_free(session, delivery);
+    }
+    if (session->client == NULL) {
+        sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
+    } else {
+        session->client->session = NULL;
+    }
+    sp_slots_remove(&home->sessions, session->tag);
+    free(session->subs);
+    free(session);
+}
+
+void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
+{
+    session->client = client;
+    client->session = session;
+    sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
+    session->full = false;
+    sp_session_pump(home, session);
+}
+
+void sp_session_detach(struct sp_home *home, struct sp_session *session)
+{
+    (void)home;
+    session->client->session = NULL;
+    session->client = NULL;
+    session->unsent = session->first;
+    session->in_flight = 0;
+    sp_metric_inc(SP_M_SESSIONS_OFFLINE);
+}
+
+/* ---- deliveries ---- */
+
+static bool id_in_use(const struct sp_session *session, uint16_t id)
+{
+    for (const struct sp_delivery *d = session->first; d != session->unsent; d = d->next) {
+        if (d->packet_id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Numbers rise, so that one is taken again only long after it was free; the check is for those that linger. */
+static uint16_t next_id(struct sp_session *session)
+{
+    do {
+        session->last_id =
+            session->last_id >= SP_SESSION_ID_MAX ? 1 : (uint16_t)(session->last_id + 1);
+    } while (id_in_use(session, session->last_id));
+    return session->last_id;
+}
+
+/* Take out the delivery behind `previous` (NULL: the first). */
+static void drop(struct sp_session *session, struct sp_delivery *previous,
+                 struct sp_delivery *delivery)
+{
+    if (previous == NULL) {
+        session->first = delivery->next;
+    } else {
+        previous->next = delivery->next;
+    }
+    if (session->last == delivery) {
+        session->last = previous;
+    }
+    if (session->unsent == delivery) {
+        session->unsent = delivery->next;
+    }
+    delivery_free(session, delivery);
+}
+
+static struct sp_delivery *before(const struct sp_session *session,
+                                  const struct sp_delivery *delivery)
+{
+    struct sp_delivery *previous = NULL;
+    for (struct sp_delivery *d = session->first; d != delivery; d = d->next) {
+        previous = d;
+    }
+    return previous;
+}
+
+/* Send the first unsent one. Expired and too large ones leave the queue instead. */
+static void send_one(struct sp_home *home, struct sp_session *session)
+{
+    struct sp_delivery *delivery = session->unsent;
+    bool again = delivery->packet_id != 0;
+    struct sp_mqtt_publish publish = {.qos = 1, .dup = again};
+    /* What was sent once is sent again, expired or not: the receiver may have it half. */
+    bool alive = sp_mail_packet(delivery->message, home->timers->now_ms, &publish) || again;
+    publish.packet_id = again ? delivery->packet_id : next_id(session);
+    if (!alive || !sp_client_fits(session->client, &publish)) {
+        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+        drop(session, before(session, delivery), delivery);
+        return;
+    }
+    delivery->packet_id = publish.packet_id;
+    session->unsent = delivery->next;
+    session->in_flight++;
+    sp_client_publish(session->client, &publish);
+}
+
+void sp_session_pump(struct sp_home *home, struct sp_session *session)
+{
+    while (session->unsent != NULL && session->client != NULL &&
+           sp_client_window(session->client) > session->in_flight &&
+           sp_client_room(session->client, session->unsent->size)) {
+        send_one(home, session);
+    }
+}
+
+static void send_qos0(struct sp_home *home, struct sp_session *session, struct sp_mail *message)
+{
+    struct sp_mqtt_publish publish = {.qos = 0};
+    if (session->client == NULL || !sp_mail_packet(message, home->timers->now_ms, &publish)) {
+        return;
+    }
+    if (sp_client_fits(session->client, &publish) &&
+        sp_client_room(session->client, message->topic.len + message->payload.len)) {
+        sp_client_publish(session->client, &publish);
+    } else {
+        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    }
+}
+
+static void queue_full(struct sp_session *session)
+{
+    sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    if (!session->full) {
+        session->full = true;
+        sp_log_warn(SP_EVENT("session_queue_full"),
+                    SP_F_VIEW("device", sp_device_identity(session->device)),
+                    SP_F_INT("bytes", session->bytes));
+    }
+}
+
+void sp_session_offer(struct sp_home *home, struct sp_session *session, struct sp_mail *message,
+                      uint8_t qos)
+{
+    if (qos == 0) {
+        send_qos0(home, session, message);
+        return;
+    }
+    size_t size = DELIVERY_COST + message->topic.len + message->payload.len;
+    if (session->bytes + size > home->config->limits.session_queue_bytes) {
+        queue_full(session);
+        return;
+    }
+    struct sp_delivery *delivery = malloc(sizeof(*delivery));
+    if (delivery == NULL) {
+        queue_full(session);
+        return;
+    }
+    *delivery = (struct sp_delivery){
+        .message = sp_mail_hold(message),
+        .size = (uint32_t)size,
+    };
+    session->bytes += delivery->size;
+    if (session->first == NULL) {
+        session->first = delivery;
+    } else {
+        session->last->next = delivery;
+    }
+    session->last = delivery;
+    if (session->unsent == NULL) {
+        session->unsent = delivery;
+    }
+    sp_session_pump(home, session);
+}
+
+bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t packet_id)
+{
+    struct sp_delivery *previous = NULL;
+    struct sp_delivery *delivery = session->first;
+    while (delivery != session->unsent && delivery->packet_id != packet_id) {
+        previous = delivery;
+        delivery = delivery->next;
+    }
+    if (delivery == session->unsent) {
+        return false;
+    }
+    drop(session, previous, delivery);
+    session->in_flight--;
+    session->full = false;
+    sp_session_pump(home, session);
+    return true;
+}
+
+/* ---- subscriptions ---- */
+
+static struct sp_subscription *find(const struct sp_session *session, struct sp_view filter)
+{
+    for (uint32_t i = 0; i < session->sub_count; i++) {
+        struct sp_subscription *sub = &session->subs[i];
+        if (sp_view_equal(sp_view(sub->filter, sub->len), filter)) {
+            return sub;
+        }
+    }
+    return NULL;
+}
+
+static struct sp_subscription *add(struct sp_session *session, struct sp_view filter)
+{
+    if (session->sub_count == session->sub_cap) {
+        uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2;
+        struct sp_subscription *subs = realloc(session->subs, cap * sizeof(*subs));
+        if (subs == NULL) {
+            return NULL;
+        }
+        session->subs = subs;
+        session->sub_cap = cap;
+    }
+    struct sp_subscription *sub = &session->subs[session->sub_count];
+    sub->filter = malloc(filter.len);
+    if (sub->filter == NULL) {
+        return NULL;
+    }
+    sp_copy(sub->filter, filter.ptr, filter.len);
+    sub->len = filter.len;
+    session->sub_count++;
+    return sub;
+}
+
+enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
+                                 struct sp_view filter, struct sp_subscriber wanted)
+{
+    struct sp_subscription *sub = find(session, filter);
+    bool is_new = sub == NULL;
+    if (is_new && session->sub_count >= home->config->limits.subscriptions) {
+        return SP_ERR_LIMIT;
+    }
+    if (is_new) {
+        sub = add(session, filter);
+    }
+    if (sub == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    wanted.session = session->tag;
+    wanted.loop = home->index;
+    sub->subscriber = wanted;
+    bool existed = false;
+    enum sp_err err = sp_subs_add(home->subs, filter, &wanted, &existed);
+    if (is_new && err != SP_OK) {
+        free(sub->filter);
+        session->sub_count--;
+    } else if (is_new) {
+        sp_metric_inc(SP_M_SUBSCRIPTIONS);
+    }
+    return err;
+}
+
+bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, struct sp_view filter)
+{
+    struct sp_subscription *sub = find(session, filter);
+    if (sub == NULL) {
+        return false;
+    }
+    forget_subscription(home, session, (uint32_t)(sub - session->subs));
+    return true;
+}

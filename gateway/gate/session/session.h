@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file An MQTT session: subscriptions, and messages on their way to one device, with or without a connection.
+ */
+#ifndef SP_GATEWAY_GATE_SESSION_SESSION_H
+#define SP_GATEWAY_GATE_SESSION_SESSION_H
+
+#include "gateway/gate/route/subs.h"
+
+struct sp_client;
+struct sp_device;
+struct sp_home;
+struct sp_mail;
+
+/** Packet identifier of challenges; sessions use 1..SP_SESSION_ID_MAX. */
+#define SP_CHALLENGE_ID   65535U
+#define SP_SESSION_ID_MAX 65534U
+
+struct sp_subscription {
+    uint8_t *filter; /* malloc'ed */
+    size_t len;
+    struct sp_subscriber subscriber;
+};
+
+/* One QoS 1 message for this session. */
+struct sp_delivery {
+    struct sp_delivery *next;
+    struct sp_mail *message;
+    uint32_t size;      /* counted against the queue */
+    uint16_t packet_id; /* 0: never sent */
+};
+
+struct sp_session {
+    struct sp_client *client; /**< NULL: away */
+    struct sp_device *device;
+    sp_slot_tag tag;
+    struct sp_subscription *subs;
+    uint32_t sub_count;
+    uint32_t sub_cap;
+    struct sp_delivery
+        *first; /* sent on this connection, unacknowledged, in order; then the others */
+    struct sp_delivery *last;
+    struct sp_delivery *unsent; /* the first that is not sent on this connection */
+    uint32_t bytes;             /* of all deliveries */
+    uint16_t in_flight;         /* sent on this connection, unacknowledged */
+    uint16_t last_id;
+    bool full; /* the queue overflowed and it was logged */
+};
+
+/** @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
+                                            struct sp_session **out);
+
+/** Its subscriptions go with it. NULL is fine. */
+void sp_session_destroy(struct sp_home *home, struct sp_session *session);
+
+/** A client is there: send again what it did not acknowledge, then what waits. */
+void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client);
+
+/** The client is gone; what it did not acknowledge is kept. */
+void sp_session_detach(struct sp_home *home, struct sp_session *session);
+
+/**
+ * A message for this session. QoS 0 is sent now or dropped; QoS 1 is sent as soon as the client's window has room,
+ * and kept until it is acknowledged. A full queue drops it, counted.
+ */
+void sp_session_offer(struct sp_home *home, struct sp_session *session, struct sp_mail *message,
+                      uint8_t qos);
+
+/** PUBACK. @return false: no such packet is in flight. */
+bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t packet_id);
+
+/** Send what the window has room for. */
+void sp_session_pump(struct sp_home *home, struct sp_session *session);
+
+/**
+ * @param[in] wanted QoS and options; the rest is filled in.
+ * @retval SP_ERR_LIMIT  Too many subscriptions.
+ * @retval SP_ERR_NOMEM
+ */
+SP_MUST_CHECK enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
+                                               struct sp_view filter, struct sp_subscriber wanted);
+
+/** @return It was there. */
+bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session,
+                            struct sp_view filter);
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/* SUBSCRIBE and UNSUBSCRIBE. */
+#include "gateway/gate/route/acl.h"
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/session/session.h"
+#include "gateway/log/log.h"
+#include "libs/mqtt/topic.h"
+
+#include <string.h>
+
+#define FILTERS_MAX 256U /* in one packet */
+
+/* false: the client was closed. */
+static bool decode(struct sp_client *client, const struct sp_mqtt_header *header,
+                   struct sp_view body, struct sp_mqtt_subscribe *packet)
+{
+    enum sp_err err =
+        sp_mqtt_decode_subscribe((enum sp_mqtt_version)client->version, header->type, body, packet);
+    uint8_t code = 0;
+    if (err == SP_ERR_PROTOCOL) {
+        code = SP_MQTT_RC_PROTOCOL_ERROR;
+    } else if (err != SP_OK) {
+        code = SP_MQTT_RC_MALFORMED_PACKET;
+    } else if (packet->filter_count > FILTERS_MAX ||
+               packet->props.user_count > client->home->config->limits.user_properties) {
+        code = SP_MQTT_RC_QUOTA_EXCEEDED;
+    } else if ((packet->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
+        code = SP_MQTT_RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
+    }
+    if (code != 0) {
+        sp_client_protocol_error(client, code,
+                                 header->type == SP_MQTT_SUBSCRIBE ? "SUBSCRIBE" : "UNSUBSCRIBE");
+    }
+    return code == 0;
+}
+
+static uint8_t code_for(enum sp_err err, uint8_t qos)
+{
+    switch (sp_err_class(err)) {
+    case SP_CLASS_NONE:
+        return qos;
+    case SP_CLASS_POLICY:
+        return SP_MQTT_RC_QUOTA_EXCEEDED;
+    case SP_CLASS_RETRY:
+    case SP_CLASS_LOCAL:
+    case SP_CLASS_PEER:
+    case SP_CLASS_BUG:
+    default:
+        return SP_MQTT_RC_UNSPECIFIED_ERROR;
+    }
+}
+
+static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filter *wanted)
+{
+    const struct sp_limits_config *limits = &client->home->config->limits;
+    struct sp_view name;
+    struct sp_view inner;
+    if (sp_topic_share(wanted->filter, &name, &inner) != SP_ERR_NOT_FOUND) {
+        return SP_MQTT_RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+    }
+    if (wanted->filter.len > limits->topic_bytes ||
+        sp_topic_levels(wanted->filter) > limits->topic_levels) {
+        return SP_MQTT_RC_TOPIC_FILTER_INVALID;
+    }
+    if (!sp_acl_may_subscribe(client->role, sp_client_identity(client), wanted->filter)) {
+        return SP_MQTT_RC_NOT_AUTHORIZED;
+    }
+    uint8_t qos = wanted->qos > 1 ? 1 : wanted->qos;
+    if (sp_view_starts(wanted->filter, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
+        return qos; /* what is said there is said without a subscription */
+    }
+    struct sp_subscriber subscriber = {
+        .qos = qos,
+        .options = wanted->no_local ? (uint8_t)SP_SUB_NO_LOCAL : (uint8_t)0,
+    };
+    return code_for(sp_session_subscribe(client->home, client->session, wanted->filter, subscriber),
+                    qos);
+}
+
+static void log_denied(const struct sp_client *client, struct sp_view filter, uint8_t code)
+{
+    char peer[SP_PEER_TEXT_MAX];
+    sp_metric_inc(SP_M_SUBSCRIBE_DENIED);
+    sp_log_warn(SP_EVENT("subscribe_denied"), SP_F_VIEW("device", sp_client_identity(client)),
+                SP_F_STR("peer", sp_peer_format(&client->peer, peer)), SP_F_VIEW("filter", filter),
+                SP_F_INT("code", code));
+}
+
+void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,
+                     struct sp_view body)
+{
+    struct sp_mqtt_subscribe packet;
+    struct sp_mqtt_filter filter;
+    uint8_t codes[FILTERS_MAX];
+    size_t count = 0;
+    if (!decode(client, header, body, &packet)) {
+        return;
+    }
+    struct sp_view rest = packet.filters;
+    while (count < FILTERS_MAX && sp_mqtt_filter_next(header->type, &rest, &filter)) {
+        uint8_t code = subscribe_one(client, &filter);
+        if (code >= 0x80) {
+            log_denied(client, filter.filter, code);
+            code = client->version == SP_MQTT_5 ? code : 0x80;
+        }
+        codes[count++] = code;
+    }
+    const struct sp_mqtt_suback suback = {.packet_id = packet.packet_id,
+                                          .codes = sp_view(codes, count)};
+    sp_client_send_suback(client, SP_MQTT_SUBACK, &suback);
+}
+
+void sp_on_guest_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,
+                           struct sp_view body)
+{
+    struct sp_mqtt_subscribe packet;
+    struct sp_mqtt_filter filter;
+    uint8_t codes[FILTERS_MAX];
+    size_t count = 0;
+    if (!decode(client, header, body, &packet)) {
+        return;
+    }
+    struct sp_view rest = packet.filters;
+    while (count < FILTERS_MAX && sp_mqtt_filter_next(header->type, &rest, &filter)) {
+        bool exact = memchr(filter.filter.ptr, '#', filter.filter.len) == NULL &&
+                     memchr(filter.filter.ptr, '+', filter.filter.len) == NULL;
+        if (!exact || !sp_view_starts(filter.filter, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
+            sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_GUEST_EARLY,
+                                                          .event = "guest_out_of_turn",
+                                                          .detail = "SUBSCRIBE before the verdict",
+                                                          .code = SP_MQTT_RC_PROTOCOL_ERROR});
+            return;
+        }
+        codes[count++] = filter.qos > 1 ? 1 : filter.qos;
+    }
+    const struct sp_mqtt_suback suback = {.packet_id = packet.packet_id,
+                                          .codes = sp_view(codes, count)};
+    sp_client_send_suback(client, SP_MQTT_SUBACK, &suback);
+}
+
+void sp_on_unsubscribe(struct sp_client *client, const struct sp_mqtt_header *header,
+                       struct sp_view body)
+{
+    struct sp_mqtt_subscribe packet;
+    struct sp_mqtt_filter filter;
+    uint8_t codes[FILTERS_MAX];
+    size_t count = 0;
+    if (!decode(client, header, body, &packet)) {
+        return;
+    }
+    struct sp_view rest = packet.filters;
+    while (count < FILTERS_MAX && sp_mqtt_filter_next(header->type, &rest, &filter)) {
+        bool there = sp_session_unsubscribe(client->home, client->session, filter.filter);
+        codes[count++] = there ? SP_MQTT_RC_SUCCESS : SP_MQTT_RC_NO_SUBSCRIPTION_EXISTED;
+    }
+    const struct sp_mqtt_suback unsuback = {
+        .packet_id = packet.packet_id,
+        .codes = client->version == SP_MQTT_5 ? sp_view(codes, count) : sp_view(NULL, 0)};
+    sp_client_send_suback(client, SP_MQTT_UNSUBACK, &unsuback);
+}

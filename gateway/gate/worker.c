@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/gate/worker.h"
+
+#include "gateway/gate/attest/guard.h"
+#include "gateway/gate/route/route.h"
+#include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
+#include "libs/mqtt/topic.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPTS_PER_TURN 32
+#define FD_PAUSE_MS      500U        /* without accepting, after the fds ran out */
+#define STOP_MS          2000U       /* for last words */
+#define STORE_BACKLOG    (16U << 20) /* bytes: more than that waiting, and nothing new is taken */
+
+static void listener_ready(struct sp_watch *watch, uint32_t events);
+static void link_ready(struct sp_watch *watch, uint32_t events);
+static void accept_again(struct sp_timer *timer);
+
+/* ---- connections of this loop ---- */
+
+void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
+{
+    conn->previous = NULL;
+    conn->next = worker->conns;
+    if (conn->next != NULL) {
+        conn->next->previous = conn;
+    }
+    worker->conns = conn;
+    worker->handshakes++;
+    atomic_fetch_add_explicit(&worker->gate->connections, 1, memory_order_relaxed);
+    sp_metric_inc(SP_M_CONNECTIONS_OPEN);
+}
+
+void sp_worker_unlink(struct sp_worker *worker, struct sp_conn *conn)
+{
+    if (conn->previous != NULL) {
+        conn->previous->next = conn->next;
+    } else {
+        worker->conns = conn->next;
+    }
+    if (conn->next != NULL) {
+        conn->next->previous = conn->previous;
+    }
+    atomic_fetch_sub_explicit(&worker->gate->connections, 1, memory_order_relaxed);
+    sp_metric_add(SP_M_CONNECTIONS_OPEN, -1);
+}
+
+/* ---- accepting ---- */
+
+static void watch_listeners(struct sp_worker *worker, bool on)
+{
+    if (worker->accepting == on) {
+        return;
+    }
+    for (size_t i = 0; i < worker->home.config->listener_count; i++) {
+        struct sp_watch *watch = &worker->listeners[i].watch;
+        if (watch->fd >= 0 && sp_loop_change(&worker->loop, watch, on ? EPOLLIN : 0U) != SP_OK) {
+            sp_log_error(SP_EVENT("listener_lost"), SP_F_ERRNO(errno));
+        }
+    }
+    worker->accepting = on;
+}
+
+/* Nothing new is taken in that could not be judged or would be one too many. */
+static bool may_accept(const struct sp_worker *worker)
+{
+    return !worker->stopping && !worker->short_of_fds && worker->keys.channel != NULL &&
+           worker->handshakes < worker->home.config->limits.handshakes;
+}
+
+static void accept_again(struct sp_timer *timer)
+{
+    struct sp_worker *worker =
+        (struct sp_worker *)(void *)((char *)timer - offsetof(struct sp_worker, accept_timer));
+    worker->short_of_fds = false;
+}
+
+static void accept_failed(struct sp_worker *worker, int error)
+{
+    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+        sp_log_warn(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
+        worker->short_of_fds = true;
+        sp_timer_set(&worker->loop.timers, &worker->accept_timer,
+                     worker->loop.timers.now_ms + FD_PAUSE_MS);
+    }
+}
+
+static void welcome(struct sp_listener *listener, int fd, const struct sockaddr_storage *address)
+{
+    struct sp_worker *worker = listener->worker;
+    struct sp_peer peer;
+    sp_peer_set(&peer, address);
+    if (atomic_load_explicit(&worker->gate->connections, memory_order_relaxed) >=
+        worker->home.config->limits.connections) {
+        char text[SP_PEER_TEXT_MAX];
+        sp_metric_inc(SP_M_CONNECTIONS_SHED);
+        sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("peer", sp_peer_format(&peer, text)),
+                    SP_F_STR("detail", "too many connections"));
+        close(fd);
+        return;
+    }
+    sp_metric_inc(SP_M_CONNECTIONS_ACCEPTED);
+    sp_conn_open(worker, listener->server, fd, &peer);
+}
+
+static void listener_ready(struct sp_watch *watch, uint32_t events)
+{
+    (void)events;
+    struct sp_listener *listener = (struct sp_listener *)watch;
+    for (int i = 0; i < ACCEPTS_PER_TURN && may_accept(listener->worker); i++) {
+        struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
+        socklen_t len = sizeof(address);
+        int fd =
+            accept4(watch->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            accept_failed(listener->worker, errno);
+            return;
+        }
+        welcome(listener, fd, &address);
+    }
+}
+
+/* ---- messages from keys ---- */
+
+static struct sp_client *client_of(struct sp_worker *worker, const struct sp_frame *frame)
+{
+    return sp_slots_find(&worker->home.clients, frame->tag);
+}
+
+static enum sp_err psk_answer(struct sp_worker *worker, const struct sp_frame *frame,
+                              struct sp_view body)
+{
+    struct sp_msg_psk_answer answer;
+    struct sp_client *client = client_of(worker, frame);
+    if (body.len != sizeof(answer)) {
+        return SP_ERR_MALFORMED;
+    }
+    if (client != NULL) {
+        memcpy(&answer, body.ptr, sizeof(answer));
+        answer.row.role[sizeof(answer.row.role) - 1] = '\0';
+        sp_conn_psk(sp_conn_of(client), &answer);
+        sp_wipe(&answer, sizeof(answer));
+    }
+    return SP_OK;
+}
+
+static enum sp_err nonce_answer(struct sp_worker *worker, const struct sp_frame *frame,
+                                struct sp_view body)
+{
+    struct sp_msg_nonce_answer answer;
+    struct sp_client *client = client_of(worker, frame);
+    if (body.len != sizeof(answer)) {
+        return SP_ERR_MALFORMED;
+    }
+    if (client != NULL) {
+        memcpy(&answer, body.ptr, sizeof(answer));
+        sp_guard_nonce(client, &answer);
+    }
+    return SP_OK;
+}
+
+static enum sp_err verdict(struct sp_worker *worker, const struct sp_frame *frame,
+                           struct sp_view body)
+{
+    struct sp_msg_verdict message;
+    struct sp_client *client = client_of(worker, frame);
+    if (body.len != sizeof(message)) {
+        return SP_ERR_MALFORMED;
+    }
+    if (client == NULL) {
+        return SP_OK;
+    }
+    memcpy(&message, body.ptr, sizeof(message));
+    message.detail[sizeof(message.detail) - 1] = '\0';
+    if (client->state != SP_CLIENT_OPEN) {
+        /* What can be read without waiting was sent before the verdict (docs/protocol.md 3.2). */
+        sp_conn_read(sp_conn_of(client));
+    }
+    sp_guard_verdict(client, &message);
+    return SP_OK;
+}
+
+static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct sp_view body)
+{
+    struct sp_worker *worker = arg;
+    switch (frame->type) {
+    case SP_MSG_PSK_ANSWER:
+        return psk_answer(worker, frame, body);
+    case SP_MSG_NONCE_ANSWER:
+        return nonce_answer(worker, frame, body);
+    case SP_MSG_VERDICT:
+        return verdict(worker, frame, body);
+    case SP_MSG_REVOKED:
+        sp_home_revoke(&worker->home, body);
+        return SP_OK;
+    case SP_MSG_POLICY_CHANGED:
+        sp_home_reattest(&worker->home);
+        return SP_OK;
+    default:
+        return SP_ERR_PROTOCOL;
+    }
+}
+
+static void keys_lost(struct sp_worker *worker)
+{
+    sp_home_keys_lost(&worker->home);
+    struct sp_conn *conn = worker->conns;
+    while (conn != NULL) {
+        struct sp_conn *next = conn->next;
+        if (conn->stage == SP_CONN_PSK) {
+            sp_conn_close(conn);
+        }
+        conn = next;
+    }
+}
+
+/* ---- messages from store ---- */
+
+static enum sp_err durable(struct sp_worker *worker, struct sp_view body)
+{
+    struct sp_msg_durable message;
+    if (body.len != sizeof(message)) {
+        return SP_ERR_MALFORMED;
+    }
+    memcpy(&message, body.ptr, sizeof(message));
+    return sp_uplink_durable(&worker->home, &message);
+}
+
+static enum sp_err pressure(struct sp_worker *worker, struct sp_view body)
+{
+    struct sp_msg_pressure message;
+    if (body.len != sizeof(message)) {
+        return SP_ERR_MALFORMED;
+    }
+    memcpy(&message, body.ptr, sizeof(message));
+    worker->home.uplink.pressure = message.level;
+    sp_log_info(SP_EVENT("store_pressure"), SP_F_INT("level", message.level));
+    return SP_OK;
+}
+
+static enum sp_err command(struct sp_worker *worker, const struct sp_frame *frame,
+                           struct sp_view body)
+{
+    struct sp_msg_command message;
+    if (body.len < sizeof(message)) {
+        return SP_ERR_MALFORMED;
+    }
+    memcpy(&message, body.ptr, sizeof(message));
+    struct sp_view topic = sp_view_from(body, sizeof(message));
+    struct sp_view payload = sp_view_from(topic, message.topic_len);
+    topic = sp_view_first(topic, message.topic_len);
+    if (body.len != sizeof(message) + message.topic_len + (size_t)message.payload_len ||
+        !sp_topic_name_valid(topic)) {
+        return SP_ERR_MALFORMED;
+    }
+    sp_route_command(&worker->home, topic, payload, message.qos);
+    if (message.qos == 0) {
+        return SP_OK;
+    }
+    return sp_edge_send(&worker->home.uplink.store, SP_MSG_COMMAND_TAKEN, frame->tag, NULL, 0);
+}
+
+static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct sp_view body)
+{
+    struct sp_worker *worker = arg;
+    switch (frame->type) {
+    case SP_MSG_DURABLE:
+        return durable(worker, body);
+    case SP_MSG_PRESSURE:
+        return pressure(worker, body);
+    case SP_MSG_COMMAND:
+        return command(worker, frame, body);
+    default:
+        return SP_ERR_PROTOCOL;
+    }
+}
+
+static void store_lost(struct sp_worker *worker)
+{
+    sp_uplink_lost(&worker->home);
+}
+
+/* ---- channels ---- */
+
+static enum sp_err channel_send(void *arg, uint16_t type, uint64_t tag, const struct sp_view *parts,
+                                size_t count)
+{
+    return sp_channel_send(arg, type, tag, parts, count);
+}
+
+static void drop_link(struct sp_link *link, enum sp_err err)
+{
+    struct sp_worker *worker = link->worker;
+    if (link->channel == NULL) {
+        return;
+    }
+    (void)sp_loop_remove(&worker->loop, &link->watch);
+    sp_channel_destroy(link->channel);
+    link->channel = NULL;
+    if (!worker->stopping) {
+        sp_log_warn(SP_EVENT("channel_lost"),
+                    SP_F_STR("to", link == &worker->keys ? "keys" : "store"), SP_F_ERR(err));
+    }
+    link->lost(worker);
+}
+
+static void link_ready(struct sp_watch *watch, uint32_t events)
+{
+    struct sp_link *link = (struct sp_link *)watch;
+    enum sp_err err = SP_OK;
+    if ((events & EPOLLOUT) != 0) {
+        err = sp_channel_flush(link->channel);
+    }
+    if (err == SP_OK && (events & ~(uint32_t)EPOLLOUT) != 0) {
+        err = sp_channel_receive(link->channel, link->message, link->worker);
+    }
+    if (err != SP_OK) {
+        drop_link(link, err);
+    }
+}
+
+/* Start to use a channel; its edge goes to `edge`. */
+static enum sp_err use_channel(struct sp_worker *worker, struct sp_link *link, int fd,
+                               struct sp_edge *edge)
+{
+    drop_link(link, SP_ERR_CLOSED);
+    enum sp_err err = sp_channel_create(fd, &link->channel);
+    if (err != SP_OK) {
+        close(fd);
+        return err;
+    }
+    link->worker = worker;
+    link->watch = (struct sp_watch){.fd = fd, .ready = link_ready};
+    link->events = EPOLLIN;
+    *edge = (struct sp_edge){channel_send, link->channel};
+    return sp_loop_add(&worker->loop, &link->watch, link->events);
+}
+
+static enum sp_err use_keys(struct sp_worker *worker, int fd)
+{
+    return use_channel(worker, &worker->keys, fd, &worker->home.keys);
+}
+
+static enum sp_err use_store(struct sp_worker *worker, int fd)
+{
+    struct sp_edge edge;
+    SP_TRY(use_channel(worker, &worker->store, fd, &edge));
+    sp_uplink_connected(&worker->home, &edge);
+    return SP_OK;
+}
+
+/* Once per turn: one write for all that was queued. */
+static void flush_link(struct sp_link *link)
+{
+    if (link->channel == NULL) {
+        return;
+    }
+    enum sp_err err = sp_channel_flush(link->channel);
+    if (err != SP_OK) {
+        drop_link(link, err);
+        return;
+    }
+    uint32_t events = EPOLLIN | (sp_channel_pending(link->channel) > 0 ? EPOLLOUT : 0U);
+    if (events != link->events &&
+        sp_loop_change(&link->worker->loop, &link->watch, events) == SP_OK) {
+        link->events = events;
+    }
+}
+
+/* ---- orders from other threads ---- */
+
+struct order {
+    struct sp_parcel parcel; /* first: the functions below cast back */
+    enum sp_process peer;
+    int fd;
+};
+
+static void obey_stop(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_worker *worker = owner;
+    free(parcel);
+    if (worker->stopping) {
+        return;
+    }
+    worker->stopping = true;
+    worker->stop_ms = worker->loop.timers.now_ms + STOP_MS;
+    sp_timer_set(&worker->loop.timers, &worker->accept_timer, worker->stop_ms);
+    struct sp_conn *conn = worker->conns;
+    while (conn != NULL) {
+        struct sp_conn *next = conn->next;
+        if (conn->stage == SP_CONN_GUEST || conn->stage == SP_CONN_ADMITTED) {
+            sp_client_shutdown(&conn->client);
+        } else if (conn->stage < SP_CONN_GUEST) {
+            sp_conn_close(conn);
+        }
+        conn = next;
+    }
+}
+
+static void obey_reconnect(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_worker *worker = owner;
+    struct order *order = (struct order *)parcel;
+    bool keys = order->peer == SP_PROCESS_KEYS;
+    enum sp_err err = keys ? use_keys(worker, order->fd) : use_store(worker, order->fd);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("channel_unusable"), SP_F_STR("to", keys ? "keys" : "store"),
+                     SP_F_ERR(err));
+    } else {
+        sp_log_info(SP_EVENT("channel_renewed"), SP_F_STR("to", keys ? "keys" : "store"));
+    }
+    free(order);
+}
+
+static void give_order(struct sp_worker *worker, void (*obey)(void *, struct sp_parcel *),
+                       enum sp_process peer, int fd)
+{
+    struct sp_outbox outbox = {NULL, NULL};
+    struct order *order = malloc(sizeof(*order));
+    if (order == NULL) {
+        abort(); /* neither may be lost: the parent starts us again */
+    }
+    *order = (struct order){.parcel = {.run = obey}, .peer = peer, .fd = fd};
+    sp_outbox_put(&outbox, &order->parcel);
+    sp_inbox_post(&worker->inbox, &outbox);
+}
+
+void sp_worker_stop(struct sp_worker *worker)
+{
+    give_order(worker, obey_stop, SP_PROCESS_GATE, -1);
+}
+
+void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd)
+{
+    give_order(worker, obey_reconnect, peer, fd);
+}
+
+/* ---- one turn after the other ---- */
+
+static void settle_connections(struct sp_worker *worker)
+{
+    struct sp_client *client;
+    while ((client = sp_client_take_dirty(&worker->home)) != NULL) {
+        sp_conn_settle(sp_conn_of(client));
+    }
+}
+
+static void free_dead(struct sp_worker *worker)
+{
+    while (worker->dead != NULL) {
+        struct sp_conn *conn = worker->dead;
+        worker->dead = conn->next;
+        sp_conn_free(conn);
+    }
+}
+
+/* What is collected during a turn: writes, batches, parcels, the dead. */
+static void finish_turn(struct sp_worker *worker)
+{
+    struct sp_home *home = &worker->home;
+    do {
+        settle_connections(worker);
+        sp_uplink_flush(home);
+        flush_link(&worker->keys);
+        flush_link(&worker->store);
+    } while (home->dirty != NULL);
+    home->uplink.blocked =
+        worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > STORE_BACKLOG;
+    for (uint16_t i = 0; i < home->loops; i++) {
+        sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
+    }
+    free_dead(worker);
+    watch_listeners(worker, may_accept(worker));
+}
+
+static bool is_done(const struct sp_worker *worker)
+{
+    return worker->stopping &&
+           (worker->conns == NULL || worker->loop.timers.now_ms >= worker->stop_ms);
+}
+
+/* ---- life ---- */
+
+static enum sp_err init_listeners(struct sp_worker *worker, const int *fds)
+{
+    size_t count = worker->home.config->listener_count;
+    const int on = 1;
+    worker->listeners = calloc(count == 0 ? 1 : count, sizeof(struct sp_listener));
+    if (worker->listeners == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct sp_listener *listener = &worker->listeners[i];
+        int fd = fds[(size_t)worker->home.index * count + i];
+        listener->watch = (struct sp_watch){.fd = fd, .ready = listener_ready};
+        listener->worker = worker;
+        listener->server = worker->gate->servers[i];
+        /* Accepted sockets inherit it: one system call for all of them. */
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        SP_TRY(sp_loop_add(&worker->loop, &listener->watch, EPOLLIN));
+    }
+    worker->accepting = true;
+    return SP_OK;
+}
+
+enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint16_t index,
+                           const struct sp_child *child)
+{
+    worker->gate = gate;
+    worker->accept_timer.fire = accept_again;
+    worker->cipher = malloc(SP_WORKER_BUFFER);
+    worker->plain = malloc(SP_WORKER_BUFFER);
+    worker->keys.message = keys_message;
+    worker->keys.lost = keys_lost;
+    worker->store.message = store_message;
+    worker->store.lost = store_lost;
+    worker->home = (struct sp_home){
+        .config = gate->config,
+        .subs = gate->subs,
+        .timers = &worker->loop.timers,
+        .outboxes = calloc(gate->count, sizeof(struct sp_outbox)),
+        .index = index,
+        .loops = gate->count,
+        .exporter = sp_conn_exporter,
+        .flush = sp_conn_flush,
+    };
+    sp_home_init(&worker->home);
+    if (worker->cipher == NULL || worker->plain == NULL || worker->home.outboxes == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    SP_TRY(sp_loop_init(&worker->loop));
+    SP_TRY(sp_inbox_init(&worker->inbox, &worker->loop, &worker->home));
+    SP_TRY(use_keys(worker, child->keys[index]));
+    SP_TRY(use_store(worker, child->store[index]));
+    return init_listeners(worker, child->listeners);
+}
+
+void sp_worker_deinit(struct sp_worker *worker)
+{
+    if (worker->gate == NULL) {
+        return;
+    }
+    worker->stopping = true;
+    sp_inbox_drain(&worker->inbox);
+    while (worker->conns != NULL) {
+        sp_conn_close(worker->conns);
+    }
+    settle_connections(worker);
+    free_dead(worker);
+    drop_link(&worker->keys, SP_ERR_CLOSED);
+    drop_link(&worker->store, SP_ERR_CLOSED);
+    sp_home_deinit(&worker->home);
+    sp_inbox_deinit(&worker->inbox);
+    sp_loop_deinit(&worker->loop);
+    sp_tls_out_deinit(&worker->out);
+    free(worker->home.outboxes);
+    free(worker->listeners);
+    free(worker->cipher);
+    free(worker->plain);
+}
+
+void sp_worker_run(struct sp_worker *worker)
+{
+    sp_metrics_use_slot(worker->home.index);
+    while (!is_done(worker)) {
+        if (sp_loop_turn(&worker->loop) != SP_OK) {
+            sp_log_error(SP_EVENT("loop_failed"), SP_F_ERRNO(errno));
+            return;
+        }
+        finish_turn(worker);
+    }
+}

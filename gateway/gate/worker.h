@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/** @file One loop of the gate: its connections, its home, its channels to keys and store. Private to gate/. */
+#ifndef SP_GATEWAY_GATE_WORKER_H
+#define SP_GATEWAY_GATE_WORKER_H
+
+#include "gateway/gate/conn/conn.h"
+#include "gateway/gate/session/home.h"
+#include "gateway/loop/loop.h"
+#include "gateway/proc/channel.h"
+#include "gateway/proc/proc.h"
+
+#include <stdatomic.h>
+
+#define SP_WORKER_BUFFER 65536U /* bytes: one read, and what it decrypts to */
+
+struct sp_gate;
+
+struct sp_listener {
+    struct sp_watch watch; /* first: ready() casts back */
+    struct sp_worker *worker;
+    struct sp_tls_server *server;
+};
+
+/* A channel to keys or store. */
+struct sp_link {
+    struct sp_watch watch; /* first: ready() casts back */
+    struct sp_worker *worker;
+    struct sp_channel *channel; /* NULL: the other end is down */
+    uint32_t events;
+    sp_channel_fn message;
+    void (*lost)(struct sp_worker *worker);
+};
+
+struct sp_worker {
+    struct sp_home home; /* first: parcels get it as their owner */
+    struct sp_loop loop;
+    struct sp_inbox inbox;
+    struct sp_gate *gate;
+    struct sp_listener *listeners;
+    struct sp_link keys;
+    struct sp_link store;
+    struct sp_conn *conns;
+    struct sp_conn *dead;
+    struct sp_timer accept_timer; /* accepting goes on then */
+    struct sp_tls_out out;        /* ciphertext of one connection, then of the next */
+    uint8_t *cipher;              /* SP_WORKER_BUFFER bytes as read from a socket */
+    uint8_t *plain;               /* SP_WORKER_BUFFER bytes, decrypted */
+    uint32_t handshakes;          /* connections that are not admitted */
+    bool accepting;               /* listeners are watched */
+    bool short_of_fds;
+    bool stopping;
+    uint64_t stop_ms; /* the last moment to write, while stopping */
+};
+
+/** What all loops share. */
+struct sp_gate {
+    const struct sp_config *config;
+    struct sp_worker *workers;
+    uint16_t count;
+    struct sp_subs *subs;
+    struct sp_tls_server **servers; /* one per listener of the configuration */
+    atomic_uint connections;
+};
+
+/** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
+SP_MUST_CHECK enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate,
+                                         uint16_t index, const struct sp_child *child);
+
+/** Run until told to stop. */
+void sp_worker_run(struct sp_worker *worker);
+
+/** After the threads have ended. */
+void sp_worker_deinit(struct sp_worker *worker);
+
+/** From any thread: stop, or use `fd` as the channel to `peer`, which is new. */
+void sp_worker_stop(struct sp_worker *worker);
+void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd);
+
+/** A connection came to this loop, or left it. */
+void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn);
+void sp_worker_unlink(struct sp_worker *worker, struct sp_conn *conn);
+
+#endif
