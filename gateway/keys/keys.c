@@ -60,7 +60,7 @@ static void link_ready(struct sp_watch *watch, uint32_t events)
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) {
         return; /* it can be written: flush_links() does */
     }
-    enum sp_err err = sp_keys_service_receive(k->service, link->loop, k->loop.now_ms);
+    enum sp_err err = sp_keys_service_receive(k->service, link->loop, sp_clock_ms());
     if (err != SP_OK) {
         drop_link(link, err);
     }
@@ -166,8 +166,9 @@ static void control_ready(struct sp_watch *watch, uint32_t events)
 static void tick(struct sp_timer *timer)
 {
     struct keys *k = &the_keys;
-    sp_keys_service_tick(k->service, k->loop.now_ms);
-    sp_timer_set(&k->loop.timers, timer, k->loop.now_ms + TICK_MS);
+    uint64_t now_ms = sp_clock_ms();
+    sp_keys_service_tick(k->service, now_ms);
+    sp_timer_set(&k->loop.timers, timer, now_ms + TICK_MS);
 }
 
 /* --- life --- */
@@ -206,11 +207,11 @@ static enum sp_err start(struct keys *k)
     SP_TRY(sp_loop_init(&k->loop));
     SP_TRY(sp_keys_service_create(k->child->config, k->registry, &k->service));
     SP_TRY(make_links(k));
-    SP_TRY(sp_keys_service_start(k->service, k->loop.now_ms));
+    SP_TRY(sp_keys_service_start(k->service, sp_clock_ms()));
     k->control = (struct sp_watch){.fd = k->child->control, .ready = control_ready};
     SP_TRY(sp_loop_add(&k->loop, &k->control, EPOLLIN));
     k->tick.fire = tick;
-    sp_timer_set(&k->loop.timers, &k->tick, k->loop.now_ms + TICK_MS);
+    sp_timer_set(&k->loop.timers, &k->tick, sp_clock_ms() + TICK_MS);
     if (!sp_locked_complete()) {
         sp_log_warn(SP_EVENT("memory_not_locked"),
                     SP_F_STR("reason", "keys may reach swap; raise the limit of locked memory"));
