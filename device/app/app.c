@@ -144,7 +144,7 @@ static uint64_t next_step(const struct sp_app *app)
 
 uint64_t sp_app_step(struct sp_app *app, uint64_t now_ms)
 {
-    static bool (*const steps[])(struct sp_app *app, uint64_t now_ms) = {
+    static bool (*const steps[])(struct sp_app * app, uint64_t now_ms) = {
         [SP_APP_WAITING] = step_waiting,
         [SP_APP_SECURING] = step_securing,
         [SP_APP_JOINING] = step_connected,
@@ -158,8 +158,8 @@ uint64_t sp_app_step(struct sp_app *app, uint64_t now_ms)
 
 bool sp_app_done(const struct sp_app *app)
 {
-    uint64_t so_far = app->config.role == SP_APP_MONITOR ? app->received
-                                                         : app->accepted + app->rejected;
+    uint64_t so_far =
+        app->config.role == SP_APP_MONITOR ? app->received : app->accepted + app->rejected;
     return app->config.count != 0 && so_far >= app->config.count;
 }
 

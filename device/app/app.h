@@ -16,8 +16,9 @@
 #include "libs/mqtt/client.h"
 #include "sallyport/sensor.h"
 
-#define SP_APP_QUEUE_MAX 16U   /**< records that wait for the gateway; the sensor rests while it is full */
-#define SP_APP_BUFFER    4096U /**< bytes each way; also the largest packet taken */
+#define SP_APP_QUEUE_MAX \
+    16U /**< records that wait for the gateway; the sensor rests while it is full */
+#define SP_APP_BUFFER 4096U /**< bytes each way; also the largest packet taken */
 
 enum sp_app_role { SP_APP_SENSOR, SP_APP_MONITOR };
 
@@ -67,10 +68,11 @@ struct sp_app {
     struct sp_app_config config;
     struct sp_app_seams seams;
     struct sp_mqtt_client mqtt;
-    struct sp_mqtt_slot slots[1]; /* one on its way: a record that is to be repeated never changes the order */
-    unsigned failures;            /* in a row */
-    uint64_t due_ms;              /* WAITING: when to open; SECURING: when to give up */
-    bool started;                 /* was ONLINE once: readings are taken */
+    struct sp_mqtt_slot
+        slots[1];      /* one on its way: a record that is to be repeated never changes the order */
+    unsigned failures; /* in a row */
+    uint64_t due_ms;   /* WAITING: when to open; SECURING: when to give up */
+    bool started;      /* was ONLINE once: readings are taken */
     uint64_t next_reading_ms;
     uint64_t readings;
     bool in_flight;        /* the first record of the queue was sent and not answered */

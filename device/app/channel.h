@@ -15,10 +15,12 @@ struct sp_channel {
     void *ctx;
     enum sp_err (*open)(void *ctx);   /**< begin to connect */
     enum sp_err (*secure)(void *ctx); /**< go on until SP_OK: connected, handshake done */
-    enum sp_err (*read)(void *ctx, uint8_t *out, size_t cap, size_t *len); /**< SP_ERR_CLOSED: end */
-    enum sp_err (*write)(void *ctx, struct sp_view bytes, size_t *len);    /**< may take a part */
-    enum sp_err (*exporter)(void *ctx, uint8_t *out); /**< SP_LINK_EXPORTER_LEN bytes of this connection */
-    void (*close)(void *ctx);                         /**< fine in every state */
+    enum sp_err (*read)(void *ctx, uint8_t *out, size_t cap,
+                        size_t *len);                                   /**< SP_ERR_CLOSED: end */
+    enum sp_err (*write)(void *ctx, struct sp_view bytes, size_t *len); /**< may take a part */
+    enum sp_err (*exporter)(void *ctx,
+                            uint8_t *out); /**< SP_LINK_EXPORTER_LEN bytes of this connection */
+    void (*close)(void *ctx);              /**< fine in every state */
     /** After secure(): the suite. After an error: what happened. Printable ASCII, never NULL. */
     const char *(*describe)(void *ctx);
 };

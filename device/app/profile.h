@@ -7,7 +7,8 @@
 #include "device/app/app.h"
 
 struct sp_profile {
-    uint8_t source[32]; /**< SHA-256 of the bundle that it came from: another bundle is provisioned anew */
+    uint8_t source
+        [32]; /**< SHA-256 of the bundle that it came from: another bundle is provisioned anew */
     enum sp_app_role role;
     enum sp_link_binding binding;
     uint32_t suites; /**< mask of device/port/suites.h */

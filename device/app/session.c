@@ -210,8 +210,7 @@ static void on_data(struct sp_app *app, uint64_t now_ms, const struct sp_mqtt_pu
         sp_app_log(app, "command", -1, packet->topic);
     } else if (app->config.role == SP_APP_MONITOR) {
         app->received++;
-        app->seams.record(app->seams.ctx, packet->topic, packet->payload,
-                          sp_app_utc(app, now_ms));
+        app->seams.record(app->seams.ctx, packet->topic, packet->payload, sp_app_utc(app, now_ms));
     }
 }
 
@@ -245,7 +244,7 @@ static bool on_message(struct sp_app *app, uint64_t now_ms, const struct sp_mqtt
 
 static bool on_event(struct sp_app *app, uint64_t now_ms, const struct sp_mqtt_event *event)
 {
-    static bool (*const handlers[])(struct sp_app *app, uint64_t now_ms,
+    static bool (*const handlers[])(struct sp_app * app, uint64_t now_ms,
                                     const struct sp_mqtt_event *event) = {
         [SP_MQTT_EVENT_CONNECTED] = on_connected,
         [SP_MQTT_EVENT_REFUSED] = on_refused,
@@ -297,8 +296,8 @@ static bool take_packets(struct sp_app *app, uint64_t now_ms)
     while (sizeof(app->tx) - app->tx_used >= TX_ROOM) {
         struct sp_mqtt_event event;
         size_t size = 0;
-        enum sp_err err = sp_mqtt_client_input(&app->mqtt, now_ms, sp_view(app->rx, app->rx_used),
-                                               &size, &event);
+        enum sp_err err =
+            sp_mqtt_client_input(&app->mqtt, now_ms, sp_view(app->rx, app->rx_used), &size, &event);
         if (err == SP_ERR_AGAIN) {
             return true;
         }

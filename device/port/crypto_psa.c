@@ -71,8 +71,7 @@ static psa_status_t take_key(const struct sp_crypto_key *from, psa_key_type_t ty
     psa_set_key_type(&attributes, type);
     psa_set_key_algorithm(&attributes, alg);
     psa_set_key_usage_flags(&attributes, usage);
-    psa_status_t status =
-        psa_import_key(&attributes, from->bytes.ptr, from->bytes.len, &out->id);
+    psa_status_t status = psa_import_key(&attributes, from->bytes.ptr, from->bytes.len, &out->id);
     out->imported = status == PSA_SUCCESS;
     return status;
 }
@@ -112,8 +111,7 @@ enum sp_err sp_crypto_hmac(enum sp_hash hash, const struct sp_crypto_key *key,
     struct sp_writer w;
     struct key used;
     sp_writer_init(&w, out, (size_t)hash);
-    psa_status_t status =
-        take_key(key, PSA_KEY_TYPE_HMAC, alg, PSA_KEY_USAGE_SIGN_MESSAGE, &used);
+    psa_status_t status = take_key(key, PSA_KEY_TYPE_HMAC, alg, PSA_KEY_USAGE_SIGN_MESSAGE, &used);
     if (status == PSA_SUCCESS) {
         status = mac(used.id, alg, parts, count, &w);
     }
@@ -133,9 +131,9 @@ enum sp_err sp_crypto_seal(const struct sp_crypto_aead *aead, struct sp_view pla
     psa_status_t status =
         take_key(&aead->key, PSA_KEY_TYPE_AES, ccm(aead), PSA_KEY_USAGE_ENCRYPT, &used);
     if (status == PSA_SUCCESS) {
-        status = psa_aead_encrypt(used.id, ccm(aead), aead->nonce.ptr, aead->nonce.len,
-                                  aead->aad.ptr, aead->aad.len, plain.ptr, plain.len, out, cap,
-                                  out_len);
+        status =
+            psa_aead_encrypt(used.id, ccm(aead), aead->nonce.ptr, aead->nonce.len, aead->aad.ptr,
+                             aead->aad.len, plain.ptr, plain.len, out, cap, out_len);
     }
     give_key(&used);
     return from_psa(status);
@@ -151,9 +149,9 @@ enum sp_err sp_crypto_open(const struct sp_crypto_aead *aead, struct sp_view sea
     psa_status_t status =
         take_key(&aead->key, PSA_KEY_TYPE_AES, ccm(aead), PSA_KEY_USAGE_DECRYPT, &used);
     if (status == PSA_SUCCESS) {
-        status = psa_aead_decrypt(used.id, ccm(aead), aead->nonce.ptr, aead->nonce.len,
-                                  aead->aad.ptr, aead->aad.len, sealed.ptr, sealed.len, out, cap,
-                                  out_len);
+        status =
+            psa_aead_decrypt(used.id, ccm(aead), aead->nonce.ptr, aead->nonce.len, aead->aad.ptr,
+                             aead->aad.len, sealed.ptr, sealed.len, out, cap, out_len);
     }
     give_key(&used);
     return from_psa(status);

@@ -20,7 +20,7 @@ struct sp_tls_client {
     mbedtls_ssl_context ssl;
     bool connected;
     bool secured;
-    size_t unsent; /* bytes of a write that the stream did not take whole; 0 = none */
+    size_t unsent;    /* bytes of a write that the stream did not take whole; 0 = none */
     const char *what; /* for describe() */
 };
 
@@ -191,9 +191,9 @@ static enum sp_err tls_exporter(void *ctx, uint8_t *out)
 {
     static const char label[] = SP_LINK_EXPORTER_LABEL;
     struct sp_tls_client *tls = ctx;
-    int code = mbedtls_ssl_export_keying_material(&tls->ssl, out, SP_LINK_EXPORTER_LEN, label,
-                                                  sizeof(label) - 1U,
-                                                  (const unsigned char *)"", 0, 1);
+    int code =
+        mbedtls_ssl_export_keying_material(&tls->ssl, out, SP_LINK_EXPORTER_LEN, label,
+                                           sizeof(label) - 1U, (const unsigned char *)"", 0, 1);
     return code == 0 ? SP_OK : SP_ERR_CRYPTO;
 }
 
@@ -217,9 +217,8 @@ static const char *tls_describe(void *ctx)
 static int configure(struct sp_tls_client *tls, const struct sp_tls_client_opts *opts)
 {
     mbedtls_ssl_config *config = &tls->config;
-    int code = mbedtls_ssl_config_defaults(config, MBEDTLS_SSL_IS_CLIENT,
-                                           MBEDTLS_SSL_TRANSPORT_STREAM,
-                                           MBEDTLS_SSL_PRESET_DEFAULT);
+    int code = mbedtls_ssl_config_defaults(
+        config, MBEDTLS_SSL_IS_CLIENT, MBEDTLS_SSL_TRANSPORT_STREAM, MBEDTLS_SSL_PRESET_DEFAULT);
     if (code != 0) {
         return code;
     }

@@ -11,8 +11,8 @@
 
 /** What the platform supplies. */
 struct sp_secure_platform {
-    struct sp_its_medium storage;     /**< copied */
-    struct sp_sensor_hal sensor;      /**< copied */
+    struct sp_its_medium storage;      /**< copied */
+    struct sp_sensor_hal sensor;       /**< copied */
     const struct sp_boot_record *boot; /**< borrowed for good */
 };
 

@@ -505,7 +505,8 @@ static void the_sensor_rests_while_the_queue_is_full(void)
     come_online();
     for (unsigned i = 0; i < 2 * SP_APP_QUEUE_MAX; i++) {
         now += 1000;
-        publish("$sp/time", SP_VIEW_LIT("1700000000"), 0); /* the gateway is alive, its store is not */
+        publish("$sp/time", SP_VIEW_LIT("1700000000"),
+                0); /* the gateway is alive, its store is not */
         (void)step();
     }
     SP_CHECK_INT(records_read, SP_APP_QUEUE_MAX);

@@ -13,7 +13,8 @@
 /* cJSON's copies of the secrets are wiped when it frees them: the size is kept in front of each block. */
 static void *wiping_malloc(size_t size)
 {
-    size_t *block = size > SIZE_MAX - sizeof(size_t) * 2U ? NULL : malloc(size + sizeof(size_t) * 2U);
+    size_t *block =
+        size > SIZE_MAX - sizeof(size_t) * 2U ? NULL : malloc(size + sizeof(size_t) * 2U);
     if (block == NULL) {
         return NULL;
     }
@@ -138,7 +139,8 @@ static enum sp_err parse_fields(const cJSON *root, struct sp_bundle *out, const 
     }
     if (!parse_key(root, "iak", 32, out->iak, sizeof(out->iak), &out->iak_len) ||
         !parse_algorithm(root, &out->iak_algorithm)) {
-        *why = "iak is not 32 to 64 bytes in hex, or iak_algorithm is none of hmac256, hmac384, hmac512";
+        *why = "iak is not 32 to 64 bytes in hex, or iak_algorithm is none of hmac256, hmac384, "
+               "hmac512";
         return SP_ERR_MALFORMED;
     }
     if (!parse_binding(root, &out->profile.binding)) {

@@ -111,8 +111,9 @@ static enum sp_err start_secure(const struct sp_options *options, const char **w
     SP_TRY(sp_boot_posix_measure(&boot));
     sp_tamper_boot(options->tamper, &boot);
     psa_status_t status = sp_secure_start(&platform);
-    *why = status == PSA_ERROR_DATA_CORRUPT ? "the state is damaged: remove it, and start with the bundle"
-                                            : "the secure services do not start";
+    *why = status == PSA_ERROR_DATA_CORRUPT
+               ? "the state is damaged: remove it, and start with the bundle"
+               : "the secure services do not start";
     return status == PSA_SUCCESS ? SP_OK : SP_ERR_STATE;
 }
 
@@ -192,8 +193,8 @@ static int run(const struct sp_options *options)
         .period_ms = options->period_ms,
         .count = options->count,
         .keep_alive = KEEP_ALIVE_S,
-        .backoff_min_ms = options->backoff_max_ms < BACKOFF_MIN_MS ? options->backoff_max_ms
-                                                                   : BACKOFF_MIN_MS,
+        .backoff_min_ms =
+            options->backoff_max_ms < BACKOFF_MIN_MS ? options->backoff_max_ms : BACKOFF_MIN_MS,
         .backoff_max_ms = options->backoff_max_ms,
     };
     const struct sp_app_seams seams = {

@@ -27,7 +27,8 @@
 #define MBEDTLS_SSL_ENCRYPT_THEN_MAC
 #define MBEDTLS_SSL_KEYING_MATERIAL_EXPORT
 #define MBEDTLS_SSL_MAX_FRAGMENT_LENGTH
-#define MBEDTLS_SSL_IN_CONTENT_LEN 16384 /* a gateway may send full records; it has no duty to know the extension */
+#define MBEDTLS_SSL_IN_CONTENT_LEN \
+    16384 /* a gateway may send full records; it has no duty to know the extension */
 #define MBEDTLS_SSL_OUT_CONTENT_LEN 2048
 #define MBEDTLS_KEY_EXCHANGE_PSK_ENABLED
 #define MBEDTLS_KEY_EXCHANGE_ECDHE_PSK_ENABLED

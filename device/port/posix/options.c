@@ -114,9 +114,11 @@ static const struct option {
     bool (*set)(struct sp_options *o, const char *text);
     const char *help;
 } options[] = {
-    {"--bundle", "FILE", set_bundle, "what provisioning made: sallyport device add ID … --bundle FILE"},
+    {"--bundle", "FILE", set_bundle,
+     "what provisioning made: sallyport device add ID … --bundle FILE"},
     {"--gateway", "HOST:PORT", set_gateway, "where the gateway listens, e.g. 127.0.0.1:8883"},
-    {"--state", "DIR", set_state, "keep keys in DIR; after the first start the bundle is not needed"},
+    {"--state", "DIR", set_state,
+     "keep keys in DIR; after the first start the bundle is not needed"},
     {"--sensor", "SPEC", set_sensor, "constant:23.5,41.0 | wave | file:PATH (default: wave)"},
     {"--period", "TIME", set_period, "between readings: 500ms, 5s, 1m (default: 5s)"},
     {"--count", "N", set_count, "end after N records; exit 0 when each was acknowledged"},

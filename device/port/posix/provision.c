@@ -25,7 +25,7 @@ static enum sp_err read_bundle(const char *path, uint8_t *text, size_t *len, con
         goto out;
     }
     if ((st.st_mode & 077) != 0) {
-        *why = "the bundle holds keys and others may read it: chmod 600";
+        *why = "the bundle holds keys and others may read it: its mode must be 0600";
         err = SP_ERR_DENIED;
         goto out;
     }

@@ -50,8 +50,7 @@ static enum sp_err file_write(void *ctx, size_t offset, struct sp_view bytes)
     (void)ctx;
     size_t done = 0;
     while (done < bytes.len) {
-        ssize_t put =
-            pwrite(store_fd, bytes.ptr + done, bytes.len - done, (off_t)(offset + done));
+        ssize_t put = pwrite(store_fd, bytes.ptr + done, bytes.len - done, (off_t)(offset + done));
         if (put <= 0) {
             return SP_ERR_IO;
         }
@@ -75,16 +74,15 @@ static enum sp_err prepare_file(int dir_fd, const char **why)
         return SP_ERR_IO;
     }
     if ((st.st_mode & 077) != 0) {
-        *why = "its.img holds keys and others may read it: chmod 600";
+        *why = "its.img holds keys and others may read it: its mode must be 0600";
         return SP_ERR_DENIED;
     }
     if (flock(store_fd, LOCK_EX | LOCK_NB) != 0) {
         *why = "another process uses this state directory";
         return SP_ERR_EXISTS;
     }
-    if (st.st_size < (off_t)SP_ITS_MEDIUM_SIZE &&
-        (ftruncate(store_fd, SP_ITS_MEDIUM_SIZE) != 0 || fsync(store_fd) != 0 ||
-         fsync(dir_fd) != 0)) {
+    if (st.st_size < (off_t)SP_ITS_MEDIUM_SIZE && (ftruncate(store_fd, SP_ITS_MEDIUM_SIZE) != 0 ||
+                                                   fsync(store_fd) != 0 || fsync(dir_fd) != 0)) {
         return SP_ERR_IO;
     }
     return SP_OK;

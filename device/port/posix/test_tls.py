@@ -3,7 +3,7 @@
 """sallyport-device's TLS against servers that nobody here wrote: `openssl s_server` and `gnutls-serv`.
 
 The servers speak no MQTT; what counts is the event `secured` with the suite that was asked for. Run by pytest with
-SP_BUILD (default: build) naming the build folder.
+SALLYPORT_BUILD (default: build) naming the build folder.
 """
 
 import os
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-DEVICE = Path(os.environ.get("SP_BUILD", ROOT / "build")) / "bin" / "sallyport-device"
+DEVICE = Path(os.environ.get("SALLYPORT_BUILD", ROOT / "build")) / "bin" / "sallyport-device"
 PSK = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 BUNDLE = """{"version":1,"device_id":"dev-1","psk_identity":"dev-1","psk":"%s","iak":"%s",
 "iak_algorithm":"hmac256","kek":"","binding":"tls","suites":["profile-small"],"role":"sensor","group":null,
@@ -221,7 +221,7 @@ def fails(*arguments, code):
 
 def test_a_bundle_that_others_can_read_is_refused(bundle):
     bundle.chmod(0o640)
-    assert "chmod 600" in fails("--bundle", bundle, "--gateway", "127.0.0.1:1", code=1)
+    assert "0600" in fails("--bundle", bundle, "--gateway", "127.0.0.1:1", code=1)
 
 
 @pytest.mark.parametrize("text,why", [

@@ -60,8 +60,8 @@ static const struct sp_spm_service *find_service(psa_handle_t handle)
 
 static bool vectors_valid(const psa_invec *in, size_t in_len, const psa_outvec *out, size_t out_len)
 {
-    if (in_len > PSA_MAX_IOVEC || out_len > PSA_MAX_IOVEC - in_len ||
-        (in_len != 0 && in == NULL) || (out_len != 0 && out == NULL)) {
+    if (in_len > PSA_MAX_IOVEC || out_len > PSA_MAX_IOVEC - in_len || (in_len != 0 && in == NULL) ||
+        (out_len != 0 && out == NULL)) {
         return false;
     }
     for (size_t i = 0; i < in_len; i++) {
@@ -120,8 +120,8 @@ size_t psa_read(psa_handle_t msg_handle, uint32_t invec_idx, void *buffer, size_
     if (frame == NULL || invec_idx >= frame->in_count) {
         return 0;
     }
-    struct sp_view rest = sp_view_from(
-        sp_view(frame->in[invec_idx].base, frame->in[invec_idx].len), frame->in_used[invec_idx]);
+    struct sp_view rest = sp_view_from(sp_view(frame->in[invec_idx].base, frame->in[invec_idx].len),
+                                       frame->in_used[invec_idx]);
     rest = sp_view_first(rest, num_bytes);
     sp_copy(buffer, rest.ptr, rest.len);
     frame->in_used[invec_idx] += rest.len;

@@ -142,7 +142,9 @@ static void a_token_is_accepted_for_each_challenge_size_and_algorithm(void)
     static const struct {
         size_t iak_len;
         enum sp_attest_algorithm algorithm;
-    } keys[] = {{32, SP_ATTEST_HMAC256}, {48, SP_ATTEST_HMAC384}, {64, SP_ATTEST_HMAC512},
+    } keys[] = {{32, SP_ATTEST_HMAC256},
+                {48, SP_ATTEST_HMAC384},
+                {64, SP_ATTEST_HMAC512},
                 {64, SP_ATTEST_HMAC256}};
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         provision(keys[i].iak_len, keys[i].algorithm);
@@ -160,9 +162,8 @@ static void other_challenge_sizes_are_invalid(void)
     size_t len = 0;
     provision(32, SP_ATTEST_HMAC256);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        SP_CHECK_INT(
-            psa_initial_attest_get_token(challenge, sizes[i], token, sizeof(token), &len),
-            PSA_ERROR_INVALID_ARGUMENT);
+        SP_CHECK_INT(psa_initial_attest_get_token(challenge, sizes[i], token, sizeof(token), &len),
+                     PSA_ERROR_INVALID_ARGUMENT);
         SP_CHECK_INT(psa_initial_attest_get_token_size(sizes[i], &len), PSA_ERROR_INVALID_ARGUMENT);
     }
 }
@@ -198,9 +199,9 @@ static void keys_outlive_a_restart_and_cannot_be_read(void)
     mbedtls_svc_key_id_t copy = 0;
     psa_set_key_usage_flags(&attributes, PSA_KEY_USAGE_EXPORT);
     SP_CHECK_INT(psa_copy_key(SP_KEY_PSK, &attributes, &copy), PSA_ERROR_NOT_PERMITTED);
-    SP_CHECK_INT(psa_mac_compute(SP_KEY_PSK, PSA_ALG_HMAC(PSA_ALG_SHA_256), psk, 1, out,
-                                 sizeof(out), &len),
-                 PSA_ERROR_NOT_PERMITTED);
+    SP_CHECK_INT(
+        psa_mac_compute(SP_KEY_PSK, PSA_ALG_HMAC(PSA_ALG_SHA_256), psk, 1, out, sizeof(out), &len),
+        PSA_ERROR_NOT_PERMITTED);
 }
 
 static void the_application_cannot_read_the_secure_partitions_assets(void)
@@ -270,8 +271,8 @@ static void a_record_is_the_vector_of_the_protocol(void)
     reading = (struct sp_sensor_reading){.temperature_mc = 23504, .humidity_mp = 40995};
     SP_CHECK_INT(sp_sensor_read_record(0, &record), PSA_SUCCESS);
     SP_CHECK(sp_view_equal(sp_view(record.payload, record.payload_len), sp_view(want, want_len)));
-    SP_CHECK(sp_view_equal(sp_view(record.topic, record.topic_len),
-                           SP_VIEW_LIT("dt/dev-1/climate")));
+    SP_CHECK(
+        sp_view_equal(sp_view(record.topic, record.topic_len), SP_VIEW_LIT("dt/dev-1/climate")));
 }
 
 static void a_record_says_the_time_that_is_known(void)
@@ -281,9 +282,9 @@ static void a_record_says_the_time_that_is_known(void)
     provision(32, SP_ATTEST_HMAC256);
     reading = (struct sp_sensor_reading){.temperature_mc = -40005, .humidity_mp = 0};
     SP_CHECK_INT(sp_sensor_read_record(1700000000, &record), PSA_SUCCESS);
-    SP_CHECK_INT(sp_senml_parse(sp_view(record.payload, record.payload_len), SP_VIEW_LIT("dev-1"),
-                                &parsed),
-                 SP_OK);
+    SP_CHECK_INT(
+        sp_senml_parse(sp_view(record.payload, record.payload_len), SP_VIEW_LIT("dev-1"), &parsed),
+        SP_OK);
     SP_CHECK(parsed.temperature != NULL && parsed.temperature->number.mantissa == -4001);
     SP_CHECK(parsed.temperature != NULL &&
              sp_senml_time_ms(parsed.temperature, 0) == 1700000000000);

@@ -13,7 +13,8 @@
 #include "libs/base/bytes.h"
 #include "psa/error.h"
 
-#define SP_KEY_PSK 0x00000010U /**< TLS pre-shared key; the application knows this number and no more */
+#define SP_KEY_PSK \
+    0x00000010U /**< TLS pre-shared key; the application knows this number and no more */
 #define SP_KEY_IAK 0x3FFF0010U /**< initial attestation key; for the attestation partition only */
 
 /** Start the core. Returns a PSA status; before any other use of PSA Crypto, after storage is open. */

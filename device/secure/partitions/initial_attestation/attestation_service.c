@@ -108,7 +108,8 @@ static psa_status_t get_token_size(const psa_msg_t *msg)
     size_t challenge_size = 0;
     size_t token_len = 0;
     if (msg->in_size[0] != sizeof(challenge_size) || msg->out_size[0] != sizeof(token_len) ||
-        psa_read(msg->handle, 0, &challenge_size, sizeof(challenge_size)) != sizeof(challenge_size)) {
+        psa_read(msg->handle, 0, &challenge_size, sizeof(challenge_size)) !=
+            sizeof(challenge_size)) {
         return PSA_ERROR_PROGRAMMER_ERROR;
     }
     if (challenge_size > sizeof(zeros)) {

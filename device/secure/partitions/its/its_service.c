@@ -16,7 +16,8 @@ static psa_status_t do_set(const psa_msg_t *msg, const struct sp_its_address *at
         return PSA_ERROR_INSUFFICIENT_STORAGE;
     }
     size_t len = psa_read(msg->handle, 1, data, sizeof(data));
-    psa_status_t status = sp_its_set(&store, msg->client_id, at->uid, sp_view(data, len), at->flags);
+    psa_status_t status =
+        sp_its_set(&store, msg->client_id, at->uid, sp_view(data, len), at->flags);
     sp_wipe(data, sizeof(data));
     return status;
 }
