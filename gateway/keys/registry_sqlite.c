@@ -8,7 +8,7 @@
  * A secret is sealed with (schema, device, kind) as context: a ciphertext that is changed, or moved to another device
  * or column, does not open. Its fingerprint is unique over all devices and kinds.
  */
-#include "gateway/keys/registry.h"
+#include "gateway/keys/registry_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,11 +24,10 @@
 #include "gateway/keys/master_key.h"
 #include "gateway/keys/rules.h"
 
-#define SCHEMA_VERSION   1
-#define SEALED_MAX       (SP_PSK_MAX + SP_VAULT_OVERHEAD)
-#define CONTEXT_MAX      128U
-#define TOOL_WAIT_MS     5000
-#define DIGEST_INPUT_MAX 8192U
+#define SCHEMA_VERSION 1
+#define SEALED_MAX     (SP_PSK_MAX + SP_VAULT_OVERHEAD)
+#define CONTEXT_MAX    128U
+#define TOOL_WAIT_MS   5000
 
 _Static_assert(SP_IAK_MAX <= SP_PSK_MAX && SP_KEK_LEN <= SP_PSK_MAX, "SEALED_MAX fits every kind");
 
@@ -59,219 +58,10 @@ static const char schema[] =
     " ('software_version_heard', 0);"
     "PRAGMA user_version = 1;";
 
-struct sp_registry {
-    sqlite3 *db;
-    sqlite3_stmt *data_version; /* kept: it is asked for five times a second */
-    int64_t last_data_version;
-    struct sp_vault *vault;
-    struct sp_fault fault;
-};
-
-/* --- statements, with a sticky error --- */
-
-struct query {
-    struct sp_registry *reg;
-    sqlite3_stmt *stmt;
-    int bound;
-    enum sp_err err;
-};
-
-static enum sp_err error_of(int rc)
-{
-    switch (rc & 0xff) {
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return SP_ERR_AGAIN;
-    case SQLITE_CONSTRAINT:
-        return SP_ERR_EXISTS;
-    case SQLITE_NOMEM:
-        return SP_ERR_NOMEM;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return SP_ERR_MALFORMED;
-    case SQLITE_READONLY:
-    case SQLITE_PERM:
-    case SQLITE_AUTH:
-        return SP_ERR_DENIED;
-    default:
-        return SP_ERR_IO;
-    }
-}
-
-static enum sp_err sql_error(struct sp_registry *reg, int rc)
-{
-    enum sp_err err = error_of(rc);
-    if (err == SP_ERR_AGAIN) {
-        sp_fault_set(&reg->fault, "another program is writing to the registry; try again");
-    } else {
-        sp_fault_set(&reg->fault, "registry: %s", sqlite3_errmsg(reg->db));
-    }
-    return err;
-}
-
-static void query_fail(struct query *q, int rc)
-{
-    if (q->err == SP_OK && rc != SQLITE_OK) {
-        q->err = sql_error(q->reg, rc);
-    }
-}
-
-static void query_start(struct query *q, struct sp_registry *reg, const char *sql)
-{
-    *q = (struct query){.reg = reg};
-    query_fail(q, sqlite3_prepare_v2(reg->db, sql, -1, &q->stmt, NULL));
-}
-
-static void put_int(struct query *q, int64_t value)
-{
-    if (q->err == SP_OK) {
-        query_fail(q, sqlite3_bind_int64(q->stmt, ++q->bound, value));
-    }
-}
-
-static void put_text(struct query *q, const char *text)
-{
-    if (q->err == SP_OK) {
-        query_fail(q, sqlite3_bind_text(q->stmt, ++q->bound, text, -1, SQLITE_TRANSIENT));
-    }
-}
-
-static void put_blob(struct query *q, struct sp_view bytes)
-{
-    if (q->err == SP_OK) {
-        const void *at = bytes.len == 0 ? "" : (const void *)bytes.ptr;
-        query_fail(q, sqlite3_bind_blob64(q->stmt, ++q->bound, at, bytes.len, SQLITE_TRANSIENT));
-    }
-}
-
-/* True while there is a row to look at. */
-static bool query_row(struct query *q)
-{
-    if (q->err != SP_OK) {
-        return false;
-    }
-    int rc = sqlite3_step(q->stmt);
-    if (rc == SQLITE_ROW) {
-        return true;
-    }
-    query_fail(q, rc == SQLITE_DONE ? SQLITE_OK : rc);
-    return false;
-}
-
-static enum sp_err query_end(struct query *q)
-{
-    (void)sqlite3_finalize(q->stmt);
-    q->stmt = NULL;
-    return q->err;
-}
-
-/* Run a statement that gives no rows. */
-static enum sp_err query_run(struct query *q)
-{
-    while (query_row(q)) {
-    }
-    return query_end(q);
-}
-
-static void row_damaged(struct query *q)
-{
-    if (q->err == SP_OK) {
-        sp_fault_set(&q->reg->fault, "the registry is damaged: a row holds an impossible value");
-        q->err = SP_ERR_MALFORMED;
-    }
-}
-
-static int64_t get_int(struct query *q, int column)
-{
-    return sqlite3_column_int64(q->stmt, column);
-}
-
-static struct sp_view get_blob(struct query *q, int column)
-{
-    const void *at = sqlite3_column_blob(q->stmt, column);
-    return sp_view(at, at == NULL ? 0 : (size_t)sqlite3_column_bytes(q->stmt, column));
-}
-
-static void get_text(struct query *q, int column, char *out, size_t cap)
-{
-    struct sp_view text = get_blob(q, column);
-    if (text.len >= cap || memchr(text.len == 0 ? "x" : (const char *)text.ptr, '\0',
-                                  text.len == 0 ? 1 : text.len) != NULL) {
-        row_damaged(q);
-        text.len = 0;
-    }
-    sp_copy(out, text.ptr, text.len);
-    out[text.len] = '\0';
-}
-
-static size_t get_bytes(struct query *q, int column, uint8_t *out, size_t cap)
-{
-    struct sp_view bytes = get_blob(q, column);
-    if (bytes.len > cap) {
-        row_damaged(q);
-        return 0;
-    }
-    sp_copy(out, bytes.ptr, bytes.len);
-    return bytes.len;
-}
-
-static enum sp_err run(struct sp_registry *reg, const char *sql)
-{
-    int rc = sqlite3_exec(reg->db, sql, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? SP_OK : sql_error(reg, rc);
-}
-
-static enum sp_err run_text(struct sp_registry *reg, const char *sql, const char *text)
-{
-    struct query q;
-    query_start(&q, reg, sql);
-    put_text(&q, text);
-    return query_run(&q);
-}
-
-/* Commit, or take everything back when something went wrong; the first error is the one that counts. */
-static enum sp_err transaction_end(struct sp_registry *reg, enum sp_err err)
-{
-    if (err == SP_OK) {
-        err = run(reg, "COMMIT");
-    }
-    if (err != SP_OK) {
-        (void)sqlite3_exec(reg->db, "ROLLBACK", NULL, NULL, NULL);
-    }
-    return err;
-}
-
-static enum sp_err refuse(struct sp_registry *reg, enum sp_err err, const char *why)
-{
-    sp_fault_set(&reg->fault, "%s", why);
-    return err;
-}
-
 static enum sp_err no_device(struct sp_registry *reg)
 {
-    return refuse(reg, SP_ERR_NOT_FOUND,
-                  "there is no such device; `sallyport device list` shows all");
-}
-
-/* --- versions --- */
-
-static enum sp_err read_number(struct sp_registry *reg, const char *name, uint64_t *out)
-{
-    struct query q;
-    query_start(&q, reg, "SELECT value FROM meta WHERE name = ?");
-    put_text(&q, name);
-    if (query_row(&q)) {
-        *out = (uint64_t)get_int(&q, 0);
-    } else {
-        row_damaged(&q);
-    }
-    return query_end(&q);
-}
-
-static enum sp_err next_number(struct sp_registry *reg, const char *name, uint64_t *out)
-{
-    SP_TRY(run_text(reg, "UPDATE meta SET value = value + 1 WHERE name = ?", name));
-    return read_number(reg, name, out);
+    return sp_registry_refuse(reg, SP_ERR_NOT_FOUND,
+                              "there is no such device; `sallyport device list` shows all");
 }
 
 /* --- secrets --- */
@@ -319,19 +109,19 @@ static enum sp_err check_unused(struct sp_registry *reg, size_t kind, struct sp_
 {
     uint8_t fingerprint[SP_VAULT_FINGERPRINT_LEN];
     SP_TRY(sp_vault_fingerprint(reg->vault, secret, fingerprint));
-    struct query q;
-    query_start(&q, reg, "SELECT device, kind FROM secret WHERE fingerprint = ?");
-    put_blob(&q, SP_VIEW_ARRAY(fingerprint));
-    if (query_row(&q)) {
+    struct sp_query q;
+    sp_query_start(&q, reg, "SELECT device, kind FROM secret WHERE fingerprint = ?");
+    sp_query_put_blob(&q, SP_VIEW_ARRAY(fingerprint));
+    if (sp_query_row(&q)) {
         char id[SP_LINK_IDENTITY_MAX + 1];
         char used_as[8];
-        get_text(&q, 0, id, sizeof(id));
-        get_text(&q, 1, used_as, sizeof(used_as));
+        sp_query_text(&q, 0, id, sizeof(id));
+        sp_query_text(&q, 1, used_as, sizeof(used_as));
         sp_fault_set(&reg->fault, "that %s is in use already, as the %s of device %s",
                      kinds[kind].spoken, used_as, id);
         q.err = SP_ERR_DENIED;
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
 static enum sp_err insert_secret(struct sp_registry *reg, const char *id, size_t kind,
@@ -344,15 +134,15 @@ static enum sp_err insert_secret(struct sp_registry *reg, const char *id, size_t
     SP_TRY(sp_vault_fingerprint(reg->vault, secret, fingerprint));
     SP_TRY(sp_vault_seal(reg->vault, context_of(id, kinds[kind].name, context), secret, sealed,
                          sizeof(sealed), &sealed_len));
-    struct query q;
-    query_start(&q, reg, "INSERT INTO secret VALUES(?, ?, ?, ?)");
-    put_text(&q, id);
-    put_text(&q, kinds[kind].name);
-    put_blob(&q, sp_view(sealed, sealed_len));
-    put_blob(&q, SP_VIEW_ARRAY(fingerprint));
-    enum sp_err err = query_run(&q);
+    struct sp_query q;
+    sp_query_start(&q, reg, "INSERT INTO secret VALUES(?, ?, ?, ?)");
+    sp_query_put_text(&q, id);
+    sp_query_put_text(&q, kinds[kind].name);
+    sp_query_put_blob(&q, sp_view(sealed, sealed_len));
+    sp_query_put_blob(&q, SP_VIEW_ARRAY(fingerprint));
+    enum sp_err err = sp_query_run(&q);
     if (err == SP_ERR_EXISTS) {
-        return refuse(reg, SP_ERR_DENIED, "a device uses one key for two things");
+        return sp_registry_refuse(reg, SP_ERR_DENIED, "a device uses one key for two things");
     }
     return err;
 }
@@ -363,7 +153,7 @@ static enum sp_err put_secrets(struct sp_registry *reg, const char *id,
     for (size_t kind = 0; kind < KIND_COUNT; kind++) {
         SP_TRY(check_unused(reg, kind, secret_of(secrets, kind)));
     }
-    SP_TRY(run_text(reg, "DELETE FROM secret WHERE device = ?", id));
+    SP_TRY(sp_registry_run_text(reg, "DELETE FROM secret WHERE device = ?", id));
     for (size_t kind = 0; kind < KIND_COUNT; kind++) {
         SP_TRY(insert_secret(reg, id, kind, secret_of(secrets, kind)));
     }
@@ -398,16 +188,16 @@ static enum sp_err open_database(struct sp_registry *reg, const char *path,
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     int rc = sqlite3_open_v2(path, &reg->db, flags, NULL);
     if (rc != SQLITE_OK) {
-        return sql_error(reg, rc);
+        return sp_registry_sql_error(reg, rc);
     }
     (void)sqlite3_extended_result_codes(reg->db, 1);
     (void)sqlite3_db_config(reg->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(reg->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     (void)sqlite3_busy_timeout(reg->db, use == SP_REGISTRY_TOOL ? TOOL_WAIT_MS : 0);
-    SP_TRY(run(reg, "PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"));
+    SP_TRY(sp_registry_run(reg, "PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"));
     /* Without FULL a commit is atomic all the same, and durable with the next one that is synced. */
-    return run(reg, use == SP_REGISTRY_TOOL ? "PRAGMA synchronous = FULL"
-                                            : "PRAGMA synchronous = NORMAL");
+    return sp_registry_run(reg, use == SP_REGISTRY_TOOL ? "PRAGMA synchronous = FULL"
+                                                        : "PRAGMA synchronous = NORMAL");
 }
 
 static enum sp_err open_vault(struct sp_registry *reg, const char *master_key_file)
@@ -424,10 +214,10 @@ static enum sp_err open_vault(struct sp_registry *reg, const char *master_key_fi
 
 static enum sp_err check_schema(struct sp_registry *reg)
 {
-    struct query q;
-    query_start(&q, reg, "PRAGMA user_version");
-    int64_t version = query_row(&q) ? get_int(&q, 0) : 0;
-    SP_TRY(query_end(&q));
+    struct sp_query q;
+    sp_query_start(&q, reg, "PRAGMA user_version");
+    int64_t version = sp_query_row(&q) ? sp_query_int(&q, 0) : 0;
+    SP_TRY(sp_query_end(&q));
     if (version != SCHEMA_VERSION) {
         sp_fault_set(&reg->fault, "the registry has format %lld; this Sallyport knows %d",
                      (long long)version, SCHEMA_VERSION);
@@ -442,16 +232,17 @@ static enum sp_err check_key(struct sp_registry *reg)
 {
     uint8_t plain[SP_PSK_MAX];
     size_t len = 0;
-    struct query q;
-    query_start(&q, reg, "SELECT value FROM meta WHERE name = 'key_check'");
-    if (!query_row(&q)) {
-        row_damaged(&q);
-    } else if (unseal(reg, "", "check", get_blob(&q, 0), plain, &len) != SP_OK ||
+    struct sp_query q;
+    sp_query_start(&q, reg, "SELECT value FROM meta WHERE name = 'key_check'");
+    if (!sp_query_row(&q)) {
+        sp_query_damaged(&q);
+    } else if (unseal(reg, "", "check", sp_query_blob(&q, 0), plain, &len) != SP_OK ||
                !sp_view_equal(sp_view(plain, len), SP_VIEW_LIT(KEY_CHECK))) {
-        q.err = refuse(reg, SP_ERR_UNTRUSTED,
-                       "the master key is not the one that this registry was made with");
+        q.err =
+            sp_registry_refuse(reg, SP_ERR_UNTRUSTED,
+                               "the master key is not the one that this registry was made with");
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
 static enum sp_err read_data_version(struct sp_registry *reg, int64_t *out)
@@ -461,7 +252,7 @@ static enum sp_err read_data_version(struct sp_registry *reg, int64_t *out)
         *out = sqlite3_column_int64(reg->data_version, 0);
     }
     (void)sqlite3_reset(reg->data_version);
-    return rc == SQLITE_ROW ? SP_OK : sql_error(reg, rc);
+    return rc == SQLITE_ROW ? SP_OK : sp_registry_sql_error(reg, rc);
 }
 
 static enum sp_err start_polling(struct sp_registry *reg)
@@ -469,7 +260,7 @@ static enum sp_err start_polling(struct sp_registry *reg)
     int rc = sqlite3_prepare_v3(reg->db, "PRAGMA data_version", -1, SQLITE_PREPARE_PERSISTENT,
                                 &reg->data_version, NULL);
     if (rc != SQLITE_OK) {
-        return sql_error(reg, rc);
+        return sp_registry_sql_error(reg, rc);
     }
     return read_data_version(reg, &reg->last_data_version);
 }
@@ -537,21 +328,21 @@ static enum sp_err write_key_check(struct sp_registry *reg)
     size_t len = 0;
     SP_TRY(sp_vault_seal(reg->vault, context_of("", "check", context), SP_VIEW_LIT(KEY_CHECK),
                          sealed, sizeof(sealed), &len));
-    struct query q;
-    query_start(&q, reg, "INSERT INTO meta VALUES('key_check', ?)");
-    put_blob(&q, sp_view(sealed, len));
-    return query_run(&q);
+    struct sp_query q;
+    sp_query_start(&q, reg, "INSERT INTO meta VALUES('key_check', ?)");
+    sp_query_put_blob(&q, sp_view(sealed, len));
+    return sp_query_run(&q);
 }
 
 static enum sp_err write_schema(struct sp_registry *reg)
 {
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    enum sp_err err = run(reg, schema);
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    enum sp_err err = sp_registry_run(reg, schema);
     if (err == SP_OK) {
         err = write_key_check(reg);
     }
-    SP_TRY(transaction_end(reg, err));
-    return run(reg, "PRAGMA journal_mode = WAL");
+    SP_TRY(sp_registry_transaction_end(reg, err));
+    return sp_registry_run(reg, "PRAGMA journal_mode = WAL");
 }
 
 static enum sp_err build(const char *path, const char *master_key_file, struct sp_fault *fault)
@@ -629,35 +420,35 @@ struct sp_vault *sp_registry_vault(struct sp_registry *reg)
 
 static enum sp_err device_exists(struct sp_registry *reg, const char *id, bool *out)
 {
-    struct query q;
-    query_start(&q, reg, "SELECT 1 FROM device WHERE id = ?");
-    put_text(&q, id);
-    *out = query_row(&q);
-    return query_end(&q);
+    struct sp_query q;
+    sp_query_start(&q, reg, "SELECT 1 FROM device WHERE id = ?");
+    sp_query_put_text(&q, id);
+    *out = sp_query_row(&q);
+    return sp_query_end(&q);
 }
 
 static enum sp_err insert_device(struct sp_registry *reg, const struct sp_device *d,
                                  uint64_t version)
 {
-    struct query q;
-    query_start(
+    struct sp_query q;
+    sp_query_start(
         &q, reg,
         "INSERT INTO device VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''), ?, ?, 0, ?)");
-    put_text(&q, d->id);
-    put_text(&q, d->row.role);
-    put_int(&q, d->row.attestation);
-    put_int(&q, d->row.binding);
-    put_int(&q, d->row.records);
-    put_int(&q, d->row.suites);
-    put_int(&q, d->row.answer_timeout_ms);
-    put_int(&q, d->allow_no_software);
-    put_int(&q, d->iak_algorithm);
-    put_blob(&q, SP_VIEW_ARRAY(d->instance_id));
-    put_text(&q, d->group);
-    put_int(&q, SP_DEVICE_ACTIVE);
-    put_int(&q, (int64_t)time(NULL));
-    put_int(&q, (int64_t)version);
-    return query_run(&q);
+    sp_query_put_text(&q, d->id);
+    sp_query_put_text(&q, d->row.role);
+    sp_query_put_int(&q, d->row.attestation);
+    sp_query_put_int(&q, d->row.binding);
+    sp_query_put_int(&q, d->row.records);
+    sp_query_put_int(&q, d->row.suites);
+    sp_query_put_int(&q, d->row.answer_timeout_ms);
+    sp_query_put_int(&q, d->allow_no_software);
+    sp_query_put_int(&q, d->iak_algorithm);
+    sp_query_put_blob(&q, SP_VIEW_ARRAY(d->instance_id));
+    sp_query_put_text(&q, d->group);
+    sp_query_put_int(&q, SP_DEVICE_ACTIVE);
+    sp_query_put_int(&q, (int64_t)time(NULL));
+    sp_query_put_int(&q, (int64_t)version);
+    return sp_query_run(&q);
 }
 
 static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_device *device,
@@ -667,13 +458,13 @@ static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_d
     uint64_t version = 0;
     SP_TRY(device_exists(reg, device->id, &exists));
     if (exists) {
-        return refuse(
+        return sp_registry_refuse(
             reg, SP_ERR_EXISTS,
             "there is a device of that name; `sallyport device rotate` gives it new keys, "
             "`sallyport device remove` forgets it");
     }
-    SP_TRY(next_number(reg, "version", &version));
-    SP_TRY(run_text(reg, "DELETE FROM former WHERE id = ?", device->id));
+    SP_TRY(sp_registry_number_next(reg, "version", &version));
+    SP_TRY(sp_registry_run_text(reg, "DELETE FROM former WHERE id = ?", device->id));
     SP_TRY(insert_device(reg, device, version));
     return put_secrets(reg, device->id, secrets);
 }
@@ -685,22 +476,22 @@ enum sp_err sp_registry_device_add(struct sp_registry *reg, const struct sp_devi
     SP_TRY(sp_rules_check_secrets(secrets, device->iak_algorithm, &reg->fault));
     struct sp_device full = *device;
     SP_TRY(sp_attest_ueid(sp_view(secrets->iak, secrets->iak_len), full.instance_id));
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    return transaction_end(reg, add_in_transaction(reg, &full, secrets));
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    return sp_registry_transaction_end(reg, add_in_transaction(reg, &full, secrets));
 }
 
 static enum sp_err read_algorithm(struct sp_registry *reg, const char *id,
                                   enum sp_attest_algorithm *out)
 {
-    struct query q;
-    query_start(&q, reg, "SELECT iak_algorithm FROM device WHERE id = ?");
-    put_text(&q, id);
-    if (query_row(&q)) {
-        *out = (enum sp_attest_algorithm)get_int(&q, 0);
+    struct sp_query q;
+    sp_query_start(&q, reg, "SELECT iak_algorithm FROM device WHERE id = ?");
+    sp_query_put_text(&q, id);
+    if (sp_query_row(&q)) {
+        *out = (enum sp_attest_algorithm)sp_query_int(&q, 0);
     } else if (q.err == SP_OK) {
         q.err = no_device(reg);
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
 static enum sp_err rotate_in_transaction(struct sp_registry *reg, const char *id,
@@ -712,92 +503,92 @@ static enum sp_err rotate_in_transaction(struct sp_registry *reg, const char *id
     SP_TRY(read_algorithm(reg, id, &algorithm));
     SP_TRY(sp_rules_check_secrets(secrets, algorithm, &reg->fault));
     SP_TRY(sp_attest_ueid(sp_view(secrets->iak, secrets->iak_len), instance_id));
-    SP_TRY(next_number(reg, "version", &version));
-    struct query q;
-    query_start(&q, reg,
-                "UPDATE device SET instance_id = ?, rotated = ?, version = ? WHERE id = ?");
-    put_blob(&q, SP_VIEW_ARRAY(instance_id));
-    put_int(&q, (int64_t)time(NULL));
-    put_int(&q, (int64_t)version);
-    put_text(&q, id);
-    SP_TRY(query_run(&q));
+    SP_TRY(sp_registry_number_next(reg, "version", &version));
+    struct sp_query q;
+    sp_query_start(&q, reg,
+                   "UPDATE device SET instance_id = ?, rotated = ?, version = ? WHERE id = ?");
+    sp_query_put_blob(&q, SP_VIEW_ARRAY(instance_id));
+    sp_query_put_int(&q, (int64_t)time(NULL));
+    sp_query_put_int(&q, (int64_t)version);
+    sp_query_put_text(&q, id);
+    SP_TRY(sp_query_run(&q));
     return put_secrets(reg, id, secrets);
 }
 
 enum sp_err sp_registry_device_rotate(struct sp_registry *reg, const char *id,
                                       const struct sp_device_secrets *secrets)
 {
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    return transaction_end(reg, rotate_in_transaction(reg, id, secrets));
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    return sp_registry_transaction_end(reg, rotate_in_transaction(reg, id, secrets));
 }
 
 static enum sp_err set_state_in_transaction(struct sp_registry *reg, const char *id,
                                             enum sp_device_state state)
 {
     uint64_t version = 0;
-    SP_TRY(next_number(reg, "version", &version));
-    struct query q;
-    query_start(&q, reg, "UPDATE device SET state = ?, version = ? WHERE id = ?");
-    put_int(&q, state);
-    put_int(&q, (int64_t)version);
-    put_text(&q, id);
-    SP_TRY(query_run(&q));
+    SP_TRY(sp_registry_number_next(reg, "version", &version));
+    struct sp_query q;
+    sp_query_start(&q, reg, "UPDATE device SET state = ?, version = ? WHERE id = ?");
+    sp_query_put_int(&q, state);
+    sp_query_put_int(&q, (int64_t)version);
+    sp_query_put_text(&q, id);
+    SP_TRY(sp_query_run(&q));
     return sqlite3_changes(reg->db) == 1 ? SP_OK : no_device(reg);
 }
 
 enum sp_err sp_registry_device_set_state(struct sp_registry *reg, const char *id,
                                          enum sp_device_state state)
 {
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    return transaction_end(reg, set_state_in_transaction(reg, id, state));
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    return sp_registry_transaction_end(reg, set_state_in_transaction(reg, id, state));
 }
 
 static enum sp_err remove_in_transaction(struct sp_registry *reg, const char *id)
 {
     uint64_t version = 0;
-    SP_TRY(next_number(reg, "version", &version));
-    SP_TRY(run_text(reg, "DELETE FROM device WHERE id = ?", id));
+    SP_TRY(sp_registry_number_next(reg, "version", &version));
+    SP_TRY(sp_registry_run_text(reg, "DELETE FROM device WHERE id = ?", id));
     if (sqlite3_changes(reg->db) != 1) {
         return no_device(reg);
     }
-    struct query q;
-    query_start(&q, reg, "INSERT INTO former VALUES(?, ?)");
-    put_text(&q, id);
-    put_int(&q, (int64_t)version);
-    return query_run(&q);
+    struct sp_query q;
+    sp_query_start(&q, reg, "INSERT INTO former VALUES(?, ?)");
+    sp_query_put_text(&q, id);
+    sp_query_put_int(&q, (int64_t)version);
+    return sp_query_run(&q);
 }
 
 enum sp_err sp_registry_device_remove(struct sp_registry *reg, const char *id)
 {
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    return transaction_end(reg, remove_in_transaction(reg, id));
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    return sp_registry_transaction_end(reg, remove_in_transaction(reg, id));
 }
 
 static enum sp_err add_history(struct sp_registry *reg, const struct sp_device_history *h)
 {
-    struct query q;
-    query_start(&q, reg,
-                "INSERT INTO device_state SELECT id, ?, ?, ?, ? FROM device WHERE id = ? "
-                "ON CONFLICT(id) DO UPDATE SET last_check = excluded.last_check,"
-                " last_time = excluded.last_time, ok = ok + excluded.ok,"
-                " refused = refused + excluded.refused");
-    put_int(&q, h->last_check);
-    put_int(&q, h->last_time);
-    put_int(&q, (int64_t)h->ok);
-    put_int(&q, (int64_t)h->refused);
-    put_text(&q, h->id);
-    return query_run(&q);
+    struct sp_query q;
+    sp_query_start(&q, reg,
+                   "INSERT INTO device_state SELECT id, ?, ?, ?, ? FROM device WHERE id = ? "
+                   "ON CONFLICT(id) DO UPDATE SET last_check = excluded.last_check,"
+                   " last_time = excluded.last_time, ok = ok + excluded.ok,"
+                   " refused = refused + excluded.refused");
+    sp_query_put_int(&q, h->last_check);
+    sp_query_put_int(&q, h->last_time);
+    sp_query_put_int(&q, (int64_t)h->ok);
+    sp_query_put_int(&q, (int64_t)h->refused);
+    sp_query_put_text(&q, h->id);
+    return sp_query_run(&q);
 }
 
 enum sp_err sp_registry_history_add(struct sp_registry *reg,
                                     const struct sp_device_history *entries, size_t count)
 {
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
     enum sp_err err = SP_OK;
     for (size_t i = 0; i < count && err == SP_OK; i++) {
         err = add_history(reg, &entries[i]);
     }
-    return transaction_end(reg, err);
+    return sp_registry_transaction_end(reg, err);
 }
 
 /* --- devices: reading --- */
@@ -808,42 +599,42 @@ enum sp_err sp_registry_history_add(struct sp_registry *reg,
     " d.rotated, d.version"
 #define DEVICE_COLUMN_COUNT 15
 
-static void get_device(struct query *q, struct sp_device *d)
+static void get_device(struct sp_query *q, struct sp_device *d)
 {
     *d = (struct sp_device){0};
-    get_text(q, 0, d->id, sizeof(d->id));
-    get_text(q, 1, d->row.role, sizeof(d->row.role));
-    d->row.attestation = (uint8_t)get_int(q, 2);
-    d->row.binding = (uint8_t)get_int(q, 3);
-    d->row.records = (uint8_t)get_int(q, 4);
-    d->row.suites = (uint32_t)get_int(q, 5);
-    d->row.answer_timeout_ms = (uint32_t)get_int(q, 6);
-    d->allow_no_software = get_int(q, 7) != 0;
-    d->iak_algorithm = (enum sp_attest_algorithm)get_int(q, 8);
-    if (get_bytes(q, 9, d->instance_id, sizeof(d->instance_id)) != sizeof(d->instance_id)) {
-        row_damaged(q);
+    sp_query_text(q, 0, d->id, sizeof(d->id));
+    sp_query_text(q, 1, d->row.role, sizeof(d->row.role));
+    d->row.attestation = (uint8_t)sp_query_int(q, 2);
+    d->row.binding = (uint8_t)sp_query_int(q, 3);
+    d->row.records = (uint8_t)sp_query_int(q, 4);
+    d->row.suites = (uint32_t)sp_query_int(q, 5);
+    d->row.answer_timeout_ms = (uint32_t)sp_query_int(q, 6);
+    d->allow_no_software = sp_query_int(q, 7) != 0;
+    d->iak_algorithm = (enum sp_attest_algorithm)sp_query_int(q, 8);
+    if (sp_query_bytes(q, 9, d->instance_id, sizeof(d->instance_id)) != sizeof(d->instance_id)) {
+        sp_query_damaged(q);
     }
-    get_text(q, 10, d->group, sizeof(d->group));
+    sp_query_text(q, 10, d->group, sizeof(d->group));
     /* Anything but a plain "active" keeps the device out. */
-    d->state = get_int(q, 11) == SP_DEVICE_ACTIVE ? SP_DEVICE_ACTIVE : SP_DEVICE_REVOKED;
-    d->created = get_int(q, 12);
-    d->rotated = get_int(q, 13);
-    d->version = (uint64_t)get_int(q, 14);
+    d->state = sp_query_int(q, 11) == SP_DEVICE_ACTIVE ? SP_DEVICE_ACTIVE : SP_DEVICE_REVOKED;
+    d->created = sp_query_int(q, 12);
+    d->rotated = sp_query_int(q, 13);
+    d->version = (uint64_t)sp_query_int(q, 14);
     if (q->err == SP_OK) {
         q->err = sp_rules_check_device(d, &q->reg->fault);
     }
 }
 
-static void get_history(struct query *q, int column, const char *id, struct sp_device_history *h)
+static void get_history(struct sp_query *q, int column, const char *id, struct sp_device_history *h)
 {
     *h = (struct sp_device_history){0};
     sp_copy(h->id, id, strlen(id));
-    int64_t check = get_int(q, column);
+    int64_t check = sp_query_int(q, column);
     h->last_check = check >= 0 && check < SP_ATTEST_CHECK_COUNT ? (enum sp_attest_check)check
                                                                 : SP_ATTEST_CHECK_COUNT;
-    h->last_time = get_int(q, column + 1);
-    h->ok = (uint64_t)get_int(q, column + 2);
-    h->refused = (uint64_t)get_int(q, column + 3);
+    h->last_time = sp_query_int(q, column + 1);
+    h->ok = (uint64_t)sp_query_int(q, column + 2);
+    h->refused = (uint64_t)sp_query_int(q, column + 3);
 }
 
 #define DEVICE_WITH_HISTORY                                                 \
@@ -853,10 +644,10 @@ static void get_history(struct query *q, int column, const char *id, struct sp_d
 enum sp_err sp_registry_device_find(struct sp_registry *reg, const char *id, struct sp_device *out,
                                     struct sp_device_history *history)
 {
-    struct query q;
-    query_start(&q, reg, DEVICE_WITH_HISTORY "WHERE d.id = ?");
-    put_text(&q, id);
-    if (query_row(&q)) {
+    struct sp_query q;
+    sp_query_start(&q, reg, DEVICE_WITH_HISTORY "WHERE d.id = ?");
+    sp_query_put_text(&q, id);
+    if (sp_query_row(&q)) {
         get_device(&q, out);
         if (history != NULL) {
             get_history(&q, DEVICE_COLUMN_COUNT, out->id, history);
@@ -864,14 +655,14 @@ enum sp_err sp_registry_device_find(struct sp_registry *reg, const char *id, str
     } else if (q.err == SP_OK) {
         q.err = no_device(reg);
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
 enum sp_err sp_registry_device_each(struct sp_registry *reg, sp_device_fn fn, void *arg)
 {
-    struct query q;
-    query_start(&q, reg, DEVICE_WITH_HISTORY "ORDER BY d.id");
-    while (query_row(&q)) {
+    struct sp_query q;
+    sp_query_start(&q, reg, DEVICE_WITH_HISTORY "ORDER BY d.id");
+    while (sp_query_row(&q)) {
         struct sp_device device;
         struct sp_device_history history;
         get_device(&q, &device);
@@ -880,19 +671,19 @@ enum sp_err sp_registry_device_each(struct sp_registry *reg, sp_device_fn fn, vo
             q.err = fn(arg, &device, &history);
         }
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
-static enum sp_err hand_over_device(struct query *q, const struct sp_registry_changes *changes)
+static enum sp_err hand_over_device(struct sp_query *q, const struct sp_registry_changes *changes)
 {
     struct sp_device device;
     struct sp_device_secrets secrets = {0};
     get_device(q, &device);
     SP_TRY(q->err);
-    bool ok = unseal(q->reg, device.id, "psk", get_blob(q, DEVICE_COLUMN_COUNT), secrets.psk,
+    bool ok = unseal(q->reg, device.id, "psk", sp_query_blob(q, DEVICE_COLUMN_COUNT), secrets.psk,
                      &secrets.psk_len) == SP_OK &&
-              unseal(q->reg, device.id, "iak", get_blob(q, DEVICE_COLUMN_COUNT + 1), secrets.iak,
-                     &secrets.iak_len) == SP_OK &&
+              unseal(q->reg, device.id, "iak", sp_query_blob(q, DEVICE_COLUMN_COUNT + 1),
+                     secrets.iak, &secrets.iak_len) == SP_OK &&
               sp_rules_check_secrets(&secrets, device.iak_algorithm, &q->reg->fault) == SP_OK;
     enum sp_err err = changes->device(changes->arg, &device, ok ? &secrets : NULL);
     sp_wipe(&secrets, sizeof(secrets));
@@ -902,48 +693,48 @@ static enum sp_err hand_over_device(struct query *q, const struct sp_registry_ch
 static enum sp_err changed_devices(struct sp_registry *reg, uint64_t since,
                                    const struct sp_registry_changes *changes)
 {
-    struct query q;
-    query_start(&q, reg,
-                "SELECT " DEVICE_COLUMNS ", p.sealed, i.sealed FROM device d"
-                " LEFT JOIN secret p ON p.device = d.id AND p.kind = 'psk'"
-                " LEFT JOIN secret i ON i.device = d.id AND i.kind = 'iak'"
-                " WHERE d.version > ? ORDER BY d.version");
-    put_int(&q, (int64_t)since);
-    while (query_row(&q)) {
+    struct sp_query q;
+    sp_query_start(&q, reg,
+                   "SELECT " DEVICE_COLUMNS ", p.sealed, i.sealed FROM device d"
+                   " LEFT JOIN secret p ON p.device = d.id AND p.kind = 'psk'"
+                   " LEFT JOIN secret i ON i.device = d.id AND i.kind = 'iak'"
+                   " WHERE d.version > ? ORDER BY d.version");
+    sp_query_put_int(&q, (int64_t)since);
+    while (sp_query_row(&q)) {
         q.err = hand_over_device(&q, changes);
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
 static enum sp_err removed_devices(struct sp_registry *reg, uint64_t since,
                                    const struct sp_registry_changes *changes)
 {
-    struct query q;
-    query_start(&q, reg, "SELECT id FROM former WHERE version > ?");
-    put_int(&q, (int64_t)since);
-    while (query_row(&q)) {
+    struct sp_query q;
+    sp_query_start(&q, reg, "SELECT id FROM former WHERE version > ?");
+    sp_query_put_int(&q, (int64_t)since);
+    while (sp_query_row(&q)) {
         char id[SP_LINK_IDENTITY_MAX + 1];
-        get_text(&q, 0, id, sizeof(id));
+        sp_query_text(&q, 0, id, sizeof(id));
         if (q.err == SP_OK) {
             q.err = changes->removed(changes->arg, id);
         }
     }
-    return query_end(&q);
+    return sp_query_end(&q);
 }
 
 enum sp_err sp_registry_changes_since(struct sp_registry *reg, uint64_t *version,
                                       const struct sp_registry_changes *changes)
 {
     uint64_t now = 0;
-    SP_TRY(run(reg, "BEGIN"));
-    enum sp_err err = read_number(reg, "version", &now);
+    SP_TRY(sp_registry_run(reg, "BEGIN"));
+    enum sp_err err = sp_registry_number_read(reg, "version", &now);
     if (err == SP_OK && changes->removed != NULL) {
         err = removed_devices(reg, *version, changes);
     }
     if (err == SP_OK && changes->device != NULL) {
         err = changed_devices(reg, *version, changes);
     }
-    SP_TRY(transaction_end(reg, err));
+    SP_TRY(sp_registry_transaction_end(reg, err));
     *version = now;
     return SP_OK;
 }
@@ -957,186 +748,21 @@ enum sp_err sp_registry_poll(struct sp_registry *reg, bool *changed)
     return SP_OK;
 }
 
-/* --- references --- */
-
-static void write_counted(struct sp_writer *w, struct sp_view bytes)
-{
-    sp_write_u8(w, (uint8_t)bytes.len);
-    sp_write_view(w, bytes);
-}
-
-static enum sp_err digest_of(const struct sp_reference *ref, uint8_t *out)
-{
-    uint8_t buf[DIGEST_INPUT_MAX];
-    struct sp_writer w;
-    sp_writer_init(&w, buf, sizeof(buf));
-    write_counted(&w, sp_view(ref->implementation_id, ref->implementation_id_len));
-    for (size_t i = 0; i < ref->component_count; i++) {
-        const struct sp_reference_component *c = &ref->components[i];
-        write_counted(&w, sp_view_str(c->type));
-        write_counted(&w, sp_view(c->value, c->value_len));
-        write_counted(&w, sp_view(c->signer_id, c->signer_id_len));
-        write_counted(&w, sp_view_str(c->version));
-    }
-    struct sp_view input = sp_writer_view(&w);
-    return sp_crypto_hash(SP_SHA256, &input, 1, out);
-}
-
-static enum sp_err check_new_reference(struct sp_registry *reg, struct sp_view digest,
-                                       int64_t *number)
-{
-    struct query q;
-    query_start(&q, reg,
-                "SELECT number, (SELECT count(*) FROM software) FROM software WHERE digest = ?"
-                " UNION ALL SELECT 0, count(*) FROM software");
-    put_blob(&q, digest);
-    if (query_row(&q)) {
-        int64_t same = get_int(&q, 0);
-        if (same != 0) {
-            *number = same;
-            sp_fault_set(&reg->fault, "reference %lld says the same already", (long long)same);
-            q.err = SP_ERR_EXISTS;
-        } else if (get_int(&q, 1) >= (int64_t)SP_REFERENCES_MAX) {
-            q.err = refuse(reg, SP_ERR_LIMIT,
-                           "too many references; remove those of software that is no longer used");
-        }
-    }
-    return query_end(&q);
-}
-
-static enum sp_err insert_component(struct sp_registry *reg, int64_t number, size_t position,
-                                    const struct sp_reference_component *c)
-{
-    struct query q;
-    query_start(&q, reg, "INSERT INTO software_component VALUES(?, ?, ?, ?, ?, ?)");
-    put_int(&q, number);
-    put_int(&q, (int64_t)position);
-    put_text(&q, c->type);
-    put_blob(&q, sp_view(c->value, c->value_len));
-    put_blob(&q, sp_view(c->signer_id, c->signer_id_len));
-    put_text(&q, c->version);
-    return query_run(&q);
-}
-
-static enum sp_err add_reference(struct sp_registry *reg, const struct sp_reference *ref,
-                                 struct sp_view digest, int64_t *number)
-{
-    uint64_t version = 0;
-    SP_TRY(check_new_reference(reg, digest, number));
-    SP_TRY(next_number(reg, "software_version", &version));
-    struct query q;
-    query_start(&q, reg, "INSERT INTO software(added, implementation_id, digest) VALUES(?, ?, ?)");
-    put_int(&q, (int64_t)time(NULL));
-    put_blob(&q, sp_view(ref->implementation_id, ref->implementation_id_len));
-    put_blob(&q, digest);
-    SP_TRY(query_run(&q));
-    int64_t added = sqlite3_last_insert_rowid(reg->db);
-    for (size_t i = 0; i < ref->component_count; i++) {
-        SP_TRY(insert_component(reg, added, i, &ref->components[i]));
-    }
-    *number = added;
-    return SP_OK;
-}
-
-enum sp_err sp_registry_reference_add(struct sp_registry *reg, const struct sp_reference *reference,
-                                      int64_t *number)
-{
-    uint8_t digest[SP_SHA256];
-    SP_TRY(sp_rules_check_reference(reference, &reg->fault));
-    SP_TRY(digest_of(reference, digest));
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    return transaction_end(reg, add_reference(reg, reference, SP_VIEW_ARRAY(digest), number));
-}
-
-static enum sp_err remove_reference(struct sp_registry *reg, int64_t number)
-{
-    uint64_t version = 0;
-    SP_TRY(next_number(reg, "software_version", &version));
-    struct query q;
-    query_start(&q, reg, "DELETE FROM software WHERE number = ?");
-    put_int(&q, number);
-    SP_TRY(query_run(&q));
-    if (sqlite3_changes(reg->db) != 1) {
-        return refuse(reg, SP_ERR_NOT_FOUND,
-                      "there is no such reference; `sallyport reference list` shows all");
-    }
-    return SP_OK;
-}
-
-enum sp_err sp_registry_reference_remove(struct sp_registry *reg, int64_t number)
-{
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    return transaction_end(reg, remove_reference(reg, number));
-}
-
-static void get_component(struct query *q, struct sp_reference *ref)
-{
-    if (ref->component_count == SP_ATTEST_COMPONENTS_MAX) {
-        row_damaged(q);
-        return;
-    }
-    struct sp_reference_component *c = &ref->components[ref->component_count++];
-    get_text(q, 3, c->type, sizeof(c->type));
-    c->value_len = get_bytes(q, 4, c->value, sizeof(c->value));
-    c->signer_id_len = get_bytes(q, 5, c->signer_id, sizeof(c->signer_id));
-    get_text(q, 6, c->version, sizeof(c->version));
-}
-
-enum sp_err sp_registry_reference_each(struct sp_registry *reg, sp_reference_fn fn, void *arg)
-{
-    struct query q;
-    struct sp_reference ref = {0};
-    query_start(&q, reg,
-                "SELECT s.number, s.added, s.implementation_id, c.type, c.value, c.signer_id,"
-                " c.version FROM software s JOIN software_component c ON c.software = s.number"
-                " ORDER BY s.number, c.position");
-    while (query_row(&q)) {
-        int64_t number = get_int(&q, 0);
-        if (number != ref.number) {
-            if (ref.number != 0 && q.err == SP_OK) {
-                q.err = fn(arg, &ref);
-            }
-            ref = (struct sp_reference){.number = number, .added = get_int(&q, 1)};
-            ref.implementation_id_len =
-                get_bytes(&q, 2, ref.implementation_id, sizeof(ref.implementation_id));
-        }
-        get_component(&q, &ref);
-    }
-    if (q.err == SP_OK && ref.number != 0) {
-        q.err = fn(arg, &ref);
-    }
-    return query_end(&q);
-}
-
-enum sp_err sp_registry_reference_version(struct sp_registry *reg, uint64_t *version)
-{
-    return read_number(reg, "software_version", version);
-}
-
 enum sp_err sp_registry_heard_read(struct sp_registry *reg, struct sp_registry_heard *out)
 {
     struct sp_registry_heard heard = {0};
-    SP_TRY(read_number(reg, "version_heard", &heard.devices));
-    SP_TRY(read_number(reg, "software_version_heard", &heard.references));
+    SP_TRY(sp_registry_number_read(reg, "version_heard", &heard.devices));
+    SP_TRY(sp_registry_number_read(reg, "software_version_heard", &heard.references));
     *out = heard;
     return SP_OK;
 }
 
-static enum sp_err write_number(struct sp_registry *reg, const char *name, uint64_t value)
-{
-    struct query q;
-    query_start(&q, reg, "UPDATE meta SET value = ? WHERE name = ?");
-    put_int(&q, (int64_t)value);
-    put_text(&q, name);
-    return query_run(&q);
-}
-
 enum sp_err sp_registry_heard_write(struct sp_registry *reg, const struct sp_registry_heard *heard)
 {
-    SP_TRY(run(reg, "BEGIN IMMEDIATE"));
-    enum sp_err err = write_number(reg, "version_heard", heard->devices);
+    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    enum sp_err err = sp_registry_number_write(reg, "version_heard", heard->devices);
     if (err == SP_OK) {
-        err = write_number(reg, "software_version_heard", heard->references);
+        err = sp_registry_number_write(reg, "software_version_heard", heard->references);
     }
-    return transaction_end(reg, err);
+    return sp_registry_transaction_end(reg, err);
 }

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file What the registry's SQLite files share: its handle, and statements with a sticky error.
+ *
+ * A statement is started, given its parameters in order, stepped through and ended; the first error is kept, and
+ * told by sp_query_end(). Errors that SQLite tells leave a sentence in the registry's fault.
+ */
+#ifndef SP_GATEWAY_KEYS_REGISTRY_INTERNAL_H
+#define SP_GATEWAY_KEYS_REGISTRY_INTERNAL_H
+
+#include "gateway/keys/registry.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+struct sp_registry {
+    struct sqlite3 *db;
+    struct sqlite3_stmt *data_version; /* kept: it is asked for five times a second */
+    int64_t last_data_version;
+    struct sp_vault *vault;
+    struct sp_fault fault;
+};
+
+struct sp_query {
+    struct sp_registry *reg;
+    struct sqlite3_stmt *stmt;
+    int bound;
+    enum sp_err err;
+};
+
+/** What a result code of SQLite means, with the sentence set. */
+enum sp_err sp_registry_sql_error(struct sp_registry *reg, int rc);
+
+/** Set the sentence, give `err` back. */
+enum sp_err sp_registry_refuse(struct sp_registry *reg, enum sp_err err, const char *why);
+
+/** Run statements without parameters or results; one with a text as its only parameter. */
+SP_MUST_CHECK enum sp_err sp_registry_run(struct sp_registry *reg, const char *sql);
+SP_MUST_CHECK enum sp_err sp_registry_run_text(struct sp_registry *reg, const char *sql,
+                                               const char *text);
+
+/** Commit, or take everything back when `err` is one; the first error is the one that counts. */
+SP_MUST_CHECK enum sp_err sp_registry_transaction_end(struct sp_registry *reg, enum sp_err err);
+
+/** `sql` is a constant. */
+void sp_query_start(struct sp_query *q, struct sp_registry *reg, const char *sql);
+void sp_query_put_int(struct sp_query *q, int64_t value);
+void sp_query_put_text(struct sp_query *q, const char *text);
+void sp_query_put_blob(struct sp_query *q, struct sp_view bytes);
+
+/** True while there is a row to look at. */
+bool sp_query_row(struct sp_query *q);
+
+/** Columns of the row, from 0. Views are borrowed until the next row; what does not fit is damage. */
+int64_t sp_query_int(struct sp_query *q, int column);
+struct sp_view sp_query_blob(struct sp_query *q, int column);
+void sp_query_text(struct sp_query *q, int column, char *out, size_t cap);
+size_t sp_query_bytes(struct sp_query *q, int column, uint8_t *out, size_t cap);
+
+/** The row holds what cannot be: SP_ERR_MALFORMED. */
+void sp_query_damaged(struct sp_query *q);
+
+SP_MUST_CHECK enum sp_err sp_query_end(struct sp_query *q);
+
+/** Step to the end, passing over rows, and end it. */
+SP_MUST_CHECK enum sp_err sp_query_run(struct sp_query *q);
+
+/** The numbers in table `meta`: read, count up and read, write. */
+SP_MUST_CHECK enum sp_err sp_registry_number_read(struct sp_registry *reg, const char *name,
+                                                  uint64_t *out);
+SP_MUST_CHECK enum sp_err sp_registry_number_next(struct sp_registry *reg, const char *name,
+                                                  uint64_t *out);
+SP_MUST_CHECK enum sp_err sp_registry_number_write(struct sp_registry *reg, const char *name,
+                                                   uint64_t value);
+
+#endif
