@@ -308,7 +308,7 @@ static void json_device(struct sp_writer *w, const struct sp_device *d,
                         const struct sp_device_history *h)
 {
     sp_json_open(w, '{');
-    json_text_or_null(w, "device_id", d->id);
+    json_text_or_null(w, "id", d->id);
     json_text_or_null(w, "role", d->row.role);
     json_text_or_null(w, "state", state_name(d));
     json_text_or_null(w, "attestation", sp_attestation_mode_name(d->row.attestation));

@@ -209,7 +209,7 @@ static int run_add(const struct request *r, struct sp_registry_tool *tool)
         return sp_tool_registry_error(r->what, tool);
     }
     if (r->json) {
-        (void)printf("{\"number\":%lld}\n", (long long)number);
+        (void)printf("{\"id\":%lld}\n", (long long)number);
     } else {
         (void)printf("reference %lld\n", (long long)number);
     }
@@ -247,7 +247,7 @@ static void print_json(const struct sp_reference *ref, const char *before)
     struct sp_writer w;
     sp_writer_init(&w, row, sizeof(row));
     sp_json_open(&w, '{');
-    sp_json_key(&w, "number");
+    sp_json_key(&w, "id");
     sp_json_number(&w, ref->number);
     sp_json_key(&w, "added");
     sp_json_time(&w, ref->added);
