@@ -2,17 +2,22 @@
 /* Copyright The Sallyport Authors */
 #include "tools/cmd_registry.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/bundle.h"
+#include "tools/device_line.h"
 #include "tools/json_write.h"
+
+#define LINE_MAX_BYTES 4096U
 
 static const char help[] =
     "sallyport device: who may connect to the gateway, and under which keys\n"
     "\n"
     "  sallyport device add ID --role ROLE [options] -c FILE    a new device\n"
+    "  sallyport device add --from LIST -c FILE                 many at once, all or none\n"
     "  sallyport device list [--json] -c FILE                   every device, one line each\n"
     "  sallyport device show ID [--json] -c FILE                one device; never its keys\n"
     "  sallyport device revoke ID -c FILE                       close it out at once, keep its "
@@ -40,6 +45,9 @@ static const char help[] =
     "  --allow-no-software     accept its tokens although they carry no measurements\n"
     "  --bundle OUT            where to put what the device needs: its keys as JSON, mode 0600;\n"
     "                          - is standard output. The only time that keys are shown.\n"
+    "  --from LIST             a line of JSON for each device, with the words above as names:\n"
+    "                          "
+    "{\"id\":\"d-1\",\"role\":\"sensor\",\"psk\":\"HEX\",\"iak\":\"HEX\"}\n"
     "\n"
     "Key files hold hex digits or raw bytes; - is standard input.\n"
     "\n"
@@ -59,6 +67,7 @@ struct request {
     const char *iak_algorithm;
     const char *answer_timeout;
     const char *bundle;
+    const char *from;
     bool allow_no_software;
     bool json;
     bool help;
@@ -203,8 +212,93 @@ static int store(const struct request *r, struct sp_registry_tool *tool,
     return SP_EXIT_DONE;
 }
 
+static const char *given(const char *word)
+{
+    return word[0] == '\0' ? NULL : word;
+}
+
+/* A line of a list says what the options of one command say. */
+static int add_line(const struct request *r, struct sp_registry_tool *tool, const char *text)
+{
+    struct sp_fault fault = {0};
+    struct sp_device_line line;
+    struct sp_device device;
+    if (sp_device_line_parse(text, &line, &fault) != SP_OK) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what, "%s", fault.text);
+    }
+    const struct request one = {.what = r->what,
+                                .id = line.id,
+                                .role = given(line.role),
+                                .attestation = given(line.attestation),
+                                .binding = given(line.binding),
+                                .suites = given(line.suites),
+                                .iak_algorithm = given(line.iak_algorithm)};
+    int status = device_of(&one, tool->config, &device);
+    if (status == SP_EXIT_DONE && (line.secrets.psk_len == 0 || line.secrets.iak_len == 0)) {
+        status = sp_tool_error(SP_EXIT_FAILED, r->what, "a line without psk or iak");
+    }
+    if (status == SP_EXIT_DONE) {
+        status = secrets_of(&one, device.iak_algorithm, &line.secrets);
+    }
+    if (status == SP_EXIT_DONE &&
+        sp_registry_device_add(tool->registry, &device, &line.secrets) != SP_OK) {
+        status = sp_tool_registry_error(r->what, tool);
+    }
+    sp_wipe(&line, sizeof(line));
+    return status;
+}
+
+static int add_lines(const struct request *r, struct sp_registry_tool *tool, FILE *list)
+{
+    char text[LINE_MAX_BYTES];
+    int status = SP_EXIT_DONE;
+    unsigned long number = 0;
+    while (status == SP_EXIT_DONE && fgets(text, sizeof(text), list) != NULL) {
+        number++;
+        if (strspn(text, " \t\r\n") != strlen(text)) {
+            status = add_line(r, tool, text);
+        }
+    }
+    sp_wipe(text, sizeof(text));
+    if (status == SP_EXIT_DONE && ferror(list)) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what, "cannot read %s", r->from);
+    }
+    if (status != SP_EXIT_DONE) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what, "%s, line %lu: none of the list was added",
+                             r->from, number);
+    }
+    return SP_EXIT_DONE;
+}
+
+static int add_list(const struct request *r, struct sp_registry_tool *tool)
+{
+    bool from_stdin = strcmp(r->from, "-") == 0;
+    FILE *list = from_stdin ? stdin : fopen(r->from, "re");
+    if (list == NULL) {
+        return sp_tool_error(SP_EXIT_FAILED, r->what, "cannot open %s: %s", r->from,
+                             strerror(errno));
+    }
+    int status = SP_EXIT_FAILED;
+    if (sp_registry_batch_begin(tool->registry) != SP_OK) {
+        (void)sp_tool_registry_error(r->what, tool);
+    } else {
+        status = add_lines(r, tool, list);
+        enum sp_err err = status == SP_EXIT_DONE ? SP_OK : SP_ERR_DENIED;
+        if (sp_registry_batch_end(tool->registry, err) != SP_OK && status == SP_EXIT_DONE) {
+            status = sp_tool_registry_error(r->what, tool);
+        }
+    }
+    if (!from_stdin) {
+        (void)fclose(list);
+    }
+    return status;
+}
+
 static int run_add(const struct request *r, struct sp_registry_tool *tool)
 {
+    if (r->from != NULL) {
+        return add_list(r, tool);
+    }
     struct sp_device device;
     struct sp_device_secrets secrets = {0};
     int status = device_of(r, tool->config, &device);
@@ -446,7 +540,7 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"add", "device add", true, "rgabspilton", run_add},
+    {"add", "device add", true, "rgabspiltonf", run_add},
     {"list", "device list", false, "j", run_list},
     {"show", "device show", true, "j", run_show},
     {"revoke", "device revoke", true, "", run_revoke},
@@ -470,6 +564,7 @@ static const struct option options[] = {
     {"answer-timeout", required_argument, NULL, 't'},
     {"allow-no-software", no_argument, NULL, 'n'},
     {"bundle", required_argument, NULL, 'o'},
+    {"from", required_argument, NULL, 'f'},
     {NULL, 0, NULL, 0},
 };
 
@@ -499,6 +594,8 @@ static const char **text_option(struct request *r, int letter)
         return &r->answer_timeout;
     case 'o':
         return &r->bundle;
+    case 'f':
+        return &r->from;
     default:
         return NULL;
     }
@@ -529,8 +626,9 @@ static int parse_options(const struct verb *verb, int argc, char **argv, struct 
         r->allow_no_software |= letter == 'n';
     }
     int left = argc - optind;
-    if (!r->help && left != (verb->takes_id ? 1 : 0)) {
-        return usage(verb->what, verb->takes_id ? "name one device" : "one word too many");
+    bool wants_id = verb->takes_id && r->from == NULL;
+    if (!r->help && left != (wants_id ? 1 : 0)) {
+        return usage(verb->what, wants_id ? "name one device" : "one word too many");
     }
     r->id = left > 0 ? argv[optind] : NULL;
     return SP_EXIT_DONE;

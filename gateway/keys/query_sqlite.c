@@ -158,16 +158,30 @@ enum sp_err sp_registry_run_text(struct sp_registry *reg, const char *sql, const
     return sp_query_run(&q);
 }
 
-/* Commit, or take everything back when something went wrong; the first error is the one that counts. */
+enum sp_err sp_registry_transaction_begin(struct sp_registry *reg, const char *how)
+{
+    if (reg->depth == 0) {
+        SP_TRY(sp_registry_run(reg, how));
+        reg->spoilt = false;
+    }
+    reg->depth++;
+    return SP_OK;
+}
+
 enum sp_err sp_registry_transaction_end(struct sp_registry *reg, enum sp_err err)
 {
-    if (err == SP_OK) {
+    reg->spoilt |= err != SP_OK;
+    reg->depth--;
+    if (reg->depth > 0) {
+        return err;
+    }
+    if (!reg->spoilt) {
         err = sp_registry_run(reg, "COMMIT");
     }
-    if (err != SP_OK) {
+    if (reg->spoilt || err != SP_OK) {
         (void)sqlite3_exec(reg->db, "ROLLBACK", NULL, NULL, NULL);
     }
-    return err;
+    return reg->spoilt && err == SP_OK ? SP_ERR_STATE : err;
 }
 
 enum sp_err sp_registry_refuse(struct sp_registry *reg, enum sp_err err, const char *why)

@@ -96,7 +96,7 @@ enum sp_err sp_registry_reference_add(struct sp_registry *reg, const struct sp_r
     uint8_t digest[SP_SHA256];
     SP_TRY(sp_rules_check_reference(reference, &reg->fault));
     SP_TRY(digest_of(reference, digest));
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(
         reg, add_reference(reg, reference, SP_VIEW_ARRAY(digest), number));
 }
@@ -119,7 +119,7 @@ static enum sp_err remove_reference(struct sp_registry *reg, int64_t number)
 
 enum sp_err sp_registry_reference_remove(struct sp_registry *reg, int64_t number)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, remove_reference(reg, number));
 }
 

@@ -144,6 +144,12 @@ const char *sp_registry_fault(const struct sp_registry *reg);
 /** Borrowed. */
 struct sp_vault *sp_registry_vault(struct sp_registry *reg);
 
+/** Make the changes from here to sp_registry_batch_end() one transaction: quick for many, and all or none. */
+SP_MUST_CHECK enum sp_err sp_registry_batch_begin(struct sp_registry *reg);
+
+/** @param[in] err SP_OK: keep the changes; else take them all back and return it. */
+SP_MUST_CHECK enum sp_err sp_registry_batch_end(struct sp_registry *reg, enum sp_err err);
+
 /**
  * Add a device; id, row, algorithm, group and secrets are looked at, the rest is filled in.
  * @retval SP_ERR_EXISTS   A device has that id.

@@ -18,6 +18,8 @@ struct sp_registry {
     struct sqlite3 *db;
     struct sqlite3_stmt *data_version; /* kept: it is asked for five times a second */
     int64_t last_data_version;
+    unsigned depth; /* of transactions: only the outermost one is SQLite's */
+    bool spoilt;    /* an inner one failed */
     struct sp_vault *vault;
     struct sp_fault fault;
 };
@@ -39,6 +41,9 @@ enum sp_err sp_registry_refuse(struct sp_registry *reg, enum sp_err err, const c
 SP_MUST_CHECK enum sp_err sp_registry_run(struct sp_registry *reg, const char *sql);
 SP_MUST_CHECK enum sp_err sp_registry_run_text(struct sp_registry *reg, const char *sql,
                                                const char *text);
+
+/** `how` is "BEGIN", or "BEGIN IMMEDIATE" for one that writes; ignored inside another transaction. */
+SP_MUST_CHECK enum sp_err sp_registry_transaction_begin(struct sp_registry *reg, const char *how);
 
 /** Commit, or take everything back when `err` is one; the first error is the one that counts. */
 SP_MUST_CHECK enum sp_err sp_registry_transaction_end(struct sp_registry *reg, enum sp_err err);

@@ -336,7 +336,7 @@ static enum sp_err write_key_check(struct sp_registry *reg)
 
 static enum sp_err write_schema(struct sp_registry *reg)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     enum sp_err err = sp_registry_run(reg, schema);
     if (err == SP_OK) {
         err = write_key_check(reg);
@@ -469,6 +469,16 @@ static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_d
     return put_secrets(reg, device->id, secrets);
 }
 
+enum sp_err sp_registry_batch_begin(struct sp_registry *reg)
+{
+    return sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE");
+}
+
+enum sp_err sp_registry_batch_end(struct sp_registry *reg, enum sp_err err)
+{
+    return sp_registry_transaction_end(reg, err);
+}
+
 enum sp_err sp_registry_device_add(struct sp_registry *reg, const struct sp_device *device,
                                    const struct sp_device_secrets *secrets)
 {
@@ -476,7 +486,7 @@ enum sp_err sp_registry_device_add(struct sp_registry *reg, const struct sp_devi
     SP_TRY(sp_rules_check_secrets(secrets, device->iak_algorithm, &reg->fault));
     struct sp_device full = *device;
     SP_TRY(sp_attest_ueid(sp_view(secrets->iak, secrets->iak_len), full.instance_id));
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, add_in_transaction(reg, &full, secrets));
 }
 
@@ -518,7 +528,7 @@ static enum sp_err rotate_in_transaction(struct sp_registry *reg, const char *id
 enum sp_err sp_registry_device_rotate(struct sp_registry *reg, const char *id,
                                       const struct sp_device_secrets *secrets)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, rotate_in_transaction(reg, id, secrets));
 }
 
@@ -539,7 +549,7 @@ static enum sp_err set_state_in_transaction(struct sp_registry *reg, const char 
 enum sp_err sp_registry_device_set_state(struct sp_registry *reg, const char *id,
                                          enum sp_device_state state)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, set_state_in_transaction(reg, id, state));
 }
 
@@ -560,7 +570,7 @@ static enum sp_err remove_in_transaction(struct sp_registry *reg, const char *id
 
 enum sp_err sp_registry_device_remove(struct sp_registry *reg, const char *id)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, remove_in_transaction(reg, id));
 }
 
@@ -583,7 +593,7 @@ static enum sp_err add_history(struct sp_registry *reg, const struct sp_device_h
 enum sp_err sp_registry_history_add(struct sp_registry *reg,
                                     const struct sp_device_history *entries, size_t count)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     enum sp_err err = SP_OK;
     for (size_t i = 0; i < count && err == SP_OK; i++) {
         err = add_history(reg, &entries[i]);
@@ -726,7 +736,7 @@ enum sp_err sp_registry_changes_since(struct sp_registry *reg, uint64_t *version
                                       const struct sp_registry_changes *changes)
 {
     uint64_t now = 0;
-    SP_TRY(sp_registry_run(reg, "BEGIN"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN"));
     enum sp_err err = sp_registry_number_read(reg, "version", &now);
     if (err == SP_OK && changes->removed != NULL) {
         err = removed_devices(reg, *version, changes);
@@ -759,7 +769,7 @@ enum sp_err sp_registry_heard_read(struct sp_registry *reg, struct sp_registry_h
 
 enum sp_err sp_registry_heard_write(struct sp_registry *reg, const struct sp_registry_heard *heard)
 {
-    SP_TRY(sp_registry_run(reg, "BEGIN IMMEDIATE"));
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     enum sp_err err = sp_registry_number_write(reg, "version_heard", heard->devices);
     if (err == SP_OK) {
         err = sp_registry_number_write(reg, "software_version_heard", heard->references);

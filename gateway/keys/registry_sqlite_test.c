@@ -391,6 +391,31 @@ static void a_reader_sees_each_change_once(void)
     end();
 }
 
+static void a_batch_is_all_or_nothing(void)
+{
+    begin();
+    struct sp_registry *reg = open_registry();
+    SP_CHECK_INT(sp_registry_batch_begin(reg), SP_OK);
+    SP_CHECK_INT(add(reg, "a", 1), SP_OK);
+    SP_CHECK_INT(add(reg, "b", 2), SP_OK);
+    SP_CHECK_INT(add(reg, "c", 1), SP_ERR_DENIED);
+    SP_CHECK_INT(sp_registry_batch_end(reg, SP_ERR_DENIED), SP_ERR_DENIED);
+    SP_CHECK_INT(look_at_all(reg).devices, 0);
+    SP_CHECK_INT(sp_registry_batch_begin(reg), SP_OK);
+    SP_CHECK_INT(add(reg, "a", 1), SP_OK);
+    SP_CHECK_INT(add(reg, "a", 1), SP_ERR_EXISTS);
+    SP_CHECK_INT(sp_registry_batch_end(reg, SP_OK),
+                 SP_ERR_STATE); /* a failure cannot be passed over */
+    SP_CHECK_INT(look_at_all(reg).devices, 0);
+    SP_CHECK_INT(sp_registry_batch_begin(reg), SP_OK);
+    SP_CHECK_INT(add(reg, "a", 1), SP_OK);
+    SP_CHECK_INT(add(reg, "b", 2), SP_OK);
+    SP_CHECK_INT(sp_registry_batch_end(reg, SP_OK), SP_OK);
+    SP_CHECK_INT(look_at_all(reg).devices, 2);
+    sp_registry_close(reg);
+    end();
+}
+
 static void history_adds_up_and_ends_with_its_device(void)
 {
     begin();
@@ -728,6 +753,7 @@ static const struct sp_test tests[] = {
     SP_TEST(weak_and_published_keys_are_refused),
     SP_TEST(ids_that_are_no_identities_are_refused),
     SP_TEST(a_reader_sees_each_change_once),
+    SP_TEST(a_batch_is_all_or_nothing),
     SP_TEST(history_adds_up_and_ends_with_its_device),
     SP_TEST(another_master_key_does_not_open_it),
     SP_TEST(files_that_others_can_reach_are_refused),
