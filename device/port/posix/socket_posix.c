@@ -74,8 +74,8 @@ static enum sp_err socket_open(void *ctx)
     if (code != 0) {
         return fail(s, gai_strerror(code));
     }
-    unsigned count = 0;
-    for (const struct addrinfo *a = list; a != NULL; a = a->ai_next) {
+    unsigned count = 1;
+    for (const struct addrinfo *a = list->ai_next; a != NULL; a = a->ai_next) {
         count++;
     }
     const struct addrinfo *chosen = list;
