@@ -297,6 +297,9 @@ static int add_list(const struct request *r, struct sp_registry_tool *tool)
 static int run_add(const struct request *r, struct sp_registry_tool *tool)
 {
     if (r->from != NULL) {
+        if (r->role != NULL || r->bundle != NULL || r->psk_file != NULL || r->iak_file != NULL) {
+            return sp_tool_error(SP_EXIT_USAGE, r->what, "--from stands alone: the list says all");
+        }
         return add_list(r, tool);
     }
     struct sp_device device;
