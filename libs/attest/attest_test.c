@@ -504,14 +504,16 @@ static void the_algorithm_is_the_one_pinned(void)
     SP_CHECK_INT(verdict_of(token, &policy), SP_ATTEST_ALGORITHM);
     policy.algorithm = SP_ATTEST_HMAC512;
     SP_CHECK_INT(verdict_of(token, &policy), SP_ATTEST_ALGORITHM);
+    policy.algorithm = (enum sp_attest_algorithm)4; /* not even pinning makes another one good */
+    SP_CHECK_INT(verdict_of(bytes_of("D184 43A10104 A0 40 40"), &policy), SP_ATTEST_ALGORITHM);
 }
 
 static void development_keys_are_refused_whatever_they_sign(void)
 {
     static const char *const keys[] = {
         "a9b454b26d6f90a4ea31193564cba91fec6f9a002a7dc0504b92a1937134585f",
-        "de038b34aca125768c5e3357ab8d06b367b9ab0d7e8be124edca47fe033a5bb7"
-        "a93d307ff229aa36ff246c1295964facf71ab7aa6ec4fd6102b7b3983255ad92",
+        ("de038b34aca125768c5e3357ab8d06b367b9ab0d7e8be124edca47fe033a5bb7"
+         "a93d307ff229aa36ff246c1295964facf71ab7aa6ec4fd6102b7b3983255ad92"),
         "849b57219dae48de646d07dbb533566e976686457c1491be3a76dcea6c427188",
         "00*16",
         "00*32",
@@ -756,6 +758,21 @@ static void components_are_well_formed(void)
         {RFC, COMPONENTS, "91 80*17", SP_ATTEST_CLAIMS, "seventeen"},
     };
     CHECK_CHANGES(changes);
+}
+
+/* Nothing follows them here whose absence would be noticed instead. */
+static void components_are_well_formed_also_at_the_end(void)
+{
+    struct sp_attest_policy policy = good_policy();
+    struct sp_attest_claims claims = good_claims(RFC);
+    struct pieces pieces;
+    policy.any_software = true;
+    take_apart(make_token(&claims), &pieces);
+    drop(&pieces, COMPONENTS);
+    put(&pieces, COMPONENTS, "81 A3 05" BYTES32 "02" BYTES32 "01 4161");
+    SP_CHECK_INT(verdict_of(put_together(&pieces), &policy), SP_ATTEST_CLAIMS);
+    put(&pieces, COMPONENTS, "81 A3 05" BYTES32 "02" BYTES32 "01 6161");
+    SP_CHECK_INT(verdict_of(put_together(&pieces), &policy), SP_ATTEST_OK);
 }
 
 static void seventeen_components_are_too_many(void)
@@ -1149,6 +1166,7 @@ static const struct sp_test tests[] = {
     SP_TEST(label_families_do_not_mix),
     SP_TEST(the_profile_is_known_and_fits_the_labels),
     SP_TEST(components_are_well_formed),
+    SP_TEST(components_are_well_formed_also_at_the_end),
     SP_TEST(seventeen_components_are_too_many),
     SP_TEST(the_nonce_is_the_challenge),
     SP_TEST(the_instance_id_is_the_enrolled_one),

@@ -214,6 +214,27 @@ static void every_algorithm_makes_what_it_accepts(void)
     }
 }
 
+/* Unprotected, the MAC does not cover it: only the comparison keeps it honest. */
+static void an_unprotected_algorithm_is_held_against_the_expected_one(void)
+{
+    uint8_t input[128];
+    uint8_t key_bytes[64];
+    uint8_t key_text[80];
+    size_t len = 0;
+    struct sp_cose_message message;
+    struct sp_view token = from_file("mac0-tests__mac-pass-01", ".cbor", input, sizeof(input));
+    struct sp_view hex =
+        from_file("mac0-tests__mac-pass-01", ".key.hex", key_text, sizeof(key_text));
+    SP_CHECK(sp_hex_parse(sp_view_first(hex, 64), key_bytes, sizeof(key_bytes), &len) == SP_OK);
+    struct sp_crypto_key key = key_of(sp_view(key_bytes, len));
+    SP_CHECK(input[6] == SP_COSE_HMAC256);
+    SP_CHECK(sp_cose_mac0_decode(token, SP_COSE_TAGGED, &message) == SP_OK);
+    SP_CHECK(sp_cose_mac0_verify(&message, SP_COSE_HMAC256, &key, none) == SP_OK);
+    input[6] = 4;
+    SP_CHECK(sp_cose_mac0_decode(token, SP_COSE_TAGGED, &message) == SP_OK);
+    SP_CHECK(sp_cose_mac0_verify(&message, SP_COSE_HMAC256, &key, none) == SP_ERR_UNTRUSTED);
+}
+
 static void a_small_buffer_is_an_error_and_no_overrun(void)
 {
     struct sp_crypto_key key = key_of(sp_view(test_key, 32));
@@ -370,6 +391,7 @@ static const struct sp_test tests[] = {
     SP_TEST(headers_are_taken_apart),
     SP_TEST(a_mac_is_compared_in_full),
     SP_TEST(every_algorithm_makes_what_it_accepts),
+    SP_TEST(an_unprotected_algorithm_is_held_against_the_expected_one),
     SP_TEST(a_small_buffer_is_an_error_and_no_overrun),
     SP_TEST(ccm_gives_what_rfc_3610_says),
     SP_TEST(hashes_and_hmacs_do_not_depend_on_how_they_are_fed),
