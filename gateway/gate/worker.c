@@ -233,7 +233,7 @@ static enum sp_err durable(struct sp_worker *worker, struct sp_view body)
         return SP_ERR_MALFORMED;
     }
     memcpy(&message, body.ptr, sizeof(message));
-    return sp_uplink_durable(&worker->home, &message);
+    return sp_tickets_durable(&worker->home, &message);
 }
 
 static enum sp_err pressure(struct sp_worker *worker, struct sp_view body)
@@ -243,7 +243,7 @@ static enum sp_err pressure(struct sp_worker *worker, struct sp_view body)
         return SP_ERR_MALFORMED;
     }
     memcpy(&message, body.ptr, sizeof(message));
-    worker->home.uplink.pressure = message.level;
+    worker->home.tickets.pressure = message.level;
     sp_log_info(SP_EVENT("store_pressure"), SP_F_INT("level", message.level));
     return SP_OK;
 }
@@ -267,7 +267,7 @@ static enum sp_err command(struct sp_worker *worker, const struct sp_frame *fram
     if (message.qos == 0) {
         return SP_OK;
     }
-    return sp_edge_send(&worker->home.uplink.store, SP_MSG_COMMAND_TAKEN, frame->tag, NULL, 0);
+    return sp_edge_send(&worker->home.tickets.store, SP_MSG_COMMAND_TAKEN, frame->tag, NULL, 0);
 }
 
 static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct sp_view body)
@@ -287,7 +287,7 @@ static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct
 
 static void store_lost(struct sp_worker *worker)
 {
-    sp_uplink_lost(&worker->home);
+    sp_tickets_lost(&worker->home);
 }
 
 /* ---- channels ---- */
@@ -355,7 +355,7 @@ static enum sp_err use_store(struct sp_worker *worker, int fd)
 {
     struct sp_edge edge;
     SP_TRY(use_channel(worker, &worker->store, fd, &edge));
-    sp_uplink_connected(&worker->home, &edge);
+    sp_tickets_connected(&worker->home, &edge);
     return SP_OK;
 }
 
@@ -470,11 +470,11 @@ static void finish_turn(struct sp_worker *worker)
     struct sp_home *home = &worker->home;
     do {
         settle_connections(worker);
-        sp_uplink_flush(home);
+        sp_tickets_flush(home);
         flush_link(&worker->keys);
         flush_link(&worker->store);
     } while (home->dirty != NULL);
-    home->uplink.blocked =
+    home->tickets.blocked =
         worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > STORE_BACKLOG;
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);

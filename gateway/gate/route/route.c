@@ -130,13 +130,13 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
     uint8_t topic[TOPIC_MAX];
     size_t topic_len = 0;
     uint8_t qos = lower(publish->qos, route->qos);
-    if (!sp_uplink_takes(&home->uplink, qos)) {
+    if (!sp_tickets_takes(&home->tickets, qos)) {
         return SP_ROUTED_REFUSED;
     }
     enum sp_err err = sp_route_map(route->cloud, route->from, home->config->id, origin->device,
                                    publish->topic, topic, sizeof(topic), &topic_len);
     if (err == SP_OK) {
-        const struct sp_uplink_message message = {
+        const struct sp_tickets_message message = {
             .device = origin->device,
             .topic = sp_view(topic, topic_len),
             .origin = publish->topic,
@@ -147,7 +147,7 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
             .protection = origin->protection,
             .flags = origin->attested ? (uint8_t)SP_RECORD_ATTESTED : (uint8_t)0,
         };
-        err = sp_uplink_put(home, &message, origin->client, publish->packet_id);
+        err = sp_tickets_put(home, &message, origin->client, publish->packet_id);
     }
     if (err != SP_OK) {
         sp_log_warn(SP_EVENT("route_failed"), SP_F_VIEW("device", origin->device),

@@ -410,7 +410,7 @@ void sp_client_deinit(struct sp_client *client)
 void sp_client_acknowledge(struct sp_client *client, uint16_t packet_id, uint8_t reason)
 {
     if (client->unacked == 0 ||
-        sp_uplink_follow(client->home, client->tag, packet_id, reason) != SP_OK) {
+        sp_tickets_follow(client->home, client->tag, packet_id, reason) != SP_OK) {
         sp_client_send_ack(client, SP_MQTT_PUBACK, packet_id, reason);
     } else {
         client->unacked++;

@@ -21,7 +21,7 @@ void sp_home_deinit(struct sp_home *home)
     sp_slots_deinit(&home->clients);
     sp_slots_deinit(&home->sessions);
     sp_matches_deinit(&home->matches);
-    sp_uplink_deinit(&home->uplink);
+    sp_tickets_deinit(&home->tickets);
 }
 
 /* The high half: the table of devices takes the low bits of the same hash. */

@@ -15,7 +15,7 @@
 #include "gateway/gate/core/slots.h"
 #include "gateway/gate/core/table.h"
 #include "gateway/gate/route/subs.h"
-#include "gateway/gate/route/uplink.h"
+#include "gateway/gate/route/tickets.h"
 #include "gateway/loop/loop.h"
 
 struct sp_client;
@@ -28,8 +28,8 @@ struct sp_home {
     uint16_t index;             /**< of this loop */
     uint16_t loops;
 
-    struct sp_edge keys;     /**< to the keys process */
-    struct sp_uplink uplink; /**< to the store process, and what waits for it */
+    struct sp_edge keys;       /**< to the keys process */
+    struct sp_tickets tickets; /**< to the store process, and what waits for it */
     /** The 32 bytes that tie a token to this client's TLS session. */
     enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);
     /** Write client->out now, as far as it goes; never ends the client at once. */

@@ -7,8 +7,8 @@
  * messages that need no ticket queue up behind those of the same client, so that PUBACKs keep the order of their
  * PUBLISHes (MQTT 5, 4.6.0-2).
  */
-#ifndef SP_GATEWAY_GATE_ROUTE_UPLINK_H
-#define SP_GATEWAY_GATE_ROUTE_UPLINK_H
+#ifndef SP_GATEWAY_GATE_ROUTE_TICKETS_H
+#define SP_GATEWAY_GATE_ROUTE_TICKETS_H
 
 #include "gateway/gate/core/buf.h"
 #include "gateway/gate/core/slots.h"
@@ -28,7 +28,7 @@ struct sp_edge {
 SP_MUST_CHECK enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type, uint64_t tag,
                                        const struct sp_view *parts, size_t count);
 
-struct sp_uplink_ack {
+struct sp_ticket_ack {
     uint64_t ticket;    /* released when this one is durable */
     sp_slot_tag client; /* 0: nobody waits */
     uint16_t packet_id;
@@ -36,7 +36,7 @@ struct sp_uplink_ack {
     bool stored;    /* the ticket is its own: a refusal is its refusal */
 };
 
-struct sp_uplink {
+struct sp_tickets {
     struct sp_edge store;
     bool blocked;      /**< set by the owner: too much waits in the channel */
     uint32_t pressure; /**< as in struct sp_msg_pressure */
@@ -44,14 +44,14 @@ struct sp_uplink {
     struct sp_buf batch;
     uint32_t batch_count;
     uint64_t last_ticket;
-    struct sp_uplink_ack *ring;
+    struct sp_ticket_ack *ring;
     size_t ring_cap; /* a power of two, or 0 */
     size_t ring_head;
     size_t ring_count;
 };
 
 /** One message; all views are borrowed for the call. */
-struct sp_uplink_message {
+struct sp_tickets_message {
     struct sp_view device;
     struct sp_view topic;  /**< as the cloud will see it */
     struct sp_view origin; /**< as the device published it */
@@ -64,33 +64,33 @@ struct sp_uplink_message {
 };
 
 /** The store takes messages of this QoS now. */
-bool sp_uplink_takes(const struct sp_uplink *uplink, uint8_t qos);
+bool sp_tickets_takes(const struct sp_tickets *tickets, uint8_t qos);
 
 /**
  * Add a message to the batch of this turn. With QoS 1, `client` gets sp_client_stored() for `packet_id` later.
  * @retval SP_ERR_NOMEM Nothing was added.
  */
-SP_MUST_CHECK enum sp_err sp_uplink_put(struct sp_home *home,
-                                        const struct sp_uplink_message *message, sp_slot_tag client,
-                                        uint16_t packet_id);
+SP_MUST_CHECK enum sp_err sp_tickets_put(struct sp_home *home,
+                                         const struct sp_tickets_message *message,
+                                         sp_slot_tag client, uint16_t packet_id);
 
 /** sp_client_stored() with `reason` once everything before it is answered. @retval SP_ERR_NOMEM */
-SP_MUST_CHECK enum sp_err sp_uplink_follow(struct sp_home *home, sp_slot_tag client,
-                                           uint16_t packet_id, uint8_t reason);
+SP_MUST_CHECK enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
+                                            uint16_t packet_id, uint8_t reason);
 
 /** Send the batch; once per turn. */
-void sp_uplink_flush(struct sp_home *home);
+void sp_tickets_flush(struct sp_home *home);
 
 /** SP_MSG_DURABLE. @retval SP_ERR_MALFORMED A ticket that was never given. */
-SP_MUST_CHECK enum sp_err sp_uplink_durable(struct sp_home *home,
-                                            const struct sp_msg_durable *durable);
+SP_MUST_CHECK enum sp_err sp_tickets_durable(struct sp_home *home,
+                                             const struct sp_msg_durable *durable);
 
 /** The store process is gone: all that waits is refused. */
-void sp_uplink_lost(struct sp_home *home);
+void sp_tickets_lost(struct sp_home *home);
 
 /** A new store process. */
-void sp_uplink_connected(struct sp_home *home, const struct sp_edge *store);
+void sp_tickets_connected(struct sp_home *home, const struct sp_edge *store);
 
-void sp_uplink_deinit(struct sp_uplink *uplink);
+void sp_tickets_deinit(struct sp_tickets *tickets);
 
 #endif

@@ -1,0 +1,1451 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/*
+ * Whole conversations in plaintext: the test is the device, keys, store and the loop at once. What the home sends to keys
+ * and store lands in two mailboxes; what it sends to a device lands in that device's inbox.
+ */
+#include "gateway/gate/attest/guard.h"
+#include "gateway/gate/route/route.h"
+#include "gateway/gate/session/client.h"
+#include "gateway/gate/session/device.h"
+#include "gateway/gate/session/session.h"
+#include "libs/base/test.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the world around one home ---- */
+
+struct posted {
+    uint16_t type;
+    uint64_t tag;
+    uint8_t body[9000];
+    size_t len;
+};
+
+struct mailbox {
+    struct posted items[64];
+    size_t count;
+};
+
+struct world {
+    struct sp_timers timers;
+    struct sp_outbox outboxes[2];
+    struct sp_home home;
+    struct mailbox keys;
+    struct mailbox store;
+};
+
+static char own_data[] = "dt/{device}/#";
+static char own_commands[] = "cmd/{device}/#";
+static char records[] = "dt/+/climate";
+static char everything[] = "#";
+static char sensor_name[] = "sensor";
+static char monitor_name[] = "monitor";
+static char client_name[] = "client";
+static char *sensor_publish[] = {own_data, NULL};
+static char *sensor_subscribe[] = {own_commands, NULL};
+static char *monitor_subscribe[] = {own_commands, records, NULL};
+static char *all[] = {everything, NULL};
+static struct sp_role_config roles[] = {
+    {.name = sensor_name, .publish = sensor_publish, .subscribe = sensor_subscribe},
+    {.name = monitor_name, .publish = sensor_publish, .subscribe = monitor_subscribe},
+    {.name = client_name, .publish = all, .subscribe = all},
+};
+
+static char gateway_id[] = "gw-1";
+static char route_from[] = "dt/#";
+static char route_cloud[] = "up/{gateway}/{rest}";
+static struct sp_route_config routes[] = {{.from = route_from, .cloud = route_cloud, .qos = 1}};
+static char command_cloud[] = "down/#";
+static char command_to[] = "cmd/{rest}";
+static struct sp_command_config commands[] = {{.cloud = command_cloud, .to = command_to}};
+
+static struct sp_config config = {
+    .id = gateway_id,
+    .threads = 1,
+    .roles = roles,
+    .role_count = 3,
+    .attestation = {.reattest_interval_s = 3600, .answer_timeout_ms = 10000},
+    .routes = routes,
+    .route_count = 1,
+    .commands = commands,
+    .command_count = 1,
+    .limits = {.packet = 16384,
+               .receive_maximum = 4,
+               .in_flight = 3,
+               .session_queue_bytes = 2000,
+               .session_expiry_s = 600,
+               .write_buffer = 100000,
+               .keep_alive_min_s = 10,
+               .keep_alive_max_s = 1800,
+               .topic_levels = 8,
+               .topic_bytes = 256,
+               .subscriptions = 4,
+               .user_properties = 2,
+               .attempts = 2},
+};
+
+static struct world *w; /* of the running test */
+
+static enum sp_err post(void *arg, uint16_t type, uint64_t tag, const struct sp_view *parts,
+                        size_t count)
+{
+    struct mailbox *box = arg;
+    struct posted *item = &box->items[box->count % 64];
+    box->count++;
+    *item = (struct posted){.type = type, .tag = tag};
+    for (size_t i = 0; i < count; i++) {
+        if (item->len + parts[i].len <= sizeof(item->body)) {
+            sp_copy(item->body + item->len, parts[i].ptr, parts[i].len);
+            item->len += parts[i].len;
+        }
+    }
+    return SP_OK;
+}
+
+static enum sp_err exporter(struct sp_client *client, uint8_t *out)
+{
+    (void)client;
+    memset(out, 0xEE, 32);
+    return SP_OK;
+}
+
+/* ---- one device of the test ---- */
+
+struct peer {
+    struct sp_client client;
+    uint8_t inbox[65536]; /* what the gateway sent and the test has not looked at */
+    size_t len;
+    bool closed;
+    enum sp_mqtt_version version;
+};
+
+static void flush(struct sp_client *client)
+{
+    struct peer *peer = (struct peer *)client; /* first member */
+    if (peer->len + client->out.used <= sizeof(peer->inbox)) {
+        sp_copy(peer->inbox + peer->len, client->out.ptr, client->out.used);
+        peer->len += client->out.used;
+    }
+    client->out.used = 0;
+}
+
+/* What the owner does at the end of a turn. */
+static void turn(void)
+{
+    struct sp_client *client;
+    sp_tickets_flush(&w->home);
+    while ((client = sp_client_take_dirty(&w->home)) != NULL) {
+        struct peer *peer = (struct peer *)client;
+        sp_client_resume(client);
+        flush(client);
+        sp_buf_free(&client->out);
+        peer->closed = client->state == SP_CLIENT_CLOSED;
+        sp_tickets_flush(&w->home);
+    }
+}
+
+static void pass(uint64_t ms)
+{
+    w->timers.now_ms += ms;
+    sp_timers_run(&w->timers, w->timers.now_ms);
+    turn();
+}
+
+static void begin(void)
+{
+    w = calloc(1, sizeof(*w));
+    config.cloud.enabled = true;
+    w->timers.now_ms = 1000000;
+    w->timers.wall_ms = 1700000000000;
+    w->home.config = &config;
+    w->home.timers = &w->timers;
+    w->home.outboxes = w->outboxes;
+    w->home.loops = 1;
+    w->home.exporter = exporter;
+    w->home.flush = flush;
+    w->home.keys = (struct sp_edge){post, &w->keys};
+    w->home.tickets.store = (struct sp_edge){post, &w->store};
+    SP_CHECK(sp_subs_create(&w->home.subs) == SP_OK);
+    sp_home_init(&w->home);
+}
+
+static void hang_up(struct peer *peer)
+{
+    if (peer != NULL) {
+        sp_client_deinit(&peer->client);
+        turn();
+        free(peer);
+    }
+}
+
+static void end(void)
+{
+    turn();
+    sp_home_deinit(&w->home);
+    SP_CHECK_INT(sp_subs_size(w->home.subs), 0);
+    SP_CHECK(w->timers.root == NULL);
+    sp_subs_destroy(w->home.subs);
+    free(w);
+}
+
+/* A device whose TLS handshake is finished. */
+static struct peer *dial(const char *identity, const char *role, enum sp_attestation_mode mode)
+{
+    struct peer *peer = calloc(1, sizeof(*peer));
+    struct sp_msg_psk_answer answer = {.known = 1, .row = {.attestation = (uint8_t)mode}};
+    strcpy(answer.row.role, role);
+    memset(answer.nonce, 0xAB, sizeof(answer.nonce));
+    SP_CHECK(sp_client_init(&peer->client, &w->home) == SP_OK);
+    SP_CHECK(sp_client_identify(&peer->client, sp_view_str(identity), &answer));
+    return peer;
+}
+
+static void say(struct peer *peer, const struct sp_writer *packet)
+{
+    SP_CHECK(packet->err == SP_OK);
+    sp_client_input(&peer->client, sp_writer_view(packet));
+    turn();
+}
+
+/* The next packet that the gateway sent; type 0 when there is none. The body stays valid until the next call. */
+static struct sp_mqtt_header hear(struct peer *peer, struct sp_view *body)
+{
+    static uint8_t kept[65536];
+    struct sp_mqtt_header header = {.type = 0};
+    *body = sp_view(NULL, 0);
+    if (sp_mqtt_peek(sp_view(peer->inbox, peer->len), 65536, &header) != SP_OK) {
+        return (struct sp_mqtt_header){.type = 0};
+    }
+    size_t size = header.header_len + (size_t)header.body_len;
+    memcpy(kept, peer->inbox, size);
+    memmove(peer->inbox, peer->inbox + size, peer->len - size);
+    peer->len -= size;
+    *body = sp_view(kept + header.header_len, header.body_len);
+    return header;
+}
+
+static struct sp_mqtt_connect hello(struct peer *peer, enum sp_mqtt_version version)
+{
+    peer->version = version;
+    struct sp_mqtt_connect packet = {.version = version,
+                                     .clean_start = true,
+                                     .keep_alive = 60,
+                                     .client_id = sp_client_identity(&peer->client)};
+    if (version == SP_MQTT_5 && peer->client.attestation == SP_ATTESTATION_REQUIRED) {
+        packet.props.present = (uint32_t)SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD);
+        packet.props.auth_method = SP_VIEW_LIT("sp-psa-iat-1");
+    }
+    return packet;
+}
+
+static void say_connect(struct peer *peer, const struct sp_mqtt_connect *packet)
+{
+    uint8_t buf[4096];
+    struct sp_writer out;
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_connect(&out, packet);
+    say(peer, &out);
+}
+
+/* @return The reason of a CONNACK, 0xFFFF when something else came. */
+static unsigned hear_connack(struct peer *peer, struct sp_mqtt_connack *out)
+{
+    struct sp_view body;
+    struct sp_mqtt_header header = hear(peer, &body);
+    if (header.type != SP_MQTT_CONNACK ||
+        sp_mqtt_decode_connack(peer->version, body, out) != SP_OK) {
+        return 0xFFFF;
+    }
+    return out->reason;
+}
+
+static unsigned connack_code(struct peer *peer)
+{
+    struct sp_mqtt_connack connack;
+    return hear_connack(peer, &connack);
+}
+
+/* @return The reason of a DISCONNECT, 0xFFFF when something else came. */
+static unsigned disconnect_code(struct peer *peer)
+{
+    struct sp_view body;
+    struct sp_mqtt_reasoned packet;
+    struct sp_mqtt_header header = hear(peer, &body);
+    if (header.type != SP_MQTT_DISCONNECT ||
+        sp_mqtt_decode_reasoned(peer->version, header.type, body, &packet) != SP_OK) {
+        return 0xFFFF;
+    }
+    return packet.reason;
+}
+
+static struct posted *last(struct mailbox *box, uint16_t type)
+{
+    for (size_t i = box->count; i > 0; i--) {
+        if (box->items[(i - 1) % 64].type == type) {
+            return &box->items[(i - 1) % 64];
+        }
+    }
+    return NULL;
+}
+
+static void judge(struct peer *peer, enum sp_attest_check check)
+{
+    struct sp_msg_verdict verdict = {.check = (uint8_t)check, .detail = "because"};
+    sp_guard_verdict(&peer->client, &verdict);
+    turn();
+}
+
+static void say_auth(struct peer *peer, uint8_t reason, const char *method, const char *token)
+{
+    uint8_t buf[9000];
+    struct sp_writer out;
+    struct sp_mqtt_reasoned packet = {.reason = reason};
+    packet.props.present = (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD) |
+                                      (token == NULL ? 0 : SP_MQTT_HAS(SP_MQTT_P_AUTH_DATA)));
+    packet.props.auth_method = sp_view_str(method);
+    packet.props.auth_data = sp_view_str(token);
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_reasoned(&out, SP_MQTT_5, SP_MQTT_AUTH, &packet);
+    say(peer, &out);
+}
+
+/* CONNECT, challenge and token in MQTT 5; the verdict is still to come. */
+static void present_token(struct peer *peer, const struct sp_mqtt_connect *packet)
+{
+    struct sp_view body;
+    say_connect(peer, packet);
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_AUTH);
+    say_auth(peer, SP_MQTT_RC_CONTINUE_AUTHENTICATION, "sp-psa-iat-1", "token");
+}
+
+/* An attested MQTT 5 device, admitted. */
+static struct peer *admitted_with(const char *identity, const char *role,
+                                  void (*change)(struct sp_mqtt_connect *packet))
+{
+    struct sp_view body;
+    struct peer *peer = dial(identity, role, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    if (change != NULL) {
+        change(&packet);
+    }
+    present_token(peer, &packet);
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK_INT(connack_code(peer), 0);
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBLISH); /* $sp/time */
+    return peer;
+}
+
+static struct peer *admitted(const char *identity, const char *role)
+{
+    return admitted_with(identity, role, NULL);
+}
+
+/* An unattested 3.1.1 client, admitted. */
+static struct peer *tool(const char *identity, bool clean)
+{
+    struct peer *peer = dial(identity, client_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_311);
+    packet.clean_start = clean;
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0);
+    return peer;
+}
+
+static void say_publish(struct peer *peer, const char *topic, const char *payload, uint8_t qos,
+                        uint16_t id)
+{
+    uint8_t buf[4096];
+    struct sp_writer out;
+    const struct sp_mqtt_publish packet = {
+        .qos = qos, .packet_id = id, .topic = sp_view_str(topic), .payload = sp_view_str(payload)};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_publish(&out, peer->version, &packet);
+    say(peer, &out);
+}
+
+static void say_puback(struct peer *peer, uint16_t id)
+{
+    uint8_t buf[16];
+    struct sp_writer out;
+    const struct sp_mqtt_ack packet = {.packet_id = id};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_ack(&out, peer->version, SP_MQTT_PUBACK, &packet);
+    say(peer, &out);
+}
+
+static void say_filters(struct peer *peer, enum sp_mqtt_type type, const char *filter, uint8_t qos)
+{
+    uint8_t buf[512];
+    struct sp_writer out;
+    const struct sp_mqtt_subscribe packet = {.packet_id = 77};
+    const struct sp_mqtt_filter one = {.filter = sp_view_str(filter), .qos = qos};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_subscribe(&out, peer->version, type, &packet, &one, 1);
+    say(peer, &out);
+}
+
+/* SUBSCRIBE to one filter. @return Its code, 0xFFFF when no SUBACK came. */
+static unsigned subscribe(struct peer *peer, const char *filter, uint8_t qos)
+{
+    struct sp_view body;
+    struct sp_mqtt_suback suback;
+    say_filters(peer, SP_MQTT_SUBSCRIBE, filter, qos);
+    struct sp_mqtt_header header = hear(peer, &body);
+    if (header.type != SP_MQTT_SUBACK ||
+        sp_mqtt_decode_suback(peer->version, header.type, body, &suback) != SP_OK) {
+        return 0xFFFF;
+    }
+    return suback.codes.ptr[0];
+}
+
+/* @return The reason of a PUBACK for `id`, 0xFFFF when something else came. */
+static unsigned puback(struct peer *peer, uint16_t id)
+{
+    struct sp_view body;
+    struct sp_mqtt_ack ack;
+    struct sp_mqtt_header header = hear(peer, &body);
+    if (header.type != SP_MQTT_PUBACK ||
+        sp_mqtt_decode_ack(peer->version, header.type, body, &ack) != SP_OK ||
+        ack.packet_id != id) {
+        return 0xFFFF;
+    }
+    return ack.reason;
+}
+
+/* The next PUBLISH; false when there is none. Views as in hear(). */
+static bool hear_publish(struct peer *peer, struct sp_mqtt_publish *out)
+{
+    struct sp_view body;
+    struct sp_mqtt_header header = hear(peer, &body);
+    return header.type == SP_MQTT_PUBLISH &&
+           sp_mqtt_decode_publish(peer->version, header.flags, body, out) == SP_OK;
+}
+
+static bool is(struct sp_view view, const char *text)
+{
+    return sp_view_equal(view, sp_view_str(text));
+}
+
+static void durable(uint64_t up_to, enum sp_err err)
+{
+    const struct sp_msg_durable message = {.up_to = up_to, .err = (uint32_t)err};
+    SP_CHECK(sp_tickets_durable(&w->home, &message) == SP_OK);
+    turn();
+}
+
+static void disconnect(struct peer *peer, uint8_t reason)
+{
+    uint8_t buf[16];
+    struct sp_writer out;
+    const struct sp_mqtt_reasoned packet = {.reason = reason};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_reasoned(&out, peer->version, SP_MQTT_DISCONNECT, &packet);
+    say(peer, &out);
+}
+
+/* ---- attestation ---- */
+
+static void an_mqtt_5_device_is_challenged_judged_and_admitted(void)
+{
+    begin();
+    struct sp_view body;
+    struct sp_mqtt_reasoned auth;
+    struct sp_mqtt_connack connack;
+    struct sp_msg_appraise ask;
+    struct sp_mqtt_publish time;
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    packet.client_id = sp_view(NULL, 0);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_AUTH);
+    SP_CHECK(sp_mqtt_decode_reasoned(SP_MQTT_5, SP_MQTT_AUTH, body, &auth) == SP_OK);
+    SP_CHECK_INT(auth.reason, 0x18);
+    SP_CHECK(is(auth.props.auth_method, "sp-psa-iat-1"));
+    SP_CHECK(auth.props.auth_data.len == 32 && auth.props.auth_data.ptr[31] == 0xAB);
+    say_auth(peer, 0x18, "sp-psa-iat-1", "the token");
+    const struct posted *asked = last(&w->keys, SP_MSG_APPRAISE);
+    SP_CHECK(asked != NULL && asked->len == sizeof(ask) + 9);
+    if (asked != NULL) {
+        memcpy(&ask, asked->body, sizeof(ask));
+        SP_CHECK(ask.has_exporter == 1 && ask.exporter[5] == 0xEE && ask.token_len == 9);
+    }
+    SP_CHECK_INT(peer->len, 0);
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0);
+    SP_CHECK(is(connack.props.auth_method, "sp-psa-iat-1"));
+    SP_CHECK(is(connack.props.assigned_client_id, "dev1"));
+    SP_CHECK_INT(connack.props.receive_maximum, 4);
+    SP_CHECK_INT(connack.props.maximum_qos, 1);
+    SP_CHECK(hear_publish(peer, &time) && is(time.topic, "$sp/time"));
+    SP_CHECK(is(time.payload, "1700000000"));
+    hang_up(peer);
+    SP_CHECK(last(&w->keys, SP_MSG_FORGET) == NULL);
+    end();
+}
+
+static void a_refused_token_gives_0x87_with_the_check_and_closes(void)
+{
+    begin();
+    struct sp_mqtt_connack connack;
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    present_token(peer, &packet);
+    judge(peer, SP_ATTEST_MAC);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0x87);
+    SP_CHECK(is(connack.props.reason_string, "mac: because"));
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    end();
+}
+
+static void bytes_that_come_before_the_verdict_are_never_excused(void)
+{
+    begin();
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    present_token(peer, &packet);
+    say_publish(peer, "dt/dev1/x", "early", 1, 1);
+    SP_CHECK_INT(connack_code(peer), 0x82);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    packet = hello(peer, SP_MQTT_5);
+    present_token(peer, &packet);
+    sp_client_input(&peer->client, SP_VIEW_LIT("\x30")); /* the first byte of a PUBLISH */
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK_INT(connack_code(peer), 0x82);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    end();
+}
+
+struct bad_auth {
+    const char *name;
+    uint8_t reason;
+    const char *method;
+    const char *token;
+};
+
+static void an_auth_with_anything_wrong_in_it_is_0x82(void)
+{
+    static const struct bad_auth cases[] = {
+        {"reason", 0x19, "sp-psa-iat-1", "t"},
+        {"success", 0x00, "sp-psa-iat-1", "t"},
+        {"method", 0x18, "sp-psa-iat-raw-1", "t"},
+        {"no data", 0x18, "sp-psa-iat-1", NULL},
+    };
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct sp_view body;
+        struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+        struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+        say_connect(peer, &packet);
+        SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_AUTH);
+        say_auth(peer, cases[i].reason, cases[i].method, cases[i].token);
+        SP_CHECK_CASE(connack_code(peer) == 0x82 && peer->closed, cases[i].name);
+        hang_up(peer);
+        SP_CHECK_CASE(last(&w->keys, SP_MSG_FORGET) != NULL, cases[i].name);
+        w->keys.count = 0;
+    }
+    end();
+}
+
+static void no_answer_in_time_is_a_refusal(void)
+{
+    begin();
+    struct sp_view body;
+    struct sp_mqtt_connack connack;
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_AUTH);
+    pass(9999);
+    SP_CHECK(!peer->closed);
+    pass(1);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0x87);
+    SP_CHECK(is(connack.props.reason_string, "timeout: no answer to the challenge"));
+    hang_up(peer);
+    end();
+}
+
+static void a_311_device_is_a_guest_until_its_token_is_judged(void)
+{
+    begin();
+    struct sp_mqtt_publish challenge;
+    struct sp_mqtt_publish verdict;
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_311);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0);
+    SP_CHECK(hear_publish(peer, &challenge) && is(challenge.topic, "$sp/attest/challenge"));
+    SP_CHECK(challenge.qos == 1 && challenge.payload.len == 32);
+    say_puback(peer, challenge.packet_id);
+    SP_CHECK_INT(subscribe(peer, "$sp/attest/verdict", 1), 1);
+    say_publish(peer, "$sp/attest/token", "token", 1, 9);
+    SP_CHECK_INT(puback(peer, 9), 0);
+    SP_CHECK(w->home.devices.count == 1 && peer->client.session == NULL);
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK(hear_publish(peer, &verdict) && is(verdict.topic, "$sp/attest/verdict"));
+    SP_CHECK(is(verdict.payload, "ok"));
+    SP_CHECK(hear_publish(peer, &verdict) && is(verdict.topic, "$sp/time"));
+    SP_CHECK_INT(peer->client.state, SP_CLIENT_OPEN);
+    hang_up(peer);
+    end();
+}
+
+static void a_311_guest_that_does_anything_else_is_closed(void)
+{
+    begin();
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_311);
+    say_connect(peer, &packet);
+    say_publish(peer, "dt/dev1/x", "early", 0, 0);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    packet = hello(peer, SP_MQTT_311);
+    say_connect(peer, &packet);
+    say_filters(peer, SP_MQTT_SUBSCRIBE, "cmd/dev1/#", 0);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    packet = hello(peer, SP_MQTT_311);
+    say_connect(peer, &packet);
+    say_filters(peer, SP_MQTT_SUBSCRIBE, "$sp/#", 0);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    end();
+}
+
+static void a_guest_changes_nothing_and_a_second_guest_is_refused(void)
+{
+    begin();
+    struct sp_view body;
+    struct peer *old = admitted("dev1", sensor_name);
+    struct peer *guest = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(guest, SP_MQTT_5);
+    say_connect(guest, &packet);
+    SP_CHECK_INT(hear(guest, &body).type, SP_MQTT_AUTH);
+    SP_CHECK(!old->closed && old->len == 0);
+    struct peer *second = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    packet = hello(second, SP_MQTT_5);
+    say_connect(second, &packet);
+    SP_CHECK_INT(connack_code(second), 0x97);
+    SP_CHECK(second->closed && !guest->closed && !old->closed);
+    say_auth(guest, 0x18, "sp-psa-iat-1", "token");
+    SP_CHECK(!old->closed);
+    judge(guest, SP_ATTEST_OK);
+    SP_CHECK_INT(disconnect_code(old), 0x8E);
+    SP_CHECK(old->closed);
+    SP_CHECK_INT(connack_code(guest), 0);
+    hang_up(old);
+    hang_up(second);
+    SP_CHECK_INT(guest->client.state, SP_CLIENT_OPEN);
+    hang_up(guest);
+    end();
+}
+
+static void too_many_refused_tokens_have_to_wait_a_minute(void)
+{
+    begin();
+    for (int i = 0; i < 2; i++) {
+        struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+        struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+        present_token(peer, &packet);
+        judge(peer, SP_ATTEST_SOFTWARE);
+        SP_CHECK_INT(connack_code(peer), 0x87);
+        hang_up(peer);
+    }
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0x97);
+    hang_up(peer);
+    pass(60000);
+    SP_CHECK_INT(w->home.devices.count, 0);
+    hang_up(admitted("dev1", sensor_name));
+    end();
+}
+
+static void give_nonce(struct peer *peer)
+{
+    const struct sp_msg_nonce_answer answer = {.ok = 1, .nonce = {1, 2, 3}};
+    sp_guard_nonce(&peer->client, &answer);
+    turn();
+}
+
+static void an_admitted_device_is_challenged_again_and_keeps_its_rights_until_it_fails(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = admitted("dev1", sensor_name);
+    for (int i = 0; i < 3599; i += 50) {
+        say_publish(peer, "$sp/attest/x", "", 0, 0); /* any input */
+        pass(50000);
+    }
+    SP_CHECK(last(&w->keys, SP_MSG_NONCE) != NULL);
+    give_nonce(peer);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/attest/challenge"));
+    SP_CHECK(got.payload.len == 32 && got.payload.ptr[0] == 1 && got.qos == 1);
+    say_puback(peer, got.packet_id);
+    say_publish(peer, "dt/dev1/x", "still allowed", 0, 0);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) != NULL);
+    say_publish(peer, "$sp/attest/token", "token", 0, 0);
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "ok"));
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/time"));
+    sp_home_reattest(&w->home);
+    give_nonce(peer);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/attest/challenge"));
+    sp_home_reattest(&w->home); /* meanwhile: one more after it */
+    say_publish(peer, "$sp/attest/token", "token", 0, 0);
+    w->keys.count = 0;
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK(last(&w->keys, SP_MSG_NONCE) != NULL);
+    SP_CHECK(hear_publish(peer, &got) && hear_publish(peer, &got));
+    say_puback(peer, SP_CHALLENGE_ID);
+    give_nonce(peer);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/attest/challenge"));
+    say_publish(peer, "$sp/attest/token", "token", 0, 0);
+    judge(peer, SP_ATTEST_LIFECYCLE);
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "lifecycle: because"));
+    SP_CHECK_INT(disconnect_code(peer), 0x87);
+    hang_up(peer);
+    end();
+}
+
+static void an_unasked_token_and_auth_after_the_verdict_are_0x82(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(peer, "$sp/attest/token", "token", 1, 1);
+    SP_CHECK_INT(disconnect_code(peer), 0x82);
+    hang_up(peer);
+    peer = admitted("dev1", sensor_name);
+    say_auth(peer, SP_MQTT_RC_REAUTHENTICATE, "sp-psa-iat-1", NULL);
+    SP_CHECK_INT(disconnect_code(peer), 0x82);
+    hang_up(peer);
+    end();
+}
+
+static void without_keys_nobody_is_judged(void)
+{
+    begin();
+    struct sp_view body;
+    struct sp_mqtt_publish got;
+    struct peer *in = admitted("dev2", sensor_name);
+    struct peer *guest = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(guest, SP_MQTT_5);
+    say_connect(guest, &packet);
+    SP_CHECK_INT(hear(guest, &body).type, SP_MQTT_AUTH);
+    sp_home_keys_lost(&w->home);
+    turn();
+    SP_CHECK_INT(connack_code(guest), 0x88);
+    hang_up(guest);
+    guest = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    packet = hello(guest, SP_MQTT_311);
+    say_connect(guest, &packet);
+    SP_CHECK_INT(connack_code(guest), 3);
+    hang_up(guest);
+    SP_CHECK(!in->closed && !hear_publish(in, &got));
+    hang_up(in);
+    end();
+}
+
+/* ---- CONNECT ---- */
+
+struct refused {
+    const char *name;
+    enum sp_mqtt_version version;
+    enum sp_attestation_mode mode;
+    const char *client_id;
+    const char *method;
+    const char *will;
+    bool will_retain;
+    uint8_t will_qos;
+    bool clean;
+    unsigned code;
+};
+
+static const struct refused refusals[] = {
+    {"id of another", SP_MQTT_5, SP_ATTESTATION_REQUIRED, "dev2", "sp-psa-iat-1", NULL, false, 0,
+     true, 0x85},
+    {"id of another, 3.1.1", SP_MQTT_311, SP_ATTESTATION_REQUIRED, "dev2", NULL, NULL, false, 0,
+     true, 2},
+    {"empty id without clean session", SP_MQTT_311, SP_ATTESTATION_NONE, "", NULL, NULL, false, 0,
+     false, 2},
+    {"no method", SP_MQTT_5, SP_ATTESTATION_REQUIRED, "dev1", NULL, NULL, false, 0, true, 0x8C},
+    {"unknown method", SP_MQTT_5, SP_ATTESTATION_REQUIRED, "dev1", "x", NULL, false, 0, true, 0x8C},
+    {"other binding's method", SP_MQTT_5, SP_ATTESTATION_REQUIRED, "dev1", "sp-psa-iat-raw-1", NULL,
+     false, 0, true, 0x8C},
+    {"method where none is wanted", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", "sp-psa-iat-1", NULL,
+     false, 0, true, 0x8C},
+    {"wrong method, optional", SP_MQTT_5, SP_ATTESTATION_OPTIONAL, "dev1", "x", NULL, false, 0,
+     true, 0x8C},
+    {"will elsewhere", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "dt/dev2/x", false, 0, true,
+     0x87},
+    {"will elsewhere, 3.1.1", SP_MQTT_311, SP_ATTESTATION_NONE, "dev1", NULL, "x", false, 0, true,
+     5},
+    {"will as a record", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "dt/dev1/climate", false, 0,
+     true, 0x87},
+    {"retained will", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "dt/dev1/x", true, 0, true,
+     0x87},
+    {"will under $sp", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "$sp/x", false, 0, true, 0x87},
+    {"will with QoS 2", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "dt/dev1/x", false, 2, true,
+     0x9B},
+};
+
+static void every_connect_that_may_not_be_has_its_code(void)
+{
+    begin();
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        const struct refused *c = &refusals[i];
+        struct peer *peer = dial("dev1", client_name, c->mode);
+        struct sp_mqtt_connect packet = hello(peer, c->version);
+        packet.client_id = sp_view_str(c->client_id);
+        packet.clean_start = c->clean;
+        packet.props.present = 0;
+        if (c->method != NULL) {
+            packet.props.present = (uint32_t)SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD);
+            packet.props.auth_method = sp_view_str(c->method);
+        }
+        if (c->will != NULL) {
+            packet.will = (struct sp_mqtt_will){.present = true,
+                                                .retain = c->will_retain,
+                                                .qos = c->will_qos,
+                                                .topic = sp_view_str(c->will)};
+        }
+        say_connect(peer, &packet);
+        unsigned code = connack_code(peer);
+        SP_CHECK_CASE(code == c->code, c->name);
+        SP_CHECK_CASE(peer->closed && peer->len == 0, c->name);
+        hang_up(peer);
+        SP_CHECK_CASE(w->home.devices.count == 0, c->name);
+    }
+    end();
+}
+
+static void versions_that_are_not_spoken_are_refused_in_their_own_words(void)
+{
+    begin();
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_NONE);
+    peer->version = SP_MQTT_5;
+    sp_client_input(&peer->client, SP_VIEW_LIT("\x10\x0D\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x00"));
+    turn();
+    SP_CHECK_INT(connack_code(peer), 0x84);
+    hang_up(peer);
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_NONE);
+    peer->version = SP_MQTT_311;
+    sp_client_input(&peer->client, SP_VIEW_LIT("\x10\x0E\x00\x06MQIsdp\x03\x02\x00\x00\x00\x00"));
+    turn();
+    SP_CHECK_INT(connack_code(peer), 1);
+    hang_up(peer);
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_NONE);
+    sp_client_input(&peer->client, SP_VIEW_LIT("GET / HTTP/1.1\r\n\r\n"));
+    turn();
+    SP_CHECK(peer->closed && peer->len == 0);
+    hang_up(peer);
+    end();
+}
+
+static void a_second_connect_is_a_protocol_error(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(disconnect_code(peer), 0x82);
+    hang_up(peer);
+    end();
+}
+
+static void silence_beyond_one_and_a_half_keep_alives_is_0x8d(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    pass(89000);
+    sp_client_input(&peer->client, SP_VIEW_LIT("\xC0\x00"));
+    turn();
+    struct sp_view body;
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PINGRESP);
+    pass(89999);
+    SP_CHECK(!peer->closed);
+    pass(1);
+    SP_CHECK_INT(disconnect_code(peer), 0x8D);
+    hang_up(peer);
+    end();
+}
+
+static void no_keep_alive_means_ours(struct sp_mqtt_connect *packet)
+{
+    packet->keep_alive = 0;
+}
+
+static void a_client_without_keep_alive_gets_the_servers(void)
+{
+    begin();
+    struct sp_mqtt_connack connack;
+    struct peer *peer = dial("dev1", client_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    no_keep_alive_means_ours(&packet);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0);
+    SP_CHECK_INT(connack.props.server_keep_alive, 1800);
+    pass(1800 * 1500);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    end();
+}
+
+/* ---- messages ---- */
+
+static void a_qos_1_message_is_acknowledged_only_when_it_is_durable(void)
+{
+    begin();
+    struct sp_msg_record record;
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(peer, "dt/dev1/x", "one", 1, 5);
+    say_publish(peer, "dt/dev1/x", "two", 1, 6);
+    SP_CHECK_INT(peer->len, 0);
+    const struct posted *append = last(&w->store, SP_MSG_APPEND);
+    SP_CHECK(append != NULL && append->tag == 1);
+    if (append != NULL) {
+        memcpy(&record, append->body, sizeof(record));
+        SP_CHECK_INT(record.ticket, 2);
+        SP_CHECK_INT(record.flags, SP_RECORD_ATTESTED);
+        SP_CHECK_INT(record.time_ms, 1700000000000);
+        struct sp_view rest = sp_view_from(sp_view(append->body, append->len), sizeof(record));
+        SP_CHECK(is(rest, "dev1up/gw-1/dev1/xdt/dev1/xtwo"));
+    }
+    durable(1, SP_OK);
+    SP_CHECK_INT(puback(peer, 5), 0);
+    SP_CHECK_INT(peer->len, 0);
+    durable(2, SP_ERR_SPACE);
+    SP_CHECK_INT(puback(peer, 6), 0x97);
+    hang_up(peer);
+    end();
+}
+
+static void acks_keep_the_order_of_their_messages(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(peer, "dt/dev1/x", "stored", 1, 1);
+    say_publish(peer, "cmd/dev1/x", "denied", 1, 2);
+    SP_CHECK_INT(peer->len, 0);
+    durable(1, SP_OK);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    SP_CHECK_INT(puback(peer, 2), 0x87);
+    say_publish(peer, "cmd/dev1/x", "denied", 1, 3);
+    SP_CHECK_INT(puback(peer, 3), 0x87);
+    hang_up(peer);
+    end();
+}
+
+static void what_cannot_be_stored_is_not_acknowledged(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    struct peer *old = tool("dev2", true);
+    w->home.tickets.pressure = 1;
+    say_publish(peer, "dt/dev1/x", "still taken", 1, 1);
+    durable(1, SP_OK);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    w->home.tickets.pressure = 2;
+    say_publish(peer, "dt/dev1/x", "full", 1, 2);
+    SP_CHECK_INT(puback(peer, 2), 0x97);
+    w->home.tickets.pressure = 0;
+    say_publish(peer, "dt/dev1/x", "lost store", 1, 3);
+    sp_tickets_lost(&w->home);
+    turn();
+    SP_CHECK_INT(puback(peer, 3), 0x97);
+    say_publish(peer, "dt/dev1/x", "no store", 1, 4);
+    SP_CHECK_INT(puback(peer, 4), 0x97);
+    say_publish(old, "dt/dev2/x", "no store", 1, 4);
+    say_publish(old, "dt/dev2/x", "not read any more", 1, 5);
+    SP_CHECK(old->client.paused && !old->closed && old->len == 0);
+    pass(10000);
+    SP_CHECK(old->closed && old->len == 0);
+    hang_up(old);
+    hang_up(peer);
+    end();
+}
+
+static void a_311_client_is_held_back_and_a_5_client_is_told_0x93(void)
+{
+    begin();
+    struct peer *old = tool("dev2", true);
+    for (uint16_t i = 1; i <= 6; i++) {
+        say_publish(old, "dt/dev2/x", "m", 1, i);
+    }
+    SP_CHECK(old->client.paused);
+    durable(4, SP_OK);
+    for (uint16_t i = 1; i <= 4; i++) {
+        SP_CHECK_INT(puback(old, i), 0);
+    }
+    durable(6, SP_OK);
+    SP_CHECK_INT(puback(old, 5), 0);
+    SP_CHECK_INT(puback(old, 6), 0);
+    SP_CHECK(!old->client.paused);
+    hang_up(old);
+    struct peer *peer = admitted("dev1", sensor_name);
+    for (uint16_t i = 1; i <= 5; i++) {
+        say_publish(peer, "dt/dev1/x", "m", 1, i);
+    }
+    SP_CHECK_INT(disconnect_code(peer), 0x93);
+    hang_up(peer);
+    end();
+}
+
+static const char good_record[] = "\x81\xA4\x21\x65"
+                                  "dev1/\x00\x6Btemperature\x01\x63"
+                                  "Cel\x02\x17";
+
+static void say_record(struct peer *peer, struct sp_view payload, uint16_t id)
+{
+    uint8_t buf[256];
+    struct sp_writer out;
+    const struct sp_mqtt_publish packet = {.qos = id == 0 ? 0 : 1,
+                                           .packet_id = id,
+                                           .topic = SP_VIEW_LIT("dt/dev1/climate"),
+                                           .payload = payload};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_publish(&out, peer->version, &packet);
+    say(peer, &out);
+}
+
+static void records_reach_a_monitor_as_published_and_bad_ones_reach_nobody(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct sp_view good = sp_view(good_record, sizeof(good_record) - 1);
+    struct peer *monitor = admitted("mon", monitor_name);
+    struct peer *peer = admitted("dev1", sensor_name);
+    SP_CHECK_INT(subscribe(monitor, "dt/+/climate", 0), 0);
+    say_record(peer, good, 1);
+    SP_CHECK(hear_publish(monitor, &got) && got.qos == 0 && sp_view_equal(got.payload, good));
+    SP_CHECK(is(got.topic, "dt/dev1/climate"));
+    durable(1, SP_OK);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    w->store.count = 0;
+    say_record(peer, SP_VIEW_LIT("23.5"), 2);
+    SP_CHECK_INT(puback(peer, 2), 0x99);
+    say_record(peer, SP_VIEW_LIT("\xD0\x83\x40\xA0\x40"), 3);
+    SP_CHECK_INT(puback(peer, 3), 0x99);
+    say_record(peer, SP_VIEW_LIT("\x81\xA0"), 0);
+    SP_CHECK(peer->len == 0 && !peer->closed);
+    peer->client.records = SP_RECORDS_SEALED;
+    say_record(peer, good, 4);
+    SP_CHECK_INT(puback(peer, 4), 0x99);
+    SP_CHECK(!hear_publish(monitor, &got) && w->store.count == 0);
+    hang_up(peer);
+    hang_up(monitor);
+    end();
+}
+
+struct misuse {
+    const char *name;
+    const char *bytes;
+    size_t len;
+    unsigned code;
+};
+
+#define MISUSE(name, bytes, code)            \
+    {                                        \
+        name, bytes, sizeof(bytes) - 1, code \
+    }
+
+static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
+{
+    static const struct misuse cases[] = {
+        MISUSE("QoS 2",
+               "\x34\x07\x00\x02"
+               "dt\x00\x01\x00",
+               0x9B),
+        MISUSE("retain",
+               "\x31\x05\x00\x02"
+               "dt\x00",
+               0x9A),
+        MISUSE("alias",
+               "\x30\x08\x00\x02"
+               "dt\x03\x23\x00\x01",
+               0x94),
+        MISUSE("empty topic", "\x30\x03\x00\x00\x00", 0x82),
+        MISUSE("PUBREL", "\x62\x02\x00\x01", 0x82),
+        MISUSE("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
+        MISUSE("type 0", "\x00\x00", 0x81),
+        MISUSE("too large", "\x30\xFF\xFF\xFF\x7F", 0x95),
+        MISUSE("overlong length", "\xC0\x80\x00", 0x81),
+        MISUSE("subscription id",
+               "\x82\x0A\x00\x01\x02\x0B\x01\x00\x02"
+               "ab\x00",
+               0xA1),
+        MISUSE("wildcard topic",
+               "\x30\x05\x00\x02"
+               "a#\x00",
+               0x82),
+        MISUSE("many user properties",
+               "\x30\x19\x00\x02"
+               "dt\x14\x26\x00\x01"
+               "a\x00\x00\x26\x00\x01"
+               "b\x00\x00\x26\x00\x01"
+               "c\x00\x00\x01\x00",
+               0x97),
+    };
+    begin();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct peer *peer = admitted("dev1", sensor_name);
+        sp_client_input(&peer->client, sp_view(cases[i].bytes, cases[i].len));
+        turn();
+        unsigned code = disconnect_code(peer);
+        if (code != cases[i].code) {
+            printf("%s gave 0x%X\n", cases[i].name, code);
+        }
+        SP_CHECK_CASE(code == cases[i].code && peer->closed, cases[i].name);
+        hang_up(peer);
+    }
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    end();
+}
+
+static void a_device_publishes_and_subscribes_only_where_it_may(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 2), 1);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev2/#", 1), 0x87);
+    SP_CHECK_INT(subscribe(peer, "#", 1), 0x87);
+    SP_CHECK_INT(subscribe(peer, "$share/g/cmd/dev1/#", 1), 0x9E);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/1/2/3/4/5/6/7", 1), 0x8F);
+    say_publish(peer, "dt/dev2/x", "m", 1, 1);
+    SP_CHECK_INT(puback(peer, 1), 0x87);
+    say_publish(peer, "$SYS/x", "m", 1, 2);
+    SP_CHECK_INT(puback(peer, 2), 0x87);
+    say_publish(peer, "dt/dev2/x", "m", 0, 0);
+    SP_CHECK(peer->len == 0 && !peer->closed);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/a", 0), 0);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/b", 0), 0);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/c", 0), 0);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/d", 0), 0x97);
+    hang_up(peer);
+    struct peer *old = tool("dev2", true);
+    SP_CHECK_INT(subscribe(old, "$SYS/#", 1), 0x80);
+    SP_CHECK_INT(subscribe(old, "$share/g/a", 1), 0x80);
+    say_publish(old, "dt/dev1/climate", "forged", 0, 0);
+    SP_CHECK(old->closed);
+    hang_up(old);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    end();
+}
+
+static void a_command_from_the_cloud_reaches_its_device(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = admitted("dev1", sensor_name);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    turn();
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "cmd/dev1/go") && is(got.payload, "now"));
+    SP_CHECK_INT(got.qos, 1);
+    say_puback(peer, got.packet_id);
+    SP_CHECK_INT(peer->client.session->in_flight, 0);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1);
+    turn();
+    SP_CHECK(!hear_publish(peer, &got));
+    say_filters(peer, SP_MQTT_UNSUBSCRIBE, "cmd/dev1/#", 0);
+    struct sp_view body;
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_UNSUBACK);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    turn();
+    SP_CHECK(!hear_publish(peer, &got));
+    hang_up(peer);
+    end();
+}
+
+static void ask_for_an_hour(struct sp_mqtt_connect *packet)
+{
+    packet->clean_start = false;
+    packet->props.present |=
+        (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY) | SP_MQTT_HAS(SP_MQTT_P_RECEIVE_MAXIMUM));
+    packet->props.session_expiry = 3600;
+    packet->props.receive_maximum = 2;
+}
+
+static void command(const char *payload)
+{
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1);
+    turn();
+}
+
+static void a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct sp_mqtt_connack connack;
+    struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
+    command("1");
+    command("2");
+    command("3");
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "1"));
+    uint16_t first = got.packet_id;
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "2"));
+    SP_CHECK(!hear_publish(peer, &got)); /* the peer's Receive Maximum */
+    hang_up(peer);
+    command("4");
+    pass(599000);
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    ask_for_an_hour(&packet);
+    present_token(peer, &packet);
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0);
+    SP_CHECK(connack.session_present && connack.props.session_expiry == 600);
+    SP_CHECK(hear_publish(peer, &got) && got.dup && got.packet_id == first && is(got.payload, "1"));
+    SP_CHECK(hear_publish(peer, &got) && got.dup && is(got.payload, "2"));
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/time"));
+    say_puback(peer, first);
+    SP_CHECK(hear_publish(peer, &got) && !got.dup && is(got.payload, "3"));
+    say_puback(peer, 0x1234); /* never sent: changes nothing */
+    SP_CHECK(!hear_publish(peer, &got));
+    say_puback(peer, got.packet_id == 0 ? 3 : got.packet_id);
+    hang_up(peer);
+    pass(600000);
+    SP_CHECK_INT(w->home.devices.count, 0);
+    end();
+}
+
+static void a_clean_start_ends_the_session_and_a_full_queue_drops(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
+    hang_up(peer);
+    for (int i = 0; i < 100; i++) {
+        command("a message of a certain length");
+    }
+    const struct sp_device *device = sp_device_find(&w->home, SP_VIEW_LIT("dev1"));
+    SP_CHECK(device != NULL && device->session->bytes <= config.limits.session_queue_bytes);
+    SP_CHECK(device != NULL && device->session->bytes > 1000);
+    peer = admitted("dev1", sensor_name);
+    SP_CHECK(!hear_publish(peer, &got));
+    command("nobody subscribed");
+    SP_CHECK(!hear_publish(peer, &got));
+    hang_up(peer);
+    SP_CHECK_INT(w->home.devices.count, 0);
+    end();
+}
+
+static void a_311_session_without_clean_session_is_kept(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct sp_mqtt_connack connack;
+    struct peer *peer = tool("t1", false);
+    struct peer *other = tool("t2", true);
+    SP_CHECK_INT(subscribe(peer, "news/#", 1), 1);
+    disconnect(peer, 0);
+    hang_up(peer);
+    say_publish(other, "news/a", "1", 1, 1);
+    SP_CHECK_INT(puback(other, 1), 0);
+    say_publish(other, "news/a", "qos 0 is not kept", 0, 0);
+    peer = dial("t1", client_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_311);
+    packet.clean_start = false;
+    say_connect(peer, &packet);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0);
+    SP_CHECK(connack.session_present);
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "1") && !got.dup);
+    SP_CHECK(!hear_publish(peer, &got));
+    hang_up(peer);
+    hang_up(other);
+    end();
+}
+
+/* ---- wills, take-over, revocation ---- */
+
+static void leave_a_will(struct sp_mqtt_connect *packet)
+{
+    packet->will = (struct sp_mqtt_will){.present = true,
+                                         .qos = 1,
+                                         .topic = SP_VIEW_LIT("dt/dev1/status"),
+                                         .payload = SP_VIEW_LIT("gone")};
+}
+
+static void leave_a_late_will(struct sp_mqtt_connect *packet)
+{
+    leave_a_will(packet);
+    ask_for_an_hour(packet);
+    packet->will.props.present = (uint32_t)SP_MQTT_HAS(SP_MQTT_P_WILL_DELAY);
+    packet->will.props.will_delay = 30;
+}
+
+static bool will_was_stored(void)
+{
+    turn();
+    bool stored = last(&w->store, SP_MSG_APPEND) != NULL;
+    w->store.count = 0;
+    return stored;
+}
+
+static void a_will_is_published_when_its_device_is_lost_and_only_then(void)
+{
+    begin();
+    hang_up(admitted_with("dev1", sensor_name, leave_a_will));
+    SP_CHECK(will_was_stored());
+
+    struct peer *peer = admitted_with("dev1", sensor_name, leave_a_will);
+    disconnect(peer, 0);
+    hang_up(peer);
+    SP_CHECK(!will_was_stored());
+
+    peer = admitted_with("dev1", sensor_name, leave_a_will);
+    disconnect(peer, SP_MQTT_RC_DISCONNECT_WITH_WILL);
+    hang_up(peer);
+    SP_CHECK(will_was_stored());
+
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    leave_a_will(&packet);
+    present_token(peer, &packet);
+    hang_up(peer);
+    SP_CHECK(!will_was_stored()); /* a guest's */
+
+    peer = admitted_with("dev1", sensor_name, leave_a_will);
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    SP_CHECK(!will_was_stored());
+    SP_CHECK_INT(disconnect_code(peer), 0x98);
+    hang_up(peer);
+    end();
+}
+
+static void a_delayed_will_is_cancelled_by_the_return_of_its_device(void)
+{
+    begin();
+    hang_up(admitted_with("dev1", sensor_name, leave_a_late_will));
+    SP_CHECK(!will_was_stored());
+    pass(29000);
+    SP_CHECK(!will_was_stored());
+    struct peer *peer = admitted_with("dev1", sensor_name, leave_a_late_will);
+    pass(2000);
+    SP_CHECK(!will_was_stored());
+    hang_up(peer);
+    pass(30000);
+    SP_CHECK(will_was_stored());
+    end();
+}
+
+static void a_revoked_device_is_closed_at_once_with_its_session(void)
+{
+    begin();
+    struct peer *other = admitted("dev2", sensor_name);
+    struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    turn();
+    SP_CHECK_INT(disconnect_code(peer), 0x98);
+    SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
+    SP_CHECK_INT(sp_subs_size(w->home.subs), 0);
+    SP_CHECK(!other->closed);
+    hang_up(peer);
+    hang_up(admitted_with("dev1", sensor_name, ask_for_an_hour));
+    SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) != NULL);
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
+    hang_up(other);
+    end();
+}
+
+static void a_message_for_another_home_travels_as_one_parcel(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = tool("t1", true);
+    SP_CHECK_INT(subscribe(peer, "a/b", 1), 1);
+    /* The same home, seen from loop 1. */
+    struct sp_mqtt_publish publish = {
+        .qos = 1, .topic = SP_VIEW_LIT("a/b"), .payload = SP_VIEW_LIT("x")};
+    w->home.index = 1;
+    w->home.loops = 2;
+    sp_route_local(&w->home, &publish, 0);
+    w->home.index = 0;
+    w->home.loops = 1;
+    SP_CHECK(w->outboxes[0].first != NULL && w->outboxes[0].first == w->outboxes[0].last);
+    if (w->outboxes[0].first != NULL) {
+        w->outboxes[0].first->run(&w->home, w->outboxes[0].first);
+    }
+    turn();
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "x") && got.qos == 1);
+    hang_up(peer);
+    end();
+}
+
+static void packets_may_come_byte_by_byte(void)
+{
+    begin();
+    uint8_t buf[256];
+    struct sp_writer out;
+    struct peer *peer = dial("t1", client_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_311);
+    const struct sp_mqtt_publish publish = {
+        .qos = 1, .packet_id = 1, .topic = SP_VIEW_LIT("a"), .payload = SP_VIEW_LIT("x")};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_connect(&out, &packet);
+    sp_mqtt_encode_publish(&out, SP_MQTT_311, &publish);
+    struct sp_view bytes = sp_writer_view(&out);
+    for (size_t i = 0; i < bytes.len; i++) {
+        sp_client_input(&peer->client, sp_view_first(sp_view_from(bytes, i), 1));
+    }
+    turn();
+    SP_CHECK_INT(connack_code(peer), 0);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    SP_CHECK(peer->client.in.ptr == NULL);
+    hang_up(peer);
+    end();
+}
+
+static const struct sp_test tests[] = {
+    SP_TEST(an_mqtt_5_device_is_challenged_judged_and_admitted),
+    SP_TEST(a_refused_token_gives_0x87_with_the_check_and_closes),
+    SP_TEST(bytes_that_come_before_the_verdict_are_never_excused),
+    SP_TEST(an_auth_with_anything_wrong_in_it_is_0x82),
+    SP_TEST(no_answer_in_time_is_a_refusal),
+    SP_TEST(a_311_device_is_a_guest_until_its_token_is_judged),
+    SP_TEST(a_311_guest_that_does_anything_else_is_closed),
+    SP_TEST(a_guest_changes_nothing_and_a_second_guest_is_refused),
+    SP_TEST(too_many_refused_tokens_have_to_wait_a_minute),
+    SP_TEST(an_admitted_device_is_challenged_again_and_keeps_its_rights_until_it_fails),
+    SP_TEST(an_unasked_token_and_auth_after_the_verdict_are_0x82),
+    SP_TEST(without_keys_nobody_is_judged),
+    SP_TEST(every_connect_that_may_not_be_has_its_code),
+    SP_TEST(versions_that_are_not_spoken_are_refused_in_their_own_words),
+    SP_TEST(a_second_connect_is_a_protocol_error),
+    SP_TEST(silence_beyond_one_and_a_half_keep_alives_is_0x8d),
+    SP_TEST(a_client_without_keep_alive_gets_the_servers),
+    SP_TEST(a_qos_1_message_is_acknowledged_only_when_it_is_durable),
+    SP_TEST(acks_keep_the_order_of_their_messages),
+    SP_TEST(what_cannot_be_stored_is_not_acknowledged),
+    SP_TEST(a_311_client_is_held_back_and_a_5_client_is_told_0x93),
+    SP_TEST(records_reach_a_monitor_as_published_and_bad_ones_reach_nobody),
+    SP_TEST(an_admitted_device_that_breaks_a_rule_gets_its_code),
+    SP_TEST(a_device_publishes_and_subscribes_only_where_it_may),
+    SP_TEST(a_command_from_the_cloud_reaches_its_device),
+    SP_TEST(a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge),
+    SP_TEST(a_clean_start_ends_the_session_and_a_full_queue_drops),
+    SP_TEST(a_311_session_without_clean_session_is_kept),
+    SP_TEST(a_will_is_published_when_its_device_is_lost_and_only_then),
+    SP_TEST(a_delayed_will_is_cancelled_by_the_return_of_its_device),
+    SP_TEST(a_revoked_device_is_closed_at_once_with_its_session),
+    SP_TEST(a_message_for_another_home_travels_as_one_parcel),
+    SP_TEST(packets_may_come_byte_by_byte),
+};
+SP_TEST_MAIN(tests)
