@@ -69,7 +69,7 @@ struct sp_command_config {
     char *to;    /**< template: {rest} = what the filter's # stood for, {gateway} */
 };
 
-/** docs/operations.md lists each with its default. */
+/** sallyport.yaml(5) lists each with its range and default. */
 struct sp_limits_config {
     uint32_t handshakes;         /**< concurrent, per loop */
     uint32_t connections;        /**< open, in all */

@@ -2,7 +2,7 @@
 /* Copyright The Sallyport Authors */
 /*
  * Every key of the file: type, where it goes, range, default. sallyport.yaml(5) lists the same, and
- * config_test.c holds the two together. Defaults of `limits`: docs/operations.md says why each is what it is.
+ * config_test.c holds the two together.
  */
 #include <arpa/inet.h>
 #include <stdlib.h>
@@ -279,7 +279,7 @@ static const struct sp_field cloud_fields[] = {
     {"key", SP_FIELD_PATH, AT(sp_cloud_config, key), .required = true},
     {"client_id", SP_FIELD_TEXT, AT(sp_cloud_config, client_id), .max = 120},
     {"connections", SP_FIELD_U32, AT(sp_cloud_config, connections), 1, 64, "1"},
-    {"keep_alive", SP_FIELD_SECONDS, AT(sp_cloud_config, keep_alive_s), 5, 1200, "60s"},
+    {"keep_alive", SP_FIELD_SECONDS, AT(sp_cloud_config, keep_alive_s), 5, 1200, "1m"},
     {"alpn", SP_FIELD_BOOL, AT(sp_cloud_config, alpn)},
     {"version", SP_FIELD_CHOICE, AT(sp_cloud_config, version), .fallback = "5", .choices = versions},
     {"limits", SP_FIELD_CUSTOM, .read = read_cloud_limits, .print = print_cloud_limits},

@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/config/config.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -596,6 +597,63 @@ static void the_first_route_that_matches_decides(void)
     sp_config_destroy(c);
 }
 
+/* The part of a manual page from a heading of a section to the next. */
+static char *manual_section(const char *page, const char *name)
+{
+    char heading[64];
+    size_t used = (size_t)snprintf(heading, sizeof(heading), "\n.Sh ");
+    for (const char *c = name; *c != '\0' && *c != '.' && used < sizeof(heading) - 2U; c++) {
+        heading[used++] = (char)toupper((unsigned char)*c);
+    }
+    heading[used++] = '\n';
+    heading[used] = '\0';
+    const char *start = strstr(page, heading);
+    const char *end = start != NULL ? strstr(start + 1, "\n.Sh ") : NULL;
+    return end != NULL ? strndup(start, (size_t)(end - start)) : strdup("");
+}
+
+static void check_manual_key(const char *section, const struct sp_field *field)
+{
+    char item[64];
+    char plain[64];
+    char list[64];
+    (void)snprintf(item, sizeof(item), "\n.It Ic %s\n", field->key);
+    const char *at = strstr(section, item);
+    SP_CHECK_CASE(at != NULL, field->key);
+    if (at == NULL || field->fallback == NULL) {
+        return;
+    }
+    const char *end = strstr(at + 1, "\n.It ");
+    char *text = strndup(at, end != NULL ? (size_t)(end - at) : strlen(at));
+    (void)snprintf(plain, sizeof(plain), "default %s", field->fallback);
+    (void)snprintf(list, sizeof(list), "default [%s]", field->fallback);
+    SP_CHECK_CASE(strstr(text, plain) != NULL || strstr(text, list) != NULL, field->key);
+    free(text);
+}
+
+static void the_manual_page_has_every_key_and_its_default(void)
+{
+    static const struct sp_schema *const schemas[] = {
+        &sp_schema_gateway, &sp_schema_listener,     &sp_schema_role,
+        &sp_schema_cloud,   &sp_schema_cloud_limits, &sp_schema_attestation,
+        &sp_schema_route,   &sp_schema_command,      &sp_schema_limits};
+    static char page[65536];
+    FILE *file = fopen("docs/man/sallyport.yaml.5", "r");
+    SP_CHECK(file != NULL);
+    if (file == NULL) {
+        return;
+    }
+    page[fread(page, 1, sizeof(page) - 1U, file)] = '\0';
+    fclose(file);
+    for (size_t i = 0; i < sizeof(schemas) / sizeof(schemas[0]); i++) {
+        char *section = manual_section(page, schemas[i]->name);
+        for (size_t k = 0; k < schemas[i]->count; k++) {
+            check_manual_key(section, &schemas[i]->fields[k]);
+        }
+        free(section);
+    }
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(keys_and_values_are_held_against_the_tables),
     SP_TEST(yaml_is_taken_in_a_plain_subset),
@@ -608,6 +666,7 @@ static const struct sp_test tests[] = {
     SP_TEST(the_cloud_s_limits_follow_its_endpoint_unless_they_are_given),
     SP_TEST(what_is_printed_loads_to_the_same),
     SP_TEST(the_canonical_form_is_the_golden_one),
+    SP_TEST(the_manual_page_has_every_key_and_its_default),
     SP_TEST(files_include_others_in_the_order_of_their_names),
     SP_TEST(hostile_texts_are_refused_and_nothing_breaks),
     SP_TEST(at_most_a_hundred_faults_are_named),

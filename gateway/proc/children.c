@@ -273,10 +273,10 @@ void sp_children_restart(struct sp_parent *parent)
 static void log_death(const struct sp_parent *parent, enum sp_process process, int status)
 {
     if (WIFSIGNALED(status)) {
-        sp_log_error(SP_EVENT("child_died"), SP_F_STR("process", kinds[process].name),
+        sp_log_error(SP_EVENT("process_died"), SP_F_STR("process", kinds[process].name),
                      SP_F_STR("signal", sigabbrev_np(WTERMSIG(status))));
     } else if (parent->state != SP_PARENT_STOPPING || WEXITSTATUS(status) != 0) {
-        sp_log_error(SP_EVENT("child_ended"), SP_F_STR("process", kinds[process].name),
+        sp_log_error(SP_EVENT("process_died"), SP_F_STR("process", kinds[process].name),
                      SP_F_INT("status", WEXITSTATUS(status)));
     }
 }

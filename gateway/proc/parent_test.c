@@ -280,7 +280,7 @@ static void a_dead_child_comes_back_with_new_wires(void)
     SP_CHECK(logged("event=ready", 1));
     SP_CHECK(logged("event=echo", 4));
     kill(pid_of("keys"), SIGKILL);
-    SP_CHECK(logged("event=child_died process=keys signal=KILL", 1));
+    SP_CHECK(logged("event=process_died process=keys signal=KILL", 1));
     SP_CHECK(logged("event=restarted process=keys", 1));
     SP_CHECK(logged("event=echo peer=keys", 4));
     kill(pid_of("store"), SIGKILL);
@@ -305,7 +305,7 @@ static void a_child_that_cannot_start_ends_the_gateway(void)
     FILE *flag = fopen(path, "w");
     SP_CHECK(flag != NULL && fclose(flag) == 0);
     start_gateway();
-    SP_CHECK(logged("event=child_ended process=keys status=3", 1));
+    SP_CHECK(logged("event=process_died process=keys status=3", 1));
     int status = -1;
     waitpid(gateway, &status, 0);
     SP_CHECK(WIFEXITED(status));
