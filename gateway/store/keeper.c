@@ -551,16 +551,15 @@ static uint32_t next_level(struct sp_keeper *k)
 {
     uint64_t quota = k->config->limits.journal_bytes;
     uint64_t used = used_bytes(k);
-    bool full = sp_journal_broken(k->journal) || used >= quota ||
-                (k->refused_full && used >= quota - quota / 20U);
+    bool full = used >= quota || (k->refused_full && used >= quota - quota / 20U);
     k->refused_full = false;
     if (full) {
         k->free_below = used - used / 20U;
+    }
+    if (full || sp_journal_broken(k->journal) || used > k->free_below) {
         return 2;
     }
-    if (k->level == 2 && used > k->free_below) {
-        return 2;
-    }
+    k->free_below = UINT64_MAX;
     uint64_t bound = k->level > 0 ? quota / 10U * 7U : quota / 10U * 8U;
     return used >= bound && used > 0 ? 1 : 0;
 }
@@ -701,6 +700,7 @@ enum sp_err sp_keeper_create(const struct sp_child *child, struct sp_journal *jo
          (handoff != NULL && !watch(k, sp_handoff_journal_fd(handoff), ID_HANDOFF)))) {
         err = SP_ERR_IO;
     }
+    k->free_below = UINT64_MAX;
     k->level = next_level(k);
     for (; err == SP_OK && k->door_count < doors; k->door_count++) {
         k->doors[k->door_count].keeper = k;

@@ -4,7 +4,7 @@
 
 import json
 import os
-import queue
+import resource
 import signal
 import subprocess
 import threading
@@ -305,6 +305,47 @@ def test_a_refusal_for_now_is_tried_again_in_order(home, certificates, code):
     assert numbers(cloud.messages).count(3) == 3
     assert len({m.message_id for m in cloud.messages if m.payload == b"3"}) == 1
     assert store.metric("journal_dead_letters_total") == 0
+    store.stop()
+
+
+def test_a_cloud_that_refuses_everything_for_a_while_is_not_hammered(home, certificates):
+    refusals = [0x97] * 40
+    cloud = Cloud(certificates, lambda m: refusals.pop() if refusals else 0)
+    store = home(cloud)
+    for i in range(60):
+        store.append(str(i).encode())
+    cloud.wait(lambda c: len(c.accepted()) == 60, 60)
+    assert firsts(numbers(cloud.messages)) == list(range(60))
+    again = [int(m.payload) for m in cloud.messages[60:]]
+    assert len(again) == 40 and firsts(again) == sorted(set(again))
+    assert len([line for line in store.log if "event=cloud_busy" in line]) < 12
+    store.stop()
+
+
+def test_a_disk_that_fails_refuses_and_heals_by_itself(home, certificates):
+    cloud = Cloud(certificates)
+    cloud.close()
+    store = home(cloud)
+    for i in range(50):
+        store.append(str(i).encode())
+    store.wait_durable(50)
+    resource.prlimit(store.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+    for i in range(50, 60):
+        store.append(str(i).encode())
+    store.wait_durable(60)
+    store.wait("pressure 2")
+    store.wait_log("event=journal_failed")
+    resource.prlimit(store.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    store.wait_log("event=journal_recovered")
+    store.wait("pressure 0", count=2)
+    store.append(b"60")
+    store.wait_durable(61)
+    answers = store.durable()
+    accepted = [t - 1 for t, err in answers.items() if err == 0]
+    assert accepted == list(range(50)) + [60]
+    cloud.open()
+    cloud.wait(lambda c: len(c.accepted()) == 51)
+    assert firsts(numbers(cloud.messages)) == accepted
     store.stop()
 
 

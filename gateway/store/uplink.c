@@ -75,7 +75,6 @@ struct sp_uplink {
     uint64_t pause_until; /* the cloud said: not now */
     uint64_t stream_care_until;
     uint64_t careful_upto; /* sequence; 0 = none */
-    uint64_t refused_seq;  /* the last one that the cloud refused for now */
     uint64_t loss_head;    /* sequence at the head of the last lost connection */
     unsigned losses;
     struct sp_bucket publishes;
@@ -518,17 +517,20 @@ static const char *permanent_refusal(uint8_t code)
     return NULL;
 }
 
+/* One pause for a whole flight: what was sent before it and is refused too has nothing new to say. */
 static void put_back(struct sp_uplink *l, uint64_t now, struct sp_row *row, uint8_t code)
 {
-    uint32_t wait = sp_backoff_next(&l->refused, random_u64());
-    sp_log_warn(SP_EVENT("cloud_busy"), SP_F_STR("client_id", l->client_id),
-                SP_F_INT("reason_code", code), SP_F_INT("sequence", row->seq),
-                SP_F_INT("retry_ms", wait));
-    uint64_t until = now + wait;
-    l->pause_until = until > l->pause_until ? until : l->pause_until;
-    l->stream_care_until = now + STREAM_CARE_MS;
-    l->careful_upto = row->seq > l->careful_upto ? row->seq : l->careful_upto;
-    l->refused_seq = row->seq;
+    if (row->seq > l->careful_upto || l->flying.head == NULL) {
+        uint32_t wait = sp_backoff_next(&l->refused, random_u64());
+        sp_log_warn(SP_EVENT("cloud_busy"), SP_F_STR("client_id", l->client_id),
+                    SP_F_INT("reason_code", code), SP_F_INT("sequence", row->seq),
+                    SP_F_INT("retry_ms", wait));
+        l->pause_until = now + wait;
+        l->stream_care_until = now + wait + STREAM_CARE_MS;
+    }
+    uint64_t last = l->flying.tail != NULL ? l->flying.tail->seq : row->seq;
+    last = last > row->seq ? last : row->seq;
+    l->careful_upto = last > l->careful_upto ? last : l->careful_upto;
     struct sp_row_list one = {0};
     sp_row_list_push(&one, row);
     merge(&l->queue, &one);
@@ -550,7 +552,7 @@ static void acknowledged(struct sp_uplink *l, uint64_t now, uint64_t seq, uint8_
         put_back(l, now, row, code);
         return;
     }
-    if (seq == l->refused_seq) {
+    if (seq <= l->careful_upto && l->flying.head == NULL) {
         l->refused.failures = 0;
     }
     if (seq == l->loss_head) {
