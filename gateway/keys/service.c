@@ -222,13 +222,17 @@ static void fill_known(struct link *link, uint64_t tag, const struct sp_keys_dev
     answer->nonce_ok = make_nonce(link, tag, d, answer->nonce);
 }
 
-/* Known or not: a lookup, a decoy, a nonce, one answer of one size. */
+/*
+ * Known or not: a look at the registry (under a microsecond while nothing has changed, so that a device can connect right
+ * after it was added), a lookup, a decoy, a nonce, one answer of one size.
+ */
 static enum sp_err on_psk(struct link *link, uint64_t tag, struct sp_view identity)
 {
     struct sp_keys_service *s = link->service;
     if (identity.len > IDENTITY_ON_THE_WIRE_MAX) {
         return SP_ERR_MALFORMED;
     }
+    follow_registry(s);
     struct sp_msg_psk_answer answer;
     memset(&answer, 0, sizeof(answer)); /* padding too: it goes to another process */
     const struct sp_keys_device *d = sp_devices_find(s->devices, identity);
