@@ -308,6 +308,18 @@ def test_a_refusal_for_now_is_tried_again_in_order(home, certificates, code):
     store.stop()
 
 
+def test_a_cloud_that_answers_pings_but_never_acknowledges_is_left_and_gets_all_again(home, certificates):
+    cloud = Cloud(certificates, lambda m: None if m.connection == 1 else 0)
+    store = home(cloud)
+    for i in range(20):
+        store.append(str(i).encode())
+    store.wait_log("no PUBACK in time", 40)
+    cloud.wait(lambda c: len(c.accepted()) == 20)
+    assert numbers(cloud.messages) == list(range(20)) * 2
+    store.wait_metric("journal_messages", 0)
+    assert store.metric("journal_dead_letters_total") == 0
+
+
 def test_a_cloud_that_refuses_everything_for_a_while_is_not_hammered(home, certificates):
     refusals = [0x97] * 40
     cloud = Cloud(certificates, lambda m: refusals.pop() if refusals else 0)
