@@ -23,10 +23,10 @@ struct sp_sandbox_rule {
     struct scmp_arg_cmp arg;
 };
 
-/** System calls, and files that may be read, for what is linked into this build only: sandbox_plain.c or sandbox_sanitizer.c. */
+/** System calls, and folders that may be read, for what is linked into this build only: sandbox_plain.c or sandbox_sanitizer.c. */
 extern const struct sp_sandbox_rule sp_sandbox_extra_rules[];
 extern const size_t sp_sandbox_extra_rule_count;
-extern const char *const sp_sandbox_extra_files[]; /**< NULL-terminated */
+extern const char *const sp_sandbox_extra_folders[]; /**< NULL-terminated */
 
 /** Put the system call filter of a process on. */
 SP_MUST_CHECK enum sp_err sp_sandbox_seccomp(enum sp_process process);

@@ -99,10 +99,11 @@ static bool allow_port(int fd, const struct ruleset *set, uint16_t port)
            syscall(SYS_landlock_add_rule, fd, RULE_NET_PORT, &rule, 0U) == 0;
 }
 
-static bool allow_files(int fd, const struct ruleset *set, const char *const *files)
+static bool allow_files(int fd, const struct ruleset *set, const char *const *files,
+                        uint64_t access)
 {
     for (size_t i = 0; files[i] != NULL; i++) {
-        if (!allow_path(fd, set, files[i], FS_READ, false)) {
+        if (!allow_path(fd, set, files[i], access, false)) {
             return false;
         }
     }
@@ -113,14 +114,14 @@ static bool allow_files(int fd, const struct ruleset *set, const char *const *fi
 static bool add_rules(int fd, const struct ruleset *set, enum sp_process process,
                       const struct sp_config *config)
 {
-    if (!allow_files(fd, set, sp_sandbox_extra_files)) {
+    if (!allow_files(fd, set, sp_sandbox_extra_folders, FS_READ | LANDLOCK_ACCESS_FS_READ_DIR)) {
         return false;
     }
     if (process != SP_PROCESS_GATE && !allow_path(fd, set, config->state_dir, FS_STATE, true)) {
         return false;
     }
     if (process == SP_PROCESS_STORE) {
-        return allow_files(fd, set, resolver_files) && allow_port(fd, set, 53) &&
+        return allow_files(fd, set, resolver_files, FS_READ) && allow_port(fd, set, 53) &&
                (!config->cloud.enabled || allow_port(fd, set, config->cloud.port));
     }
     return true;

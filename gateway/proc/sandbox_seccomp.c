@@ -113,12 +113,24 @@ static const struct sp_sandbox_rule rules[] = {
 };
 /* clang-format on */
 
+/* What a build lets through for its own sake stands above the table. */
+static bool is_extra(int number)
+{
+    for (size_t i = 0; i < sp_sandbox_extra_rule_count; i++) {
+        if (sp_sandbox_extra_rules[i].number == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool add_rules(scmp_filter_ctx filter, enum sp_process process,
                       const struct sp_sandbox_rule *table, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const struct sp_sandbox_rule *rule = &table[i];
-        if ((rule->processes & (1U << process)) == 0 || rule->number < 0) {
+        if ((rule->processes & (1U << process)) == 0 || rule->number < 0 ||
+            (table == rules && is_extra(rule->number))) {
             continue; /* below 0: not on this architecture */
         }
         uint32_t action =
