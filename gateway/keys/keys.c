@@ -20,8 +20,7 @@
 #include "gateway/proc/proc.h"
 #include "gateway/proc/sandbox.h"
 
-#define TICK_MS  200U /* the registry is looked at this often by itself … */
-#define FRESH_MS 10U  /* … and before an answer when the last look is older than this */
+#define TICK_MS 200U
 
 struct keys;
 
@@ -41,7 +40,6 @@ struct keys {
     struct sp_timer tick;
     struct link *links;
     unsigned link_count;
-    uint64_t looked_ms; /* at the registry */
     bool stopping;
 };
 
@@ -55,12 +53,6 @@ static void drop_link(struct link *link, enum sp_err why)
     sp_keys_service_detach(link->keys->service, link->loop);
 }
 
-static void look_at_registry(struct keys *k, uint64_t now_ms)
-{
-    k->looked_ms = now_ms;
-    sp_keys_service_tick(k->service, now_ms);
-}
-
 static void link_ready(struct sp_watch *watch, uint32_t events)
 {
     struct link *link = (struct link *)(void *)watch;
@@ -68,11 +60,7 @@ static void link_ready(struct sp_watch *watch, uint32_t events)
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) == 0) {
         return; /* it can be written: flush_links() does */
     }
-    uint64_t now_ms = sp_clock_ms();
-    if (now_ms - k->looked_ms >= FRESH_MS) {
-        look_at_registry(k, now_ms); /* a device that was just added may come at once */
-    }
-    enum sp_err err = sp_keys_service_receive(k->service, link->loop, now_ms);
+    enum sp_err err = sp_keys_service_receive(k->service, link->loop, sp_clock_ms());
     if (err != SP_OK) {
         drop_link(link, err);
     }
@@ -179,7 +167,7 @@ static void tick(struct sp_timer *timer)
 {
     struct keys *k = &the_keys;
     uint64_t now_ms = sp_clock_ms();
-    look_at_registry(k, now_ms);
+    sp_keys_service_tick(k->service, now_ms);
     sp_timer_set(&k->loop.timers, timer, now_ms + TICK_MS);
 }
 
