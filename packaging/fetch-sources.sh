@@ -3,9 +3,10 @@
 # Copyright The Sallyport Authors
 #
 # Bring the third-party source packages of packaging/sources.list into DIR (default build/thirdparty):
-# DIR/<name> is the unpacked source, DIR/VERSIONS says which exact versions were used. They come from
-# Debian trixie and are verified by apt's signatures. apt gets a sources list, lists and cache of its
-# own, so the machine's apt is neither read for packages nor changed, and root is not needed.
+# DIR/<folder> is the unpacked source, or the part of it that the list names; DIR/VERSIONS says which
+# exact versions were used. They come from Debian trixie and are verified by apt's signatures. apt gets
+# a sources list, lists and cache of its own, so the machine's apt is neither read for packages nor
+# changed, and root is not needed.
 # What is there already in the pinned minor release stays; nothing is downloaded then.
 #
 # usage: packaging/fetch-sources.sh [DIR]
@@ -30,14 +31,18 @@ in_release() { # VERSION MINOR
     esac
 }
 
-# NAME MINOR: DIR/NAME is complete and of the pinned release.
+# NAME MINOR FOLDER: DIR/FOLDER is complete and of the pinned release.
 present() {
-    [ -f "$dir/VERSIONS" ] && [ -d "$dir/$1" ] || return 1
+    [ -f "$dir/VERSIONS" ] && [ -d "$dir/$3" ] || return 1
     version=$(awk -v name="$1" '$1 == name { print $2 }' "$dir/VERSIONS")
     [ -n "$version" ] && in_release "$version" "$2"
 }
 
-wanted() { sed 's/#.*//' "$list" | awk 'NF == 2'; }
+# NAME:MINOR:FOLDER:PART, a line each
+wanted() {
+    sed 's/#.*//' "$list" |
+        awk 'NF >= 2 { print $1 ":" $2 ":" (NF > 2 ? $3 : $1) ":" $4 }'
+}
 
 # The Debian archives that this machine's apt uses, so that a local mirror or proxy is respected.
 mirrors() { apt-get indextargets --format '$(SITE)' 2>/dev/null | sed 's|/*$||' | sort -u; }
@@ -93,7 +98,8 @@ newest() { # NAME MINOR: newest version in the pinned release
     printf '%s\n' "$best"
 }
 
-fetch() { # NAME MINOR
+fetch() { # NAME MINOR FOLDER [PART]
+    part=${4:-}
     version=$(newest "$1" "$2")
     [ -n "$version" ] || die "Debian $suite has no $1 $2.x; packaging/sources.list pins that release"
     rm -rf "$work/download"
@@ -102,10 +108,11 @@ fetch() { # NAME MINOR
     (cd "$work/download" && apt_quiet apt-get -c "$work/apt.conf" source -qq --only-source \
         --download-only "$1=$version")
     apt_quiet dpkg-source --no-copy -x "$work"/download/*.dsc "$work/download/tree"
-    rm -rf "${dir:?}/$1"
-    mv "$work/download/tree" "$dir/$1"
+    [ -d "$work/download/tree/$part" ] || die "$1 $version has no $part"
+    rm -rf "${dir:?}/$3"
+    mv "$work/download/tree${part:+/$part}" "$dir/$3"
     record "$1" "$version"
-    say "$1 $version is in $dir/$1"
+    say "$1 $version is in $dir/$3"
 }
 
 record() { # NAME VERSION, written last: it marks the folder as complete
@@ -119,7 +126,9 @@ record() { # NAME VERSION, written last: it marks the folder as complete
 mkdir -p "$dir"
 dir=$(cd "$dir" && pwd)
 
-missing=$(wanted | while read -r name minor; do present "$name" "$minor" || echo "$name:$minor"; done)
+missing=$(wanted | while IFS=: read -r name minor folder part; do
+    present "$name" "$minor" "$folder" || echo "$name:$minor:$folder:$part"
+done)
 if [ -z "$missing" ]; then
     say "already there: $(tr '\n' ',' <"$dir/VERSIONS" | sed 's/,$//; s/,/, /g')"
     exit 0
@@ -136,5 +145,6 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 apt_setup
 for entry in $missing; do
-    fetch "${entry%%:*}" "${entry#*:}"
+    # shellcheck disable=SC2046 # three or four words, none of them with blanks
+    fetch $(printf '%s\n' "$entry" | tr ':' ' ')
 done
