@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures: a cloud and a gateway for each test file, devices as needed. Nothing outlives its test file."""
+import itertools
 import pathlib
 import sys
 
@@ -10,6 +11,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tests.lib.attester import IMPLEMENTATION, MEASUREMENT, SIGNER  # noqa: E402
 from tools.lab.cloud import Cloud  # noqa: E402
 from tools.lab.gateway import Gateway  # noqa: E402
+
+_numbers = itertools.count(1)
 
 
 def pytest_configure(config):
@@ -41,12 +44,8 @@ def gateway(tmp_path_factory, cloud):
 
 @pytest.fixture
 def names():
-    """Fresh device names: `names()` → dev1, dev2, … unique in the whole run."""
-    def fresh(prefix="dev"):
-        fresh.count += 1
-        return f"{prefix}-{id(fresh) % 99991}-{fresh.count}"
-    fresh.count = 0
-    return fresh
+    """`names("dev")`: a device name that no other test of this run has."""
+    return lambda prefix="dev": f"{prefix}-{next(_numbers)}"
 
 
 @pytest.fixture

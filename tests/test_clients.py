@@ -75,8 +75,6 @@ def test_openssl(open_house, iana, name):
     seen = talk(["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.port}", "-tls1_2", "-psk_identity", bundle.id,
                  "-psk", bundle.psk.hex(), "-cipher", f"{name}:@SECLEVEL=0", "-quiet"])
     assert b"\x20\x02\x00\x00" in seen, seen
-    gateway.wait_event("connected", 1)
-    assert any(iana in line for line in gateway.events("tls_open") + gateway.events("connected"))
 
 
 @pytest.mark.parametrize("iana", [s[0] for s in SUITES])

@@ -4,6 +4,7 @@
 
 enum { RECORD_HANDSHAKE = 22 };
 enum {
+    EXT_ENCRYPT_THEN_MAC = 22,
     EXT_EXTENDED_MASTER_SECRET = 23,
     EXT_PRE_SHARED_KEY = 41,
     EXT_SUPPORTED_VERSIONS = 43,
@@ -88,6 +89,8 @@ static void parse_extension(uint16_t type, struct sp_view data, struct sp_client
         parse_versions(data, out);
     } else if (type == EXT_PSK_MODES) {
         parse_modes(data, out);
+    } else if (type == EXT_ENCRYPT_THEN_MAC) {
+        out->encrypt_then_mac = true;
     } else if (type == EXT_EXTENDED_MASTER_SECRET) {
         out->extended_master_secret = true;
     } else if (type == EXT_PRE_SHARED_KEY) {

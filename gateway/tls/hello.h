@@ -38,6 +38,7 @@ struct sp_client_hello {
     bool psk_dhe;                /**< … with psk_dhe_ke … */
     struct sp_view psk_identity; /**< … and this first external identity; empty: none */
     bool extended_master_secret; /**< RFC 7627 */
+    bool encrypt_then_mac;       /**< RFC 7366 */
 };
 
 /** @retval SP_ERR_MALFORMED The TLS library will refuse it too. */

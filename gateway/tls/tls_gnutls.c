@@ -519,9 +519,12 @@ static gnutls_priority_t pick(struct sp_tls *tls, const struct sp_client_hello *
         tls->server->tls13 != NULL) {
         return tls->server->tls13;
     }
+    bool etm = hello->encrypt_then_mac || (tls->server->sets & SP_SUITES_ALL) != 0;
     for (size_t i = 0; i < sp_tls_suite_count; i++) {
-        if (tls->server->priority[i] != NULL && sp_hello_offers(hello, sp_tls_suites[i].code)) {
-            tls->suite = &sp_tls_suites[i];
+        const struct sp_tls_suite *suite = &sp_tls_suites[i];
+        if (tls->server->priority[i] != NULL && sp_hello_offers(hello, suite->code) &&
+            (etm || !suite->needs_etm)) {
+            tls->suite = suite;
             return tls->server->priority[i];
         }
     }
@@ -609,10 +612,6 @@ static void finish(struct sp_tls *tls)
     if (tls->server != NULL && gnutls_session_ext_master_secret_status(tls->session) == 0 &&
         gnutls_protocol_get_version(tls->session) == GNUTLS_TLS1_2) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
-    } else if (tls->suite != NULL && tls->suite->needs_etm &&
-               (tls->server->sets & SP_SUITES_ALL) == 0 &&
-               gnutls_session_etm_status(tls->session) == 0) {
-        refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no encrypt-then-MAC");
     } else {
         tls->state = SP_TLS_OPEN;
         tls->opened = true;

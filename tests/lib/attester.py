@@ -19,7 +19,7 @@ def ueid(iak):
     return b"\x01" + hashlib.sha256(hashlib.sha256(iak).digest()).digest()
 
 
-def claims(nonce, iak, **changes):
+def claims(nonce, iak, /, **changes):
     """RFC 9783 claims; a change of None leaves the claim out. Names as in the `--json` output of the tool."""
     labels = {"nonce": 10, "boot_seed": 268, "instance_id": 256, "implementation_id": 2396, "client_id": 2394,
               "lifecycle": 2395, "software": 2399, "profile": 265}
@@ -30,7 +30,7 @@ def claims(nonce, iak, **changes):
     return {labels[name]: value for name, value in values.items() if value is not None}
 
 
-def token(nonce, iak, mac_key=None, **changes):
+def token(nonce, iak, /, mac_key=None, **changes):
     protected = b"\xa1\x01\x05"
     payload = cbor2.dumps(claims(nonce, iak, **changes))
     to_mac = cbor2.dumps(["MAC0", protected, b"", payload])
@@ -65,7 +65,7 @@ class TestDevice:
     def challenge(self, nonce):
         return challenge(self.bundle.binding, nonce, self.tls.exporter(), self.identity)
 
-    def token(self, nonce, **changes):
+    def token(self, nonce, /, **changes):
         return token(self.challenge(nonce), self.bundle.iak, **changes)
 
     def connect(self, clean=True, props=None, **more):
