@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/store/uplink_internal.h"
+
+#include <time.h>
+
+#include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
+
+#define OUT_HIGH          (256U * 1024U) /* ciphertext waiting for the socket: send no more */
+#define SUBSCRIBE_FILTERS 8U             /* per SUBSCRIBE: as many as AWS takes */
+#define LOSSES_MAX        3U /* connections lost in a row with the same row at the head */
+
+static uint64_t wall_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
+}
+
+void sp_uplink_merge(struct sp_row_list *into, struct sp_row_list *from)
+{
+    struct sp_row_list both = {0};
+    while (into->head != NULL || from->head != NULL) {
+        bool first =
+            from->head == NULL || (into->head != NULL && into->head->seq < from->head->seq);
+        sp_row_list_push(&both, sp_row_list_pop(first ? into : from));
+    }
+    *into = both;
+}
+
+struct sp_row *sp_uplink_take_row(struct sp_row_list *list, uint64_t seq)
+{
+    if (list->head != NULL && list->head->seq == seq) {
+        return sp_row_list_pop(list);
+    }
+    struct sp_row_list rest = {0};
+    struct sp_row *found = NULL;
+    for (struct sp_row *row = sp_row_list_pop(list); row != NULL; row = sp_row_list_pop(list)) {
+        if (row->seq == seq && found == NULL) {
+            found = row;
+        } else {
+            sp_row_list_push(&rest, row);
+        }
+    }
+    *list = rest;
+    return found;
+}
+
+void sp_uplink_end_row(struct sp_uplink *l, struct sp_row *row, enum sp_row_end end,
+                       const char *reason)
+{
+    row->end = end;
+    row->reason = reason;
+    row->end_ms = wall_ms();
+    sp_row_list_push(&l->ended, row);
+}
+
+void sp_uplink_drop_loose(struct sp_uplink *l)
+{
+    sp_metric_add(SP_M_CLOUD_DROPPED, (int64_t)l->loose.count);
+    sp_row_list_append(&l->ended, &l->loose);
+}
+
+void sp_uplink_take_rows(struct sp_uplink *l)
+{
+    struct sp_row_list given = {0};
+    sp_handoff_take(l->env->handoff, l->index, &given);
+    for (struct sp_row *row = sp_row_list_pop(&given); row != NULL; row = sp_row_list_pop(&given)) {
+        sp_row_list_push(row->seq == 0 ? &l->loose : &l->queue, row);
+    }
+    if (l->state != SP_UPLINK_UP) {
+        sp_uplink_drop_loose(l);
+    }
+}
+
+void sp_uplink_count_loss(struct sp_uplink *l)
+{
+    struct sp_row *head = l->flying.head;
+    if (head == NULL) {
+        return;
+    }
+    l->losses = head->seq == l->loss_head ? l->losses + 1 : 1;
+    l->loss_head = head->seq;
+    if (l->losses + 1 == LOSSES_MAX) {
+        l->careful_upto = l->flying.tail->seq;
+    }
+    if (l->losses >= LOSSES_MAX) {
+        sp_uplink_end_row(l, sp_row_list_pop(&l->flying), SP_ROW_DEAD,
+                          "the cloud closed three times in a row on it");
+        l->losses = 0;
+        l->loss_head = 0;
+    }
+}
+
+/* ---- sending ---- */
+
+void sp_uplink_subscribe(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
+{
+    const struct sp_config *config = l->env->config;
+    while (l->index == 0 && l->subscribed < config->command_count) {
+        struct sp_mqtt_filter filters[SUBSCRIBE_FILTERS] = {0};
+        size_t count = 0;
+        while (count < SUBSCRIBE_FILTERS && l->subscribed + count < config->command_count) {
+            const struct sp_command_config *c = &config->commands[l->subscribed + count];
+            filters[count++] = (struct sp_mqtt_filter){.filter = sp_view_str(c->cloud), .qos = 1};
+        }
+        uint16_t id;
+        enum sp_err err = sp_mqtt_client_subscribe(&l->mqtt, now, filters, count, w, &id);
+        if (err == SP_ERR_AGAIN || err == SP_ERR_SPACE) {
+            return;
+        }
+        if (err != SP_OK) {
+            sp_log_warn(SP_EVENT("commands_refused"), SP_F_STR("client_id", l->client_id),
+                        SP_F_ERR(err));
+        }
+        l->subscribed += count;
+    }
+}
+
+static bool stream_flies(const struct sp_uplink *l, uint32_t stream)
+{
+    for (const struct sp_row *row = l->flying.head; row != NULL; row = row->next) {
+        if (row->stream == stream) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The window of D5, and the care after trouble. */
+static bool may_go(struct sp_uplink *l, uint64_t now, const struct sp_row *row)
+{
+    if (now < l->pause_until || sp_mqtt_client_window(&l->mqtt) == 0) {
+        return false;
+    }
+    const struct sp_row *first = l->flying.head;
+    if (first != NULL && (row->seq <= l->careful_upto || first->seq <= l->careful_upto)) {
+        return false;
+    }
+    if (now < l->stream_care_until && stream_flies(l, row->stream)) {
+        return false;
+    }
+    size_t gone = sp_handoff_unreleased(l->env->handoff, l->index) + l->ended.count;
+    return l->flying.count + gone < SP_UPLINK_REPEATS_MAX;
+}
+
+static bool buckets_ready(struct sp_uplink *l, uint64_t now, size_t size)
+{
+    uint64_t a = sp_bucket_wait(&l->publishes, 1, now);
+    uint64_t b = sp_bucket_wait(&l->bytes, size, now);
+    l->bucket_wait_until = a == 0 && b == 0 ? 0 : now + (a > b ? a : b);
+    return l->bucket_wait_until == 0;
+}
+
+/* A row that can never go: to the dead letters, or, with QoS 0, dropped. */
+static void give_up(struct sp_uplink *l, struct sp_row_list *from, const char *reason)
+{
+    struct sp_row *row = sp_row_list_pop(from);
+    if (row->seq == 0) {
+        sp_metric_inc(SP_M_CLOUD_DROPPED);
+        sp_row_list_push(&l->ended, row);
+    } else {
+        sp_uplink_end_row(l, row, SP_ROW_DEAD, reason);
+    }
+}
+
+static void departed(struct sp_uplink *l, struct sp_row_list *from, size_t size)
+{
+    struct sp_row *row = sp_row_list_pop(from);
+    sp_row_list_push(row->seq == 0 ? &l->ended : &l->flying, row);
+    sp_bucket_take(&l->publishes, 1);
+    sp_bucket_take(&l->bytes, size);
+    sp_metric_inc(SP_M_CLOUD_SENT);
+}
+
+/* Write the first row of a list. @return false: no more for now. */
+static bool send_row(struct sp_uplink *l, uint64_t now, struct sp_row_list *from,
+                     struct sp_writer *w)
+{
+    struct sp_mqtt_publish publish;
+    const char *reason = NULL;
+    struct sp_row *row = from->head;
+    enum sp_err err =
+        sp_letter_write(&l->env->office, row, wall_ms(), &l->env->room, &publish, &reason);
+    if (err == SP_ERR_NOMEM) {
+        return false;
+    }
+    if (err != SP_OK) {
+        give_up(l, from, reason);
+        return true;
+    }
+    size_t size = sp_mqtt_publish_size(l->env->office.version, &publish);
+    if (!buckets_ready(l, now, size)) {
+        return false;
+    }
+    err = sp_mqtt_client_publish(&l->mqtt, now, &publish, row->seq, w);
+    if (err == SP_ERR_SPACE) {
+        if (!sp_uplink_encrypt(l, now, w) || !sp_uplink_scratch(l, size + 64U, w)) {
+            return false;
+        }
+        err = sp_mqtt_client_publish(&l->mqtt, now, &publish, row->seq, w);
+    }
+    if (err == SP_OK) {
+        departed(l, from, size);
+        return true;
+    }
+    if (err == SP_ERR_LIMIT) {
+        give_up(l, from, "packet larger than the cloud's Maximum Packet Size");
+        return true;
+    }
+    if (err == SP_ERR_ARGUMENT || err == SP_ERR_UNSUPPORTED) {
+        give_up(l, from, "cannot be put into a packet");
+        return true;
+    }
+    return false;
+}
+
+/* QoS 0 goes when nothing that was accepted can. */
+static struct sp_row_list *next_list(struct sp_uplink *l, uint64_t now)
+{
+    if (l->queue.head != NULL && may_go(l, now, l->queue.head)) {
+        return &l->queue;
+    }
+    return l->loose.head != NULL ? &l->loose : NULL;
+}
+
+void sp_uplink_send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
+{
+    l->bucket_wait_until = 0;
+    l->pause_until = now < l->pause_until ? l->pause_until : 0;
+    while (l->state == SP_UPLINK_UP && !l->stopping && l->out.used < OUT_HIGH) {
+        struct sp_row_list *from = next_list(l, now);
+        if (from == NULL || !send_row(l, now, from, w)) {
+            return;
+        }
+    }
+}
