@@ -93,7 +93,7 @@ static void check_listeners(struct check *c)
     if (node != NULL && node->kind == SP_NODE_LIST && node->count == 0) {
         SP_FAULT(c->reader, node, "`listeners` is empty: devices need at least one door");
     }
-    if (c->config->listener_count > 16) {
+    if (node != NULL && c->config->listener_count > 16) {
         SP_FAULT(c->reader, node, "more than 16 listeners");
     }
     for (size_t i = 0; i < c->config->listener_count; i++) {

@@ -71,7 +71,7 @@ static int open_socket(const struct sp_listener_config *listener, uint16_t port,
 
 static uint16_t port_of(int fd)
 {
-    union address address;
+    union address address = {.any = {0}};
     socklen_t len = sizeof(address);
     if (getsockname(fd, &address.any, &len) != 0) {
         return 0;

@@ -13,6 +13,8 @@
  * gate: no file may be opened, no connect(), no exec, no fork, no ptrace. keys: no socket calls but on its pipes, files
  * beneath state_dir only. store: files beneath state_dir, the resolver's, and outgoing TCP.
  *
+ * A call that is not allowed ends the process with SIGSYS; the kernel log (audit, type=1326) has its number.
+ *
  * @return SP_OK, or SP_ERR_DENIED when a lock that this kernel has could not be put on (then: do not serve).
  */
 SP_MUST_CHECK enum sp_err sp_sandbox_enter(enum sp_process process, const struct sp_config *config);
