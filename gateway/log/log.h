@@ -27,12 +27,12 @@ struct sp_log_field {
     long long number;
 };
 
-#define SP_F_STR(k, s) ((struct sp_log_field){.key = (k), .kind = SP_LOG_STR, .str = (s)})
+#define SP_F_STR(k, s)  ((struct sp_log_field){.key = (k), .kind = SP_LOG_STR, .str = (s)})
 #define SP_F_VIEW(k, v) ((struct sp_log_field){.key = (k), .kind = SP_LOG_VIEW, .view = (v)})
-#define SP_F_INT(k, n)                                                                             \
+#define SP_F_INT(k, n) \
     ((struct sp_log_field){.key = (k), .kind = SP_LOG_INT, .number = (long long)(n)})
 /** `error="No such file or directory"` from an errno value. */
-#define SP_F_ERRNO(e)                                                                              \
+#define SP_F_ERRNO(e) \
     ((struct sp_log_field){.key = "error", .kind = SP_LOG_ERRNO, .number = (long long)(e)})
 /** `error="out of memory"` from an sp_err. */
 #define SP_F_ERR(e) SP_F_STR("error", sp_err_text(e))
@@ -46,11 +46,11 @@ void sp_log_init(const char *process, enum sp_log_level level);
 /** `fields` starts with SP_EVENT() and ends with an SP_LOG_END entry. Lines over 2 KiB are cut. */
 void sp_log(enum sp_log_level level, const struct sp_log_field *fields);
 
-#define SP_LOG_AT(level, ...)                                                                      \
+#define SP_LOG_AT(level, ...) \
     sp_log((level), (const struct sp_log_field[]){__VA_ARGS__, {.kind = SP_LOG_END}})
 #define sp_log_error(...) SP_LOG_AT(SP_LOG_ERROR, __VA_ARGS__)
-#define sp_log_warn(...) SP_LOG_AT(SP_LOG_WARN, __VA_ARGS__)
-#define sp_log_info(...) SP_LOG_AT(SP_LOG_INFO, __VA_ARGS__)
+#define sp_log_warn(...)  SP_LOG_AT(SP_LOG_WARN, __VA_ARGS__)
+#define sp_log_info(...)  SP_LOG_AT(SP_LOG_INFO, __VA_ARGS__)
 #define sp_log_debug(...) SP_LOG_AT(SP_LOG_DEBUG, __VA_ARGS__)
 
 #endif

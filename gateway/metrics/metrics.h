@@ -14,69 +14,70 @@
 
 #include <stdint.h>
 
-#define SP_METRICS_SLOTS 64U /**< gate loops 0..61, keys 62, store 63 */
-#define SP_METRICS_SLOT_KEYS 62U
+#define SP_METRICS_SLOTS      64U /**< gate loops 0..61, keys 62, store 63 */
+#define SP_METRICS_SLOT_KEYS  62U
 #define SP_METRICS_SLOT_STORE 63U
 
 /** name, JSON/Prometheus name, kind (COUNTER | GAUGE), help */
-#define SP_METRIC_MAP(X)                                                                           \
-    X(CONNECTIONS_ACCEPTED, "connections_accepted_total", COUNTER, "TCP connections accepted")     \
-    X(CONNECTIONS_OPEN, "connections_open", GAUGE, "TCP connections open now")                     \
-    X(CONNECTIONS_SHED, "connections_shed_total", COUNTER, "connections closed at once by a limit") \
-    X(TLS_OK, "tls_handshakes_ok_total", COUNTER, "TLS handshakes finished")                       \
-    X(TLS_FAILED, "tls_handshakes_failed_total", COUNTER, "TLS handshakes failed")                 \
-    X(TLS_UNKNOWN_IDENTITY, "tls_unknown_identity_total", COUNTER,                                 \
-      "handshakes under an identity that is not in the registry")                                  \
-    X(TLS_WRONG_KEY, "tls_wrong_key_total", COUNTER,                                               \
-      "handshakes under a known identity that failed at the key")                                  \
-    X(TLS_BAD_RECORD, "tls_bad_record_total", COUNTER, "connections closed for a broken record")   \
-    X(GUESTS, "guests", GAUGE, "connections that have no verdict yet")                             \
-    X(DEVICES_ONLINE, "devices_online", GAUGE, "connections that are admitted")                    \
-    X(DEVICES_ATTESTED, "devices_attested", GAUGE, "connections with an attestation verdict ok")   \
-    X(ATTEST_CHALLENGES, "attestation_challenges_total", COUNTER, "challenges sent")               \
-    X(ATTEST_OK, "attestations_ok_total", COUNTER, "verdicts ok")                                  \
-    X(CONNECT_REFUSED, "connects_refused_total", COUNTER,                                          \
-      "CONNECTs refused for another reason than a token")                                          \
-    X(GUEST_EARLY, "guest_out_of_turn_total", COUNTER,                                             \
-      "connections closed for a packet before the verdict")                                        \
-    X(PROTOCOL_ERRORS, "protocol_errors_total", COUNTER,                                           \
-      "connections closed for malformed or out-of-turn MQTT")                                      \
-    X(TAKEN_OVER, "sessions_taken_over_total", COUNTER, "connections replaced by a newer one")     \
-    X(KEEPALIVE_TIMEOUTS, "keepalive_timeouts_total", COUNTER, "connections closed for silence")   \
-    X(DEADLINE_TIMEOUTS, "deadline_timeouts_total", COUNTER,                                       \
-      "connections closed before admission for being slow")                                        \
-    X(REVOKED_CLOSED, "revoked_closed_total", COUNTER, "connections closed by a registry change")  \
-    X(PUBLISH_IN, "messages_received_total", COUNTER, "PUBLISH packets from devices")              \
-    X(PUBLISH_IN_BYTES, "messages_received_bytes_total", COUNTER, "payload bytes from devices")    \
-    X(PUBLISH_OUT, "messages_delivered_total", COUNTER, "PUBLISH packets to devices")              \
-    X(PUBLISH_DENIED, "messages_denied_total", COUNTER, "PUBLISH where the role may not")          \
-    X(RECORD_REFUSED, "records_refused_total", COUNTER, "sensor records that do not hold")         \
-    X(PUBLISH_DROPPED, "messages_dropped_total", COUNTER, "QoS 0 or over-quota messages dropped")  \
-    X(PUBLISH_REFUSED, "messages_refused_total", COUNTER,                                          \
-      "QoS 1 messages not acknowledged because they cannot be stored now")                         \
-    X(SLOW_CLOSED, "slow_readers_closed_total", COUNTER,                                           \
-      "connections closed because the peer did not read")                                          \
-    X(SUBSCRIBE_DENIED, "subscriptions_denied_total", COUNTER, "filters refused in SUBSCRIBE")     \
-    X(SUBSCRIPTIONS, "subscriptions", GAUGE, "subscriptions held")                                 \
-    X(SESSIONS_OFFLINE, "sessions_offline", GAUGE, "kept sessions without a connection")           \
-    X(CLOUD_CONNECTED, "cloud_links_connected", GAUGE, "cloud links that are up")                  \
-    X(CLOUD_CONNECTS, "cloud_connects_total", COUNTER, "cloud connections made")                   \
-    X(CLOUD_FAILURES, "cloud_failures_total", COUNTER, "cloud connections failed or lost")         \
-    X(CLOUD_PUBLISHED, "cloud_published_total", COUNTER, "messages the cloud has acknowledged")    \
-    X(CLOUD_SENT, "cloud_sent_total", COUNTER, "PUBLISH packets sent to the cloud")                \
-    X(CLOUD_DROPPED, "cloud_dropped_total", COUNTER, "QoS 0 messages for the cloud dropped")       \
-    X(CLOUD_COMMANDS, "cloud_commands_total", COUNTER, "PUBLISH packets from the cloud")           \
-    X(JOURNAL_APPENDED, "journal_appended_total", COUNTER, "messages made durable")                \
-    X(JOURNAL_REFUSED, "journal_refused_total", COUNTER, "messages the journal could not take")    \
-    X(JOURNAL_COMMITS, "journal_commits_total", COUNTER, "journal commits")                        \
-    X(JOURNAL_DEAD, "journal_dead_letters_total", COUNTER, "messages moved to the dead letters")   \
-    X(JOURNAL_DEPTH, "journal_messages", GAUGE, "messages held for the cloud")                     \
-    X(JOURNAL_BYTES, "journal_bytes", GAUGE, "payload bytes held for the cloud")                   \
-    X(JOURNAL_OLDEST, "journal_oldest_seconds", GAUGE, "age of the oldest message held")           \
-    X(DEVICES, "devices", GAUGE, "devices in the registry")                                        \
-    X(REFERENCES, "references", GAUGE, "reference entries in the registry")                        \
-    X(KEYS_RESTARTS, "keys_restarts_total", COUNTER, "times the keys process was restarted")       \
-    X(STORE_RESTARTS, "store_restarts_total", COUNTER, "times the store process was restarted")    \
+#define SP_METRIC_MAP(X)                                                                          \
+    X(CONNECTIONS_ACCEPTED, "connections_accepted_total", COUNTER, "TCP connections accepted")    \
+    X(CONNECTIONS_OPEN, "connections_open", GAUGE, "TCP connections open now")                    \
+    X(CONNECTIONS_SHED, "connections_shed_total", COUNTER,                                        \
+      "connections closed at once by a limit")                                                    \
+    X(TLS_OK, "tls_handshakes_ok_total", COUNTER, "TLS handshakes finished")                      \
+    X(TLS_FAILED, "tls_handshakes_failed_total", COUNTER, "TLS handshakes failed")                \
+    X(TLS_UNKNOWN_IDENTITY, "tls_unknown_identity_total", COUNTER,                                \
+      "handshakes under an identity that is not in the registry")                                 \
+    X(TLS_WRONG_KEY, "tls_wrong_key_total", COUNTER,                                              \
+      "handshakes under a known identity that failed at the key")                                 \
+    X(TLS_BAD_RECORD, "tls_bad_record_total", COUNTER, "connections closed for a broken record")  \
+    X(GUESTS, "guests", GAUGE, "connections that have no verdict yet")                            \
+    X(DEVICES_ONLINE, "devices_online", GAUGE, "connections that are admitted")                   \
+    X(DEVICES_ATTESTED, "devices_attested", GAUGE, "connections with an attestation verdict ok")  \
+    X(ATTEST_CHALLENGES, "attestation_challenges_total", COUNTER, "challenges sent")              \
+    X(ATTEST_OK, "attestations_ok_total", COUNTER, "verdicts ok")                                 \
+    X(CONNECT_REFUSED, "connects_refused_total", COUNTER,                                         \
+      "CONNECTs refused for another reason than a token")                                         \
+    X(GUEST_EARLY, "guest_out_of_turn_total", COUNTER,                                            \
+      "connections closed for a packet before the verdict")                                       \
+    X(PROTOCOL_ERRORS, "protocol_errors_total", COUNTER,                                          \
+      "connections closed for malformed or out-of-turn MQTT")                                     \
+    X(TAKEN_OVER, "sessions_taken_over_total", COUNTER, "connections replaced by a newer one")    \
+    X(KEEPALIVE_TIMEOUTS, "keepalive_timeouts_total", COUNTER, "connections closed for silence")  \
+    X(DEADLINE_TIMEOUTS, "deadline_timeouts_total", COUNTER,                                      \
+      "connections closed before admission for being slow")                                       \
+    X(REVOKED_CLOSED, "revoked_closed_total", COUNTER, "connections closed by a registry change") \
+    X(PUBLISH_IN, "messages_received_total", COUNTER, "PUBLISH packets from devices")             \
+    X(PUBLISH_IN_BYTES, "messages_received_bytes_total", COUNTER, "payload bytes from devices")   \
+    X(PUBLISH_OUT, "messages_delivered_total", COUNTER, "PUBLISH packets to devices")             \
+    X(PUBLISH_DENIED, "messages_denied_total", COUNTER, "PUBLISH where the role may not")         \
+    X(RECORD_REFUSED, "records_refused_total", COUNTER, "sensor records that do not hold")        \
+    X(PUBLISH_DROPPED, "messages_dropped_total", COUNTER, "QoS 0 or over-quota messages dropped") \
+    X(PUBLISH_REFUSED, "messages_refused_total", COUNTER,                                         \
+      "QoS 1 messages not acknowledged because they cannot be stored now")                        \
+    X(SLOW_CLOSED, "slow_readers_closed_total", COUNTER,                                          \
+      "connections closed because the peer did not read")                                         \
+    X(SUBSCRIBE_DENIED, "subscriptions_denied_total", COUNTER, "filters refused in SUBSCRIBE")    \
+    X(SUBSCRIPTIONS, "subscriptions", GAUGE, "subscriptions held")                                \
+    X(SESSIONS_OFFLINE, "sessions_offline", GAUGE, "kept sessions without a connection")          \
+    X(CLOUD_CONNECTED, "cloud_links_connected", GAUGE, "cloud links that are up")                 \
+    X(CLOUD_CONNECTS, "cloud_connects_total", COUNTER, "cloud connections made")                  \
+    X(CLOUD_FAILURES, "cloud_failures_total", COUNTER, "cloud connections failed or lost")        \
+    X(CLOUD_PUBLISHED, "cloud_published_total", COUNTER, "messages the cloud has acknowledged")   \
+    X(CLOUD_SENT, "cloud_sent_total", COUNTER, "PUBLISH packets sent to the cloud")               \
+    X(CLOUD_DROPPED, "cloud_dropped_total", COUNTER, "QoS 0 messages for the cloud dropped")      \
+    X(CLOUD_COMMANDS, "cloud_commands_total", COUNTER, "PUBLISH packets from the cloud")          \
+    X(JOURNAL_APPENDED, "journal_appended_total", COUNTER, "messages made durable")               \
+    X(JOURNAL_REFUSED, "journal_refused_total", COUNTER, "messages the journal could not take")   \
+    X(JOURNAL_COMMITS, "journal_commits_total", COUNTER, "journal commits")                       \
+    X(JOURNAL_DEAD, "journal_dead_letters_total", COUNTER, "messages moved to the dead letters")  \
+    X(JOURNAL_DEPTH, "journal_messages", GAUGE, "messages held for the cloud")                    \
+    X(JOURNAL_BYTES, "journal_bytes", GAUGE, "payload bytes held for the cloud")                  \
+    X(JOURNAL_OLDEST, "journal_oldest_seconds", GAUGE, "age of the oldest message held")          \
+    X(DEVICES, "devices", GAUGE, "devices in the registry")                                       \
+    X(REFERENCES, "references", GAUGE, "reference entries in the registry")                       \
+    X(KEYS_RESTARTS, "keys_restarts_total", COUNTER, "times the keys process was restarted")      \
+    X(STORE_RESTARTS, "store_restarts_total", COUNTER, "times the store process was restarted")   \
     X(GATE_RESTARTS, "gate_restarts_total", COUNTER, "times the gate process was restarted")
 
 enum sp_metric {
