@@ -11,9 +11,11 @@
 #include "psa_manifest/sid.h"
 
 static const struct sp_spm_service services[] = {
-    {TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_HANDLE, SP_PARTITION_ITS, sp_its_sfn},
-    {TFM_ATTESTATION_SERVICE_HANDLE, SP_PARTITION_ATTEST, sp_attestation_sfn},
-    {SP_SENSOR_SERVICE_HANDLE, SP_PARTITION_SENSOR, sp_sensor_sfn},
+    {TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_HANDLE, SP_PARTITION_ITS, sp_its_sfn,
+     TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_SID, 1, true},
+    {TFM_ATTESTATION_SERVICE_HANDLE, SP_PARTITION_ATTEST, sp_attestation_sfn,
+     TFM_ATTESTATION_SERVICE_SID, 1, true},
+    {SP_SENSOR_SERVICE_HANDLE, SP_PARTITION_SENSOR, sp_sensor_sfn, SP_SENSOR_SERVICE_SID, 1, true},
 };
 
 psa_status_t sp_secure_start(const struct sp_secure_platform *platform)

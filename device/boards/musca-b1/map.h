@@ -13,11 +13,12 @@
 #define MAP_S_CODE      0x10000000
 #define MAP_S_CODE_SIZE 0x00020000
 #define MAP_S_RAM       0x30000000
-#define MAP_S_RAM_SIZE  0x00018000 /* with the storage below */
+#define MAP_S_RAM_SIZE  0x00008000
 
 /* The device's storage image, 32 KiB, put here by the loader: this board's stand-in for persistent storage. */
-#define MAP_S_STORAGE      0x30010000
+#define MAP_S_STORAGE      0x30008000
 #define MAP_S_STORAGE_SIZE 0x00008000
+#define MAP_S_DATA_SIZE    (MAP_S_RAM_SIZE + MAP_S_STORAGE_SIZE)
 
 #define MAP_NS_CODE      0x00100000
 #define MAP_NS_CODE_SIZE 0x00100000

@@ -8,11 +8,8 @@
 /* A caller on the way down: who it is, and the vectors of the call it is serving, if any. */
 struct frame {
     int32_t partition;
-    const psa_invec *in;
-    size_t in_count;
+    const struct sp_spm_vectors *vectors;
     size_t in_used[PSA_MAX_IOVEC];
-    psa_outvec *out;
-    size_t out_count;
     size_t out_used[PSA_MAX_IOVEC];
 };
 
@@ -28,7 +25,7 @@ void sp_spm_init(const struct sp_spm_service *table, size_t count)
     depth = 0;
 }
 
-static int32_t current_client(void)
+int32_t sp_spm_current(void)
 {
     return depth == 0 ? SP_CLIENT_NON_SECURE : frames[depth - 1].partition;
 }
@@ -48,62 +45,62 @@ void sp_spm_leave(void)
     depth--;
 }
 
-static const struct sp_spm_service *find_service(psa_handle_t handle)
+static bool may_call(const struct sp_spm_service *service, int32_t client)
+{
+    return client > 0 || service->non_secure_clients;
+}
+
+static const struct sp_spm_service *find_service(psa_handle_t handle, int32_t client)
 {
     for (size_t i = 0; i < service_count; i++) {
-        if (services[i].handle == handle) {
+        if (services[i].handle == handle && may_call(&services[i], client)) {
             return &services[i];
         }
     }
     return NULL;
 }
 
-static bool vectors_valid(const psa_invec *in, size_t in_len, const psa_outvec *out, size_t out_len)
+uint32_t sp_spm_version(int32_t client, uint32_t sid)
 {
-    if (in_len > PSA_MAX_IOVEC || out_len > PSA_MAX_IOVEC - in_len || (in_len != 0 && in == NULL) ||
-        (out_len != 0 && out == NULL)) {
-        return false;
-    }
-    for (size_t i = 0; i < in_len; i++) {
-        if (in[i].base == NULL && in[i].len != 0) {
-            return false;
+    for (size_t i = 0; i < service_count; i++) {
+        if (services[i].sid == sid && may_call(&services[i], client)) {
+            return services[i].version;
         }
     }
-    for (size_t i = 0; i < out_len; i++) {
-        if (out[i].base == NULL && out[i].len != 0) {
-            return false;
-        }
-    }
-    return true;
+    return PSA_VERSION_NONE;
 }
 
-psa_status_t psa_call(psa_handle_t handle, int32_t type, const psa_invec *in_vec, size_t in_len,
-                      psa_outvec *out_vec, size_t out_len)
+/* Lengths of a success; nothing at all of a failure. */
+static void finish_outputs(const struct frame *frame, struct sp_spm_vectors *vectors, bool success)
 {
-    const struct sp_spm_service *service = find_service(handle);
-    if (service == NULL || type < 0 || !vectors_valid(in_vec, in_len, out_vec, out_len)) {
-        return PSA_ERROR_PROGRAMMER_ERROR;
+    for (size_t i = 0; i < vectors->out_count; i++) {
+        if (success) {
+            vectors->out[i].len = frame->out_used[i];
+        } else {
+            sp_wipe(vectors->out[i].base, frame->out_used[i]);
+        }
     }
-    int32_t client = current_client();
-    if (!sp_spm_enter(service->partition)) {
+}
+
+psa_status_t sp_spm_deliver(int32_t client, psa_handle_t handle, int32_t type,
+                            struct sp_spm_vectors *vectors)
+{
+    const struct sp_spm_service *service = find_service(handle, client);
+    if (service == NULL || type < 0 || type > PSA_CALL_TYPE_MAX ||
+        !sp_spm_enter(service->partition)) {
         return PSA_ERROR_PROGRAMMER_ERROR;
     }
     struct frame *frame = &frames[depth - 1];
-    frame->in = in_vec;
-    frame->in_count = in_len;
-    frame->out = out_vec;
-    frame->out_count = out_len;
+    frame->vectors = vectors;
     psa_msg_t msg = {.type = type, .handle = (psa_handle_t)depth, .client_id = client};
-    for (size_t i = 0; i < in_len; i++) {
-        msg.in_size[i] = in_vec[i].len;
+    for (size_t i = 0; i < vectors->in_count; i++) {
+        msg.in_size[i] = vectors->in[i].len;
     }
-    for (size_t i = 0; i < out_len; i++) {
-        msg.out_size[i] = out_vec[i].len;
+    for (size_t i = 0; i < vectors->out_count; i++) {
+        msg.out_size[i] = vectors->out[i].len;
     }
     psa_status_t status = service->function(&msg);
-    for (size_t i = 0; i < out_len; i++) {
-        out_vec[i].len = frame->out_used[i];
-    }
+    finish_outputs(frame, vectors, status == PSA_SUCCESS);
     sp_spm_leave();
     return status;
 }
@@ -111,31 +108,47 @@ psa_status_t psa_call(psa_handle_t handle, int32_t type, const psa_invec *in_vec
 /* The frame of the call that is being served now, when the handle is that call's. */
 static struct frame *frame_of(psa_handle_t msg_handle)
 {
-    return depth != 0 && msg_handle == (psa_handle_t)depth ? &frames[depth - 1] : NULL;
+    bool current = depth != 0 && msg_handle == (psa_handle_t)depth;
+    return current && frames[depth - 1].vectors != NULL ? &frames[depth - 1] : NULL;
+}
+
+/* The next bytes of an input, consumed; empty when there is no such input. */
+static struct sp_view take_input(psa_handle_t msg_handle, uint32_t index, size_t num_bytes)
+{
+    struct frame *frame = frame_of(msg_handle);
+    if (frame == NULL || index >= frame->vectors->in_count) {
+        return sp_view(NULL, 0);
+    }
+    const psa_invec *in = &frame->vectors->in[index];
+    struct sp_view rest = sp_view_from(sp_view(in->base, in->len), frame->in_used[index]);
+    rest = sp_view_first(rest, num_bytes);
+    frame->in_used[index] += rest.len;
+    return rest;
 }
 
 size_t psa_read(psa_handle_t msg_handle, uint32_t invec_idx, void *buffer, size_t num_bytes)
 {
-    struct frame *frame = frame_of(msg_handle);
-    if (frame == NULL || invec_idx >= frame->in_count) {
-        return 0;
-    }
-    struct sp_view rest = sp_view_from(sp_view(frame->in[invec_idx].base, frame->in[invec_idx].len),
-                                       frame->in_used[invec_idx]);
-    rest = sp_view_first(rest, num_bytes);
-    sp_copy(buffer, rest.ptr, rest.len);
-    frame->in_used[invec_idx] += rest.len;
-    return rest.len;
+    struct sp_view bytes = take_input(msg_handle, invec_idx, num_bytes);
+    sp_copy(buffer, bytes.ptr, bytes.len);
+    return bytes.len;
+}
+
+size_t psa_skip(psa_handle_t msg_handle, uint32_t invec_idx, size_t num_bytes)
+{
+    return take_input(msg_handle, invec_idx, num_bytes).len;
 }
 
 void psa_write(psa_handle_t msg_handle, uint32_t outvec_idx, const void *buffer, size_t num_bytes)
 {
     struct frame *frame = frame_of(msg_handle);
-    if (frame == NULL || outvec_idx >= frame->out_count ||
-        num_bytes > frame->out[outvec_idx].len - frame->out_used[outvec_idx]) {
+    if (frame == NULL || outvec_idx >= frame->vectors->out_count) {
         return;
     }
-    uint8_t *base = frame->out[outvec_idx].base;
+    const psa_outvec *out = &frame->vectors->out[outvec_idx];
+    if (num_bytes > out->len - frame->out_used[outvec_idx]) {
+        return;
+    }
+    uint8_t *base = out->base;
     sp_copy(base + frame->out_used[outvec_idx], buffer, num_bytes);
     frame->out_used[outvec_idx] += num_bytes;
 }

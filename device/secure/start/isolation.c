@@ -24,8 +24,8 @@ struct mpu_region {
 
 struct mpc {
     uint32_t base;
-    uint32_t memory;  /* non-secure alias of what it guards */
-    uint32_t ns;      /* non-secure part, 0 bytes: none */
+    uint32_t memory; /* non-secure alias of what it guards */
+    uint32_t ns;     /* non-secure part, 0 bytes: none */
     uint32_t ns_size;
 };
 
@@ -53,7 +53,7 @@ static const struct sau_region sau_regions[] = {
 /* What the secure world may do with memory. It executes nothing but its own flash. */
 static const struct mpu_region mpu_regions[] = {
     {MAP_S_CODE, MAP_S_CODE_SIZE, MPU_READ_ANY, MPU_NORMAL},
-    {MAP_S_RAM, MAP_S_RAM_SIZE, MPU_WRITE | MPU_XN, MPU_NORMAL},
+    {MAP_S_RAM, MAP_S_DATA_SIZE, MPU_WRITE | MPU_XN, MPU_NORMAL},
     {MAP_NS_CODE, MAP_NS_CODE_SIZE, MPU_READ_ANY | MPU_XN, MPU_NORMAL},
     {MAP_NS_RAM, MAP_NS_RAM_SIZE, MPU_WRITE | MPU_XN, MPU_NORMAL},
     {MAP_S_PERIPHERALS, MAP_S_PERIPHERALS_SIZE, MPU_WRITE | MPU_XN, MPU_DEVICE},
@@ -109,7 +109,8 @@ static void set_mpu(void)
         SP_REG(MPU_RBAR) = mpu_regions[i].base | mpu_regions[i].access;
         SP_REG(MPU_RLAR) = mpu_limit(&mpu_regions[i]);
     }
-    SP_REG(MPU_CTRL) = 1; /* no default map, and none for faults either: they execute from flash too */
+    SP_REG(MPU_CTRL) =
+        1; /* no default map, and none for faults either: they execute from flash too */
     barrier();
 }
 
@@ -164,8 +165,8 @@ static bool check_mpc(const struct mpc *m)
 static void set_core(void)
 {
     SP_REG(SCB_AIRCR) = AIRCR_KEY | AIRCR_PRIS;
-    SP_REG(SCB_SHCSR) |= SHCSR_SECUREFAULTENA | SHCSR_USGFAULTENA | SHCSR_BUSFAULTENA |
-                         SHCSR_MEMFAULTENA;
+    SP_REG(SCB_SHCSR) |=
+        SHCSR_SECUREFAULTENA | SHCSR_USGFAULTENA | SHCSR_BUSFAULTENA | SHCSR_MEMFAULTENA;
     SP_REG(SCB_SHPR1) = 0;
     SP_REG(SCB_CPACR) = 0;
     SP_REG(SCB_NSACR) = 0;
@@ -180,7 +181,8 @@ static void set_core(void)
 
 static bool check_core(void)
 {
-    uint32_t faults = SHCSR_SECUREFAULTENA | SHCSR_USGFAULTENA | SHCSR_BUSFAULTENA | SHCSR_MEMFAULTENA;
+    uint32_t faults =
+        SHCSR_SECUREFAULTENA | SHCSR_USGFAULTENA | SHCSR_BUSFAULTENA | SHCSR_MEMFAULTENA;
     return (SP_REG(SCB_AIRCR) & (AIRCR_PRIS | AIRCR_BFHFNMINS)) == AIRCR_PRIS &&
            (SP_REG(SCB_SHCSR) & faults) == faults && SP_REG(SCB_SHPR1) == 0 &&
            (SP_REG(SCB_NSACR) & 0xC00U) == 0 && (SP_REG(SCB_CPACR) & 0x00F00000U) == 0 &&

@@ -49,11 +49,11 @@
 #define SPC_NSCCFG     (SPC + 0x14U)
 
 /* Memory protection controller, relative to its base. */
-#define MPC_CTRL     0x00U
-#define MPC_BLK_MAX  0x10U
-#define MPC_BLK_CFG  0x14U
-#define MPC_BLK_IDX  0x18U
-#define MPC_BLK_LUT  0x1CU
+#define MPC_CTRL           0x00U
+#define MPC_BLK_MAX        0x10U
+#define MPC_BLK_CFG        0x14U
+#define MPC_BLK_IDX        0x18U
+#define MPC_BLK_LUT        0x1CU
 #define MPC_CTRL_BUS_ERROR (1U << 4)
 #define MPC_CTRL_LOCK      (1U << 31)
 

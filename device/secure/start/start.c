@@ -37,7 +37,8 @@ static void take_fault(void)
 }
 
 /* 16 system exceptions; the secure world takes no interrupts, so there is nothing behind them. */
-__attribute__((section(".vectors"), used)) static void (*const vectors[MAP_S_VECTORS_SIZE / 4])(void) = {
+__attribute__((section(".vectors"),
+               used)) static void (*const vectors[MAP_S_VECTORS_SIZE / 4])(void) = {
     (void (*)(void))(uintptr_t)__stack_seal,
     sp_secure_reset,
     take_fault, /* NMI */
@@ -91,7 +92,8 @@ void sp_secure_reset(void)
     /* 1. A C environment. */
     prepare_stacks();
     (void)memset(__bss_start, 0, (size_t)((uintptr_t)__bss_end - (uintptr_t)__bss_start));
-    (void)memcpy(__data_start, __data_load, (size_t)((uintptr_t)__data_end - (uintptr_t)__data_start));
+    (void)memcpy(__data_start, __data_load,
+                 (size_t)((uintptr_t)__data_end - (uintptr_t)__data_start));
 
     /* 2. The line between the worlds, drawn and looked at. */
     if (!sp_isolation_set()) {

@@ -10,6 +10,10 @@
 
 #define PSA_MAX_IOVEC 4U
 
+#define PSA_FRAMEWORK_VERSION 0x0101U
+#define PSA_VERSION_NONE      0U
+#define PSA_CALL_TYPE_MAX     0x7FFF
+
 typedef int32_t psa_handle_t;
 
 struct psa_invec {
@@ -23,6 +27,12 @@ struct psa_outvec {
     size_t len; /**< in: room; out: bytes written */
 };
 typedef struct psa_outvec psa_outvec;
+
+/** The version of the framework: PSA_FRAMEWORK_VERSION. */
+uint32_t psa_framework_version(void);
+
+/** The version of a service that this caller may use, or PSA_VERSION_NONE. */
+uint32_t psa_version(uint32_t sid);
 
 /**
  * Ask a service for something and wait for the answer.

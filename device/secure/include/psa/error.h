@@ -12,6 +12,7 @@ typedef int32_t psa_status_t;
 #endif
 
 #define PSA_ERROR_PROGRAMMER_ERROR      ((psa_status_t)-129)
+#define PSA_ERROR_CONNECTION_BUSY       ((psa_status_t)-131)
 #define PSA_ERROR_GENERIC_ERROR         ((psa_status_t)-132)
 #define PSA_ERROR_NOT_PERMITTED         ((psa_status_t)-133)
 #define PSA_ERROR_NOT_SUPPORTED         ((psa_status_t)-134)

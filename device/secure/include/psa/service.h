@@ -19,6 +19,9 @@ typedef struct psa_msg_t psa_msg_t;
 /** Copy up to num_bytes of what is left of an input. @return Bytes copied. */
 size_t psa_read(psa_handle_t msg_handle, uint32_t invec_idx, void *buffer, size_t num_bytes);
 
+/** Leave out up to num_bytes of what is left of an input. @return Bytes left out. */
+size_t psa_skip(psa_handle_t msg_handle, uint32_t invec_idx, size_t num_bytes);
+
 /** Append to an output. A service never writes more than psa_msg_t.out_size; what would not fit is not written. */
 void psa_write(psa_handle_t msg_handle, uint32_t outvec_idx, const void *buffer, size_t num_bytes);
 
