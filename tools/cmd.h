@@ -14,5 +14,6 @@ int sp_cmd_init(int argc, char **argv);
 int sp_cmd_check(int argc, char **argv);
 int sp_cmd_run(int argc, char **argv);
 int sp_cmd_status(int argc, char **argv);
+int sp_cmd_journal(int argc, char **argv);
 
 #endif

@@ -21,6 +21,7 @@ static const struct {
     {"reference", sp_cmd_reference, "say which software is trusted: add, list, remove"},
     {"token", sp_cmd_token, "look at attestation tokens: verify, show, make"},
     {"status", sp_cmd_status, "see what the running gateway is doing"},
+    {"journal", sp_cmd_journal, "see what is kept for the cloud: list, dead-letters"},
 };
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 

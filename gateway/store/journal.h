@@ -92,6 +92,31 @@ uint64_t sp_journal_oldest_ms(struct sp_journal *journal);
  */
 SP_MUST_CHECK enum sp_err sp_journal_recover(struct sp_journal *journal);
 
+/** One message as an operator sees it; views are borrowed for the call. */
+struct sp_journal_entry {
+    uint64_t seq;
+    uint64_t time_ms; /**< acceptance, milliseconds since 1970 */
+    uint64_t dead_ms; /**< of a dead letter: when it became one */
+    size_t payload_len;
+    struct sp_view device;
+    struct sp_view topic;
+    struct sp_view reason; /**< of a dead letter */
+};
+
+typedef void (*sp_journal_visit_fn)(void *arg, const struct sp_journal_entry *entry);
+
+/**
+ * Show every message, or every dead letter, in order. Only reads, and works beside a running store: what is shown is
+ * one moment's state.
+ *
+ * @param[out] why On failure one line for the operator.
+ * @retval SP_ERR_NOT_FOUND There is no journal in `state_dir`.
+ * @retval SP_ERR_IO, SP_ERR_MALFORMED
+ */
+SP_MUST_CHECK enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters,
+                                           sp_journal_visit_fn fn, void *arg, char *why,
+                                           size_t why_cap);
+
 /** The last failure in the database's words; never NULL. */
 const char *sp_journal_error(const struct sp_journal *journal);
 

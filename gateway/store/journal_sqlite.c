@@ -537,3 +537,56 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
     journal->broken = false;
     return SP_OK;
 }
+
+/* ---- for the operator ---- */
+
+static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(st);
+    }
+    while (rc == SQLITE_ROW) {
+        const struct sp_journal_entry entry = {
+            .seq = (uint64_t)sqlite3_column_int64(st, 0),
+            .time_ms = (uint64_t)sqlite3_column_int64(st, 1),
+            .device = column(st, 2),
+            .topic = column(st, 3),
+            .payload_len = (size_t)sqlite3_column_int64(st, 4),
+            .dead_ms = (uint64_t)sqlite3_column_int64(st, 5),
+            .reason = column(st, 6),
+        };
+        fn(arg, &entry);
+        rc = sqlite3_step(st);
+    }
+    (void)sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters, sp_journal_visit_fn fn,
+                             void *arg, char *why, size_t why_cap)
+{
+    static const char messages[] =
+        "SELECT seq,time_ms,device,topic,length(payload),0,'' FROM messages ORDER BY seq";
+    static const char dead[] = "SELECT seq,time_ms,device,topic,length(payload),dead_ms,reason"
+                               " FROM dead_letters ORDER BY seq";
+    char path[4096];
+    sqlite3 *db = NULL;
+    int len = snprintf(path, sizeof(path), "%s/" SP_JOURNAL_FILE, state_dir);
+    if (len < 0 || (size_t)len >= sizeof(path) || access(path, F_OK) != 0) {
+        (void)snprintf(why, why_cap, "no journal in %s", state_dir);
+        return SP_ERR_NOT_FOUND;
+    }
+    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc == SQLITE_OK) {
+        (void)sqlite3_busy_timeout(db, 1000);
+        rc = visit(db, dead_letters ? dead : messages, fn, arg);
+    }
+    if (rc != SQLITE_OK) {
+        (void)snprintf(why, why_cap, "%s: %s", path,
+                       db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
+    }
+    (void)sqlite3_close(db);
+    return rc == SQLITE_OK ? SP_OK : err_of(rc);
+}

@@ -462,7 +462,48 @@ static void a_refused_batch_has_no_sequences(void)
     sweep();
 }
 
+struct seen {
+    size_t count;
+    uint64_t last_seq;
+    bool sound;
+};
+
+static void look(void *arg, const struct sp_journal_entry *entry)
+{
+    struct seen *seen = arg;
+    bool dead = entry->dead_ms != 0;
+    seen->count++;
+    seen->last_seq = entry->seq;
+    seen->sound = sp_view_equal(entry->device, SP_VIEW_LIT("dev-1")) && entry->payload_len == 1 &&
+                  entry->time_ms == 1700000000123U &&
+                  sp_view_equal(entry->reason, sp_view_str(dead ? "the cloud said no" : ""));
+}
+
+static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
+{
+    fresh();
+    struct seen seen = {0};
+    SP_CHECK_INT(sp_journal_visit(dir, false, look, &seen, why, sizeof(why)), SP_ERR_NOT_FOUND);
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 4), SP_OK);
+    let_go(j, 2, SP_ROW_DEAD);
+    SP_CHECK_INT(sp_journal_visit(dir, false, look, &seen, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(seen.count, 3);
+    SP_CHECK_INT(seen.last_seq, 4);
+    SP_CHECK(seen.sound);
+    seen = (struct seen){0};
+    SP_CHECK_INT(sp_journal_visit(dir, true, look, &seen, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(seen.count, 1);
+    SP_CHECK_INT(seen.last_seq, 2);
+    SP_CHECK(seen.sound);
+    SP_CHECK_INT(append(j, "dev-1", 5, 1), SP_OK);
+    sp_journal_close(j);
+    SP_CHECK_INT(sp_journal_visit(dir, true, look, &seen, why, sizeof(why)), SP_OK);
+    sweep();
+}
+
 static const struct sp_test tests[] = {
+    SP_TEST(an_operator_sees_messages_and_dead_letters_of_a_running_store),
     SP_TEST(what_is_committed_comes_back_whole_and_in_order),
     SP_TEST(an_empty_payload_and_a_large_one_survive),
     SP_TEST(the_file_is_for_its_owner_only),
