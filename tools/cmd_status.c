@@ -148,7 +148,7 @@ static void print_gateway(const struct sample *s)
     {
         printf("%s %s %s", comma, item->string, text_of(item, "state"));
         if (number_of(item, "restarts") > 0) {
-            printf(" (%.0f restarts)", number_of(item, "restarts"));
+            printf(" (restarted %.0f x)", number_of(item, "restarts"));
         }
         comma = ",";
     }

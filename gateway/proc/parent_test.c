@@ -39,7 +39,8 @@ static void log_reload(int fd)
 {
     struct sp_config *config;
     if (sp_config_load_fd(fd, "reload", stderr, &config) == SP_OK) {
-        sp_log_info(SP_EVENT("child_reloaded"), SP_F_INT("packet", config->limits.packet),
+        sp_log_info(SP_EVENT("child_reloaded"),
+                    SP_F_INT("interval", config->attestation.reattest_interval_s),
                     SP_F_INT("listeners", config->listener_count));
         sp_config_destroy(config);
     }
@@ -333,20 +334,21 @@ static void a_reload_takes_what_it_can_and_refuses_faults(void)
     write_config("");
     start_gateway();
     SP_CHECK(logged("event=ready", 1));
-    write_config("limits: {packet: 8KiB}\n");
+    write_config("attestation: {reattest_interval: 2h}\n");
     kill(gateway, SIGHUP);
-    SP_CHECK(logged("event=reload_changes section=limits", 1));
-    SP_CHECK(logged("event=child_reloaded packet=8192 listeners=2", 3));
+    SP_CHECK(logged("event=reload_changes section=attestation", 1));
+    SP_CHECK(logged("event=child_reloaded interval=7200 listeners=2", 3));
     write_config("limits: {packet: wrong}\n");
     kill(gateway, SIGHUP);
     SP_CHECK(logged("event=config_fault", 1));
     SP_CHECK(logged("event=reload_refused", 1));
-    write_config("limits: {packet: 9KiB}\ncloud: {endpoint: 'a.b:1', ca: /a, certificate: /b, "
-                 "key: /c}\n");
+    write_config(
+        "attestation: {reattest_interval: 3h}\ncloud: {endpoint: 'a.b:1', ca: /a, certificate: /b, "
+        "key: /c}\n");
     kill(gateway, SIGHUP);
     SP_CHECK(logged("event=reload_needs_restart section=cloud", 1));
-    SP_CHECK(logged("event=child_reloaded packet=9216 listeners=2", 3));
-    write_config("limits: {packet: 9KiB}\n");
+    SP_CHECK(logged("event=child_reloaded interval=10800 listeners=2", 3));
+    write_config("attestation: {reattest_interval: 3h}\n");
     kill(gateway, SIGHUP);
     SP_CHECK(logged("event=reload_changes_nothing", 1));
     SP_CHECK_INT(stop_gateway(SIGTERM), 0);

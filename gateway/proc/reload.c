@@ -14,12 +14,13 @@
 #include "gateway/log/log.h"
 #include "gateway/proc/parent_internal.h"
 
+/* Whoever teaches gate or store to take a section from SP_CONTROL_RELOAD turns its `restart` off here. */
 static const struct {
     const char *name;
     bool restart; /* takes effect at the next start only */
 } sections[] = {
-    {"gateway", true}, {"listeners", true}, {"roles", false},    {"attestation", false},
-    {"cloud", true},   {"routes", false},   {"commands", false}, {"limits", false},
+    {"gateway", true}, {"listeners", true}, {"roles", true},    {"attestation", false},
+    {"cloud", true},   {"routes", true},    {"commands", true}, {"limits", true},
 };
 
 static char *print(const struct sp_config *config)
