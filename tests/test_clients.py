@@ -6,7 +6,8 @@ import subprocess
 import pytest
 
 from tests.lib.attester import Bundle
-from tests.lib.mqtt import connect
+from tests.lib.mqtt import Mqtt, connect
+from tests.lib.tlspsk import SUITE, TlsPsk
 from tools.lab.cloud import make_certificates
 from tools.lab.gateway import Gateway
 from tools.lab.process import run, wait_for
@@ -77,14 +78,31 @@ def test_openssl(open_house, iana, name):
     assert b"\x20\x02\x00\x00" in seen, seen
 
 
-@pytest.mark.parametrize("iana", [s[0] for s in SUITES])
+def kx_and_cipher(iana):
+    return re.match(r"TLS_(\w+?_?PSK|PSK)_WITH_(\w+)", iana).groups()
+
+
+# Debian's gnutls-cli 3.7.9 crashes after every (EC)DHE-PSK handshake, with gnutls-serv too: it prints a user name that a
+# client does not have. So these go through the library in test_gnutls_library().
+@pytest.mark.parametrize("iana", [s[0] for s in SUITES if "DHE_PSK" not in s[0]])
 def test_gnutls_cli(open_house, iana):
     gateway, bundle, _ = open_house
-    kx, cipher = re.match(r"TLS_(\w+?_?PSK|PSK)_WITH_(\w+)", iana).groups()
+    kx, cipher = kx_and_cipher(iana)
     priority = (f"NORMAL:-VERS-TLS-ALL:+VERS-TLS1.2:-KX-ALL:+{GNUTLS_KX[kx]}:-CIPHER-ALL:-MAC-ALL:+{GNUTLS_CIPHER[cipher]}")
     seen = talk(["gnutls-cli", "--insecure", "-p", gateway.port, "127.0.0.1", "--pskusername", bundle.id,
                  "--pskkey", bundle.psk.hex(), "--priority", priority, "--logfile", "/dev/null"])
     assert b"\x20\x02\x00\x00" in seen, seen
+
+
+@pytest.mark.parametrize("iana", [s[0] for s in SUITES if "DHE_PSK" in s[0]])
+def test_gnutls_library(open_house, iana):
+    gateway, bundle, _ = open_house
+    kx, cipher = kx_and_cipher(iana)
+    tls = TlsPsk(gateway.port, bundle.id.encode(), bundle.psk, f"{SUITE}+{GNUTLS_KX[kx]}:+{GNUTLS_CIPHER[cipher]}")
+    client = Mqtt(tls, 4)
+    client.send(connect(4, bundle.id.encode()))
+    assert client.receive().reason == 0
+    client.disconnect()
 
 
 def test_openssl_tls13(open_house):
