@@ -327,7 +327,7 @@ static const struct sp_field limit_fields[] = {
     {"topic_bytes", SP_FIELD_U32, AT(sp_limits_config, topic_bytes), 80, 65535, "256"},
     {"subscriptions", SP_FIELD_U32, AT(sp_limits_config, subscriptions), 1, 100000, "16"},
     {"user_properties", SP_FIELD_U32, AT(sp_limits_config, user_properties), 0, 1024, "8"},
-    {"journal", SP_FIELD_SIZE64, AT(sp_limits_config, journal_bytes), 1 * MIB, 16384 * GIB, "1GiB"},
+    {"journal", SP_FIELD_SIZE64, AT(sp_limits_config, journal_bytes), 64 * KIB, 16384 * GIB, "1GiB"},
     {"attempts", SP_FIELD_U32, AT(sp_limits_config, attempts), 1, 1000000, "30"},
 };
 /* clang-format on */
