@@ -124,7 +124,7 @@ def test_formats_and_message_identity(system):
 
 def test_the_journal_full_refuses_and_takes_again(tmp_path):
     cloud = Cloud(tmp_path / "cloud").start().log()
-    gateway = Gateway(tmp_path / "home", cloud, extra="limits: {journal: 64KiB}\n")
+    gateway = Gateway(tmp_path / "home", cloud, extra="limits: {journal: 1MiB}\n")
     add_reference(gateway)
     gateway.start()
     try:
@@ -134,7 +134,7 @@ def test_the_journal_full_refuses_and_takes_again(tmp_path):
         dev.attest()
         acked, codes = [], []
         for number in range(200):
-            dev.mqtt.publish("dt/dev/n", str(number).encode() + b" " * 1000, qos=1)
+            dev.mqtt.publish("dt/dev/n", str(number).encode() + b" " * 10000, qos=1)
             codes.append(dev.mqtt.expect(mqtt.PUBACK).reason)
             if codes[-1] == 0:
                 acked.append(number)

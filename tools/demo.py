@@ -65,7 +65,7 @@ class Story:
     def gateway_line(self, stream, line):
         event = _field(line, "event")
         device = _field(line, "device")
-        if event == "attested":
+        if event == "device_admitted" and _field(line, "attested") == "yes":
             self.attested.add(device)
             self.screen.row(0, f"✔ {device} attested, admitted as {_field(line, 'role')}", "32")
         elif event == "attest_refused":
