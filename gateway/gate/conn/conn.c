@@ -258,7 +258,9 @@ void sp_conn_settle(struct sp_conn *conn)
         finish(conn);
     }
     if (conn->stage != SP_CONN_DEAD) {
-        bool reads = !client->paused && conn->stage != SP_CONN_CLOSING;
+        /* Who does not read is not read from either: what we owe it stays bounded. */
+        bool reads = !client->paused && conn->stage != SP_CONN_CLOSING &&
+                     conn->unsent.used <= client->home->config->limits.write_buffer / 2;
         watch_for(conn, (reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
     }
 }
@@ -388,7 +390,7 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     }
     struct sp_view identity = sp_tls_identity(conn->tls);
     enter(conn, SP_CONN_HANDSHAKE);
-    watch_for(conn, EPOLLIN);
+    watch_for(conn, conn->events | EPOLLIN);
     conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
     if (!conn->unknown && !sp_client_identify(&conn->client, identity, answer)) {
         refuse(conn, SP_M_CONNECT_REFUSED, "role_unknown", answer->row.role);
@@ -424,7 +426,7 @@ void sp_conn_read(struct sp_conn *conn)
 {
     if (conn->stage == SP_CONN_PSK) {
         /* Rare: nothing is due from the peer now. It waits in the socket. */
-        watch_for(conn, 0);
+        watch_for(conn, conn->events & ~(uint32_t)EPOLLIN);
         return;
     }
     if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING) {

@@ -34,8 +34,14 @@ struct node {
     uint8_t level[];
 };
 
+/* Alone on its cache lines, or loops would meet there after all. */
+struct loop_lock {
+    _Alignas(128) pthread_mutex_t mutex;
+};
+
 struct sp_subs {
-    pthread_rwlock_t lock;
+    struct loop_lock *locks; /* one per loop */
+    uint16_t loops;
     uint64_t seed;
     struct sp_table exacts;
     struct sp_table edges;
@@ -230,7 +236,22 @@ static bool has_wildcard(struct sp_view filter)
 
 /* ---- the door ---- */
 
-enum sp_err sp_subs_create(struct sp_subs **out)
+/* Always in the same order, so that two writers cannot wait for each other. */
+static void lock_all(struct sp_subs *subs)
+{
+    for (uint16_t i = 0; i < subs->loops; i++) {
+        pthread_mutex_lock(&subs->locks[i].mutex);
+    }
+}
+
+static void unlock_all(struct sp_subs *subs)
+{
+    for (uint16_t i = 0; i < subs->loops; i++) {
+        pthread_mutex_unlock(&subs->locks[i].mutex);
+    }
+}
+
+enum sp_err sp_subs_create(uint16_t loops, struct sp_subs **out)
 {
     *out = NULL;
     struct sp_subs *subs = calloc(1, sizeof(*subs));
@@ -238,12 +259,18 @@ enum sp_err sp_subs_create(struct sp_subs **out)
         return SP_ERR_NOMEM;
     }
     subs->root = calloc(1, sizeof(*subs->root));
-    if (subs->root == NULL) {
+    subs->locks = aligned_alloc(_Alignof(struct loop_lock), loops * sizeof(struct loop_lock));
+    if (subs->root == NULL || subs->locks == NULL) {
+        free(subs->root);
+        free(subs->locks);
         free(subs);
         return SP_ERR_NOMEM;
     }
     subs->seed = sp_hash_seed();
-    pthread_rwlock_init(&subs->lock, NULL);
+    subs->loops = loops;
+    for (uint16_t i = 0; i < loops; i++) {
+        pthread_mutex_init(&subs->locks[i].mutex, NULL);
+    }
     *out = subs;
     return SP_OK;
 }
@@ -269,7 +296,10 @@ void sp_subs_destroy(struct sp_subs *subs)
     sp_table_deinit(&subs->exacts);
     sp_table_deinit(&subs->edges);
     free(subs->root);
-    pthread_rwlock_destroy(&subs->lock);
+    for (uint16_t i = 0; i < subs->loops; i++) {
+        pthread_mutex_destroy(&subs->locks[i].mutex);
+    }
+    free(subs->locks);
     free(subs);
 }
 
@@ -300,17 +330,17 @@ static enum sp_err add_exact(struct sp_subs *subs, struct sp_view filter,
 enum sp_err sp_subs_add(struct sp_subs *subs, struct sp_view filter,
                         const struct sp_subscriber *subscriber, bool *existed)
 {
-    pthread_rwlock_wrlock(&subs->lock);
+    lock_all(subs);
     enum sp_err err = has_wildcard(filter) ? add_wildcard(subs, filter, subscriber, existed)
                                            : add_exact(subs, filter, subscriber, existed);
-    pthread_rwlock_unlock(&subs->lock);
+    unlock_all(subs);
     return err;
 }
 
 bool sp_subs_remove(struct sp_subs *subs, struct sp_view filter, uint16_t loop, sp_slot_tag session)
 {
     bool removed = false;
-    pthread_rwlock_wrlock(&subs->lock);
+    lock_all(subs);
     if (has_wildcard(filter)) {
         struct node *node = trie_find(subs, filter);
         if (node != NULL) {
@@ -324,7 +354,7 @@ bool sp_subs_remove(struct sp_subs *subs, struct sp_view filter, uint16_t loop, 
             exact_prune(subs, exact);
         }
     }
-    pthread_rwlock_unlock(&subs->lock);
+    unlock_all(subs);
     return removed;
 }
 
@@ -421,7 +451,7 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
 {
     struct matching m = {.subs = subs, .out = out, .publisher = publisher, .loop = loop};
     out->count = 0;
-    pthread_rwlock_rdlock(&subs->lock);
+    pthread_mutex_lock(&subs->locks[loop].mutex);
     const struct exact *exact = exact_find(subs, topic, sp_hash(subs->seed, topic));
     if (exact != NULL) {
         collect(&m, &exact->entry);
@@ -430,7 +460,7 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
         /* A leading wildcard does not match a name that starts with `$` (MQTT 5, 4.7.2). */
         walk(&m, subs->root, topic, topic.len > 0 && topic.ptr[0] != '$');
     }
-    pthread_rwlock_unlock(&subs->lock);
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
     if (m.sources > 1 && out->count > 1) {
         merge(out);
     }
@@ -439,8 +469,8 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
 
 size_t sp_subs_size(struct sp_subs *subs)
 {
-    pthread_rwlock_rdlock(&subs->lock);
+    lock_all(subs);
     size_t size = subs->exacts.count + subs->edges.count;
-    pthread_rwlock_unlock(&subs->lock);
+    unlock_all(subs);
     return size;
 }

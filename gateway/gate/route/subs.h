@@ -5,8 +5,8 @@
  *
  * Filters without wildcards lie in a hash table by their whole text; the others in a trie whose edges lie in
  * one hash table too, keyed by (node, level). Matching walks at most the name, one `+` and one `#` per level, and
- * costs the same whatever the number of other filters. A read-write lock guards it all: publishing takes it for
- * reading, for as long as one match takes.
+ * costs the same whatever the number of other filters. Each loop has a lock of its own: matching takes that one alone,
+ * so that loops that publish do not meet; a change takes them all.
  */
 #ifndef SP_GATEWAY_GATE_ROUTE_SUBS_H
 #define SP_GATEWAY_GATE_ROUTE_SUBS_H
@@ -35,8 +35,8 @@ void sp_matches_deinit(struct sp_matches *matches);
 
 struct sp_subs; /* opaque; thread-safe */
 
-/** @retval SP_ERR_NOMEM */
-SP_MUST_CHECK enum sp_err sp_subs_create(struct sp_subs **out);
+/** For loops 0..loops - 1. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_subs_create(uint16_t loops, struct sp_subs **out);
 /** NULL is fine. */
 void sp_subs_destroy(struct sp_subs *subs);
 
@@ -58,8 +58,8 @@ bool sp_subs_remove(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
  * All sessions that have a filter which matches `topic`, each once, with the highest QoS of its matching filters.
  *
  * @param[in]  topic     A valid name.
- * @param[in]  loop      With `publisher`: the session that published; its no-local subscriptions are left out.
- * @param[in]  publisher 0: none.
+ * @param[in]  loop      The caller's.
+ * @param[in]  publisher The session of that loop which published, so that its no-local subscriptions are left out; 0: none.
  * @param[out] out       Replaced.
  * @retval SP_ERR_NOMEM  `out` holds a part.
  */

@@ -89,7 +89,7 @@ static void the_index_gives_what_comparing_every_filter_gives(void)
     struct sp_subs *subs = NULL;
     struct sp_matches out = {NULL, 0, 0};
     char text[64];
-    SP_CHECK(sp_subs_create(&subs) == SP_OK);
+    SP_CHECK(sp_subs_create(2, &subs) == SP_OK);
     srand(11);
     for (int step = 0; step < 6000; step++) {
         struct sp_subscriber s = {
@@ -132,7 +132,7 @@ static void an_index_with_subscriptions_frees_everything(void)
     struct sp_subs *subs = NULL;
     bool existed = false;
     struct sp_subscriber s = {.session = 1, .qos = 1};
-    SP_CHECK(sp_subs_create(&subs) == SP_OK);
+    SP_CHECK(sp_subs_create(2, &subs) == SP_OK);
     SP_CHECK(sp_subs_add(subs, SP_VIEW_LIT("a/+/c"), &s, &existed) == SP_OK);
     SP_CHECK(sp_subs_add(subs, SP_VIEW_LIT("a/b/c"), &s, &existed) == SP_OK);
     SP_CHECK_INT(sp_subs_size(subs), 4);

@@ -168,7 +168,7 @@ static void begin(void)
     w->home.flush = flush;
     w->home.keys = (struct sp_edge){post, &w->keys};
     w->home.tickets.store = (struct sp_edge){post, &w->store};
-    SP_CHECK(sp_subs_create(&w->home.subs) == SP_OK);
+    SP_CHECK(sp_subs_create(2, &w->home.subs) == SP_OK);
     sp_home_init(&w->home);
 }
 
