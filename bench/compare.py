@@ -36,7 +36,7 @@ class Size:
 
 
 FULL = Size(rounds=5, connections=8000, messages=200000, fan_out=200, cloud=60000, idle=10000, paced=6)
-QUICK = Size(rounds=1, connections=2000, messages=50000, fan_out=50, cloud=20000, idle=2000, paced=2)
+QUICK = Size(rounds=1, connections=2000, messages=50000, fan_out=100, cloud=30000, idle=5000, paced=2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,6 +245,13 @@ def arguments():
     return parser.parse_args()
 
 
+def missing_programs(build, wanted):
+    needed = [build / "bin" / "sallyport-fleet", "mosquitto", "mosquitto_sub", "openssl"]
+    needed += [build / "bin" / "sallyport"] if "sallyport" in wanted else []
+    return [str(program) for program in needed
+            if shutil.which(program) is None]
+
+
 def main():
     chosen_by = arguments()
     size = QUICK if chosen_by.quick else FULL
@@ -259,6 +266,11 @@ def main():
             return 0 if names == ["list"] else 2
         chosen = [case for case in chosen if case.name in names]
     wanted = [chosen_by.only] if chosen_by.only else ["mosquitto", "sallyport"]
+    os.environ["PATH"] += ":/usr/sbin:/usr/local/sbin"  # where Debian puts mosquitto
+    missing = missing_programs(chosen_by.build.resolve(), wanted)
+    if missing:
+        print("compare.py: not there:", *missing, "(`make` builds, `./check --setup-only` installs)", file=sys.stderr)
+        return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sallyport-bench-"))
     with contextlib.ExitStack() as stack:
