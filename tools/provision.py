@@ -4,6 +4,7 @@
 """Turn a bundle of `sallyport device add --bundle` into the storage image of an emulated or real board.
 
 usage: provision.py BUNDLE --gateway ADDRESS:PORT --out IMAGE [--lifecycle secured] [--replace]
+                    [--network ADDRESS/PREFIX,ROUTER] [--period MILLISECONDS]
        provision.py --renew IMAGE
 
 IMAGE has 32 KiB and holds secrets (mode 0600). On mps2 boards it is the EEPROM (-drive file=IMAGE for at24c-eeprom):
@@ -32,8 +33,8 @@ DEVICE, PSK, IAK, IAK_ALGORITHM, SEED, LIFECYCLE, ASSET = range(1, 8)
 SEED_LEN = 64
 
 LIFECYCLES = {"assembly": 0x1000, "provisioning": 0x2000, "secured": 0x3000, "debug": 0x4000}
-# Assets of the non-secure world: device/app/profile.c, device/secure/ns/ns.h.
-PROFILE_UID, GATEWAY_UID = 1, 2
+# Assets of the non-secure world: device/app/profile.c, device/secure/ns/ns.h, device/port/freertos/settings.h.
+PROFILE_UID, GATEWAY_UID, NETWORK_UID, PERIOD_UID = 1, 2, 3, 4
 ROLES = {"sensor": 0, "monitor": 1}
 BINDINGS = {"tls": 0, "none": 1}
 # Bits of device/port/suites.c: what a secure world with AES-128 and SHA-256 alone can do.
@@ -81,7 +82,13 @@ def asset(uid, content):
     return item(ASSET, struct.pack(">I", uid) + content)
 
 
-def body_of(text, gateway, lifecycle):
+def settings_of(args):
+    """The non-secure world's settings as assets; the firmware has defaults for what is not given."""
+    values = {GATEWAY_UID: args.gateway, NETWORK_UID: args.network, PERIOD_UID: args.period}
+    return b"".join(asset(uid, str(value).encode()) for uid, value in values.items() if value is not None)
+
+
+def body_of(text, settings, lifecycle):
     try:
         bundle = json.loads(text)
     except ValueError as error:
@@ -99,7 +106,7 @@ def body_of(text, gateway, lifecycle):
     return b"".join([
         item(DEVICE, identity), item(PSK, key_of(bundle, "psk", 16, 64)), item(IAK, key_of(bundle, "iak", 32, 64)),
         item(IAK_ALGORITHM, b"\x05"), item(SEED, os.urandom(SEED_LEN)), item(LIFECYCLE, struct.pack(">H", lifecycle)),
-        asset(PROFILE_UID, profile), asset(GATEWAY_UID, gateway.encode())])
+        asset(PROFILE_UID, profile), settings])
 
 
 def parcel_of(body):
@@ -153,6 +160,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", nargs="?", type=pathlib.Path)
     parser.add_argument("--gateway", help="where the device finds its gateway, ADDRESS:PORT")
+    parser.add_argument("--network", metavar="ADDRESS/PREFIX,ROUTER", help="its own place (default: 10.0.2.15/24,10.0.2.2)")
+    parser.add_argument("--period", type=int, metavar="MILLISECONDS", help="between readings, 50 or more (default: 2000)")
     parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--lifecycle", choices=LIFECYCLES, default="secured")
     parser.add_argument("--replace", action="store_true")
@@ -165,7 +174,7 @@ def main():
         if args.renew:
             write(args.renew, renewed(args.renew.read_bytes()), True)
         else:
-            body = body_of(args.bundle.read_bytes(), args.gateway, LIFECYCLES[args.lifecycle])
+            body = body_of(args.bundle.read_bytes(), settings_of(args), LIFECYCLES[args.lifecycle])
             write(args.out, image_of(parcel_of(body)), args.replace)
     except (Fault, OSError) as error:
         sys.exit(f"provision.py: {place}: {error}")

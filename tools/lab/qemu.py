@@ -10,6 +10,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import socket
 import tempfile
@@ -19,8 +20,13 @@ from .serial_link import SerialLink
 
 FIRMWARE = ROOT / os.environ.get("SALLYPORT_FIRMWARE", "build/firmware")
 MACHINES = ("mps2-an521", "mps2-an505", "musca-b1")
-STORAGE_ADDRESS = 0x30010000  # MAP_S_STORAGE of device/boards/musca-b1/map.h
 HOST = "10.0.2.2"  # our loopback, as an emulated board with Ethernet sees it
+
+
+def _storage_address():
+    """Where a musca-b1's storage image is loaded: the memory map is the one place that says so."""
+    text = (ROOT / "device/boards/musca-b1/map.h").read_text()
+    return re.search(r"^#define MAP_S_STORAGE\s+(0x[0-9A-Fa-f]+)$", text, re.MULTILINE).group(1)
 
 
 def available():
@@ -105,7 +111,7 @@ class Board:
                 "-nic", "user,model=lan9118,id=net"]
 
     def _serial(self):
-        return ["-device", f"loader,file={self.storage},addr={STORAGE_ADDRESS:#x},force-raw=on",
+        return ["-device", f"loader,file={self.storage},addr={_storage_address()},force-raw=on",
                 "-chardev", f"socket,id=line,host=127.0.0.1,port={self.link.port},nodelay=on,reconnect=1",
                 "-serial", "chardev:line"]
 
