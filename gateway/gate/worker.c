@@ -217,9 +217,7 @@ static void keys_lost(struct sp_worker *worker)
     struct sp_conn *conn = worker->conns;
     while (conn != NULL) {
         struct sp_conn *next = conn->next;
-        if (conn->stage == SP_CONN_PSK) {
-            sp_conn_close(conn);
-        }
+        sp_conn_keys_lost(conn);
         conn = next;
     }
 }
@@ -476,6 +474,7 @@ static void finish_turn(struct sp_worker *worker)
     } while (home->dirty != NULL);
     home->tickets.blocked =
         worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > STORE_BACKLOG;
+    home->tickets.taken = 0;
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
