@@ -78,7 +78,8 @@ struct sp_client {
     bool attested; /* the last verdict was ok */
     bool again;    /* challenge once more after this one */
     bool challenge_unacked;
-    bool nonce_open;     /* keys holds an open nonce for this tag */
+    bool nonce_open;     /* keys may hold an open nonce for this tag */
+    bool blocked;        /* keys has refused too many of its tokens */
     struct sp_peer peer; /**< set by the owner, for logs */
     uint8_t nonce[SP_LINK_NONCE_LEN];
     uint8_t identity_len;

@@ -154,11 +154,11 @@ static bool take_place(struct sp_client *client, bool guest)
     if (!guest) {
         return true;
     }
-    if (sp_device_blocked(client->device)) {
+    if (client->blocked || sp_device_blocked(client->device)) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many refused tokens");
     } else if (client->device->guest != NULL) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "another guest waits for its verdict");
-    } else if (client->home->keys.send == NULL) {
+    } else if (client->home->keys.send == NULL || !client->nonce_open) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "appraisal not available");
     } else {
         client->device->guest = client;
