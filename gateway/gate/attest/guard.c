@@ -47,9 +47,12 @@ static void send_auth(struct sp_client *client)
 
 static void challenged(struct sp_client *client)
 {
+    uint32_t timeout_ms = client->answer_timeout_ms != 0
+                              ? client->answer_timeout_ms
+                              : client->home->config->attestation.answer_timeout_ms;
     sp_metric_inc(SP_M_ATTEST_CHALLENGES);
     client->guard = SP_GUARD_CHALLENGED;
-    client->attest_due_ms = client->home->timers->now_ms + client->answer_timeout_ms;
+    client->attest_due_ms = client->home->timers->now_ms + timeout_ms;
     sp_client_arm(client);
 }
 
@@ -106,6 +109,17 @@ void sp_guard_again(struct sp_client *client)
         ask_nonce(client);
     } else {
         client->again = true;
+    }
+}
+
+void sp_guard_configure(struct sp_client *client)
+{
+    uint64_t interval_ms = (uint64_t)client->home->config->attestation.reattest_interval_s * 1000;
+    uint64_t latest = client->home->timers->now_ms + interval_ms;
+    if (client->attested && client->guard == SP_GUARD_IDLE && interval_ms != 0 &&
+        client->attest_due_ms > latest) {
+        client->attest_due_ms = latest;
+        sp_client_arm(client);
     }
 }
 

@@ -135,6 +135,7 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     }
     client->clean_start = packet->clean_start;
     client->session_expiry_s = expiry;
+    client->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
     client->window = (uint16_t)clamp(window, 1, clamp(limits->in_flight, 1, UINT16_MAX));
     if (has(props, SP_MQTT_P_MAXIMUM_PACKET_SIZE)) {
         client->max_packet = props->max_packet_size;
@@ -223,7 +224,7 @@ static void welcome_5(struct sp_client *client, bool present)
                    SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY) |
                    SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID_AVAILABLE) |
                    SP_MQTT_HAS(SP_MQTT_P_SHARED_AVAILABLE));
-    props->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
+    props->receive_maximum = client->receive_maximum;
     props->maximum_qos = 1;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
