@@ -33,7 +33,7 @@ static const char help[] =
 static const char template_head[] =
     "# Sallyport: an attesting gateway between TLS-PSK devices and "
     "the cloud. See sallyport.yaml(5).\n"
-    "# After a change: sallyport check -c FILE, then restart; SIGHUP is enough for attestation.\n"
+    "# After a change: sallyport check -c FILE, then SIGHUP; the log says what waits for a restart.\n"
     "\n"
     "gateway:\n"
     "  id: ";
