@@ -308,7 +308,8 @@ static bool small_reaches_one(const struct small *v)
 }
 
 /* ratio_init() and ratio_scale(). @return false when it does not fit. */
-static bool small_init(struct small *v, uint64_t mantissa, int exponent, bool uneven, int *power)
+static bool small_init(struct small *v, uint64_t mantissa, int exponent, bool uneven,
+                       int32_t *power)
 {
     int extra = uneven ? 2 : 1;
     if (exponent > 0 || extra - exponent > SMALL_BITS || mantissa >> 53 != 0) {
