@@ -225,6 +225,13 @@ def test_without_an_image_nothing_is_started(images, storage, board):
 
 
 @pytest.mark.parametrize("board", BOARDS)
+def test_a_pinned_secure_world_starts_that_image_only(images, storage, board):
+    folder = images(board)
+    assert run(folder, board, "hello", storage, secure="secure_pinned").returncode == 0
+    assert run(folder, board, "services", storage, secure="secure_pinned").returncode == 100 + 33
+
+
+@pytest.mark.parametrize("board", BOARDS)
 def test_a_device_without_keys_makes_no_token(images, tmp_path, board):
     (tmp_path / "blank.img").write_bytes(b"\xff" * 32768)
     result = run(images(board), board, "services", tmp_path / "blank.img")
