@@ -435,6 +435,17 @@ def test_what_devices_say_is_escaped_in_the_log(gateway, open_device):
     gateway.wait_event("publish_denied")
 
 
+def test_a_device_cannot_fill_the_log(gateway, open_device):
+    dev, before = open_device(), gateway.metric("messages_denied_total")
+    for _ in range(20):
+        dev.mqtt.send(publish5("dt/not-mine/x") * 50)
+    dev.mqtt.ping()
+    assert gateway.metric("messages_denied_total") == before + 1000
+    assert len([line for line in gateway.lines if f"device={dev.bundle.id} " in line and "publish_denied" in line]) == 100
+    assert len([line for line in gateway.events("log_limited") if f"device={dev.bundle.id} " in line]) == 1
+    dev.close()
+
+
 # ---- TLS ----
 
 def refused(said):
