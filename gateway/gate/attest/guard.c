@@ -194,7 +194,7 @@ void sp_guard_token(struct sp_client *client, struct sp_view token)
 static void refuse(struct sp_client *client, enum sp_attest_check check, const char *detail)
 {
     char text[SP_ATTEST_DETAIL_MAX + 32];
-    snprintf(text, sizeof(text), "%s: %s", sp_attest_check_name(check), detail);
+    (void)snprintf(text, sizeof(text), "%s: %s", sp_attest_check_name(check), detail);
     sp_device_refused(client->device);
     if (client->state != SP_CLIENT_GUEST_5) {
         sp_client_tell(client, SP_LINK_TOPIC_VERDICT, sp_view_str(text));
@@ -263,7 +263,8 @@ void sp_guard_verdict(struct sp_client *client, const struct sp_msg_verdict *ver
         unavailable(client);
     } else if (verdict->check != SP_ATTEST_OK) {
         char detail[SP_ATTEST_DETAIL_MAX];
-        snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(verdict->detail) - 1, verdict->detail);
+        (void)snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(verdict->detail) - 1,
+                       verdict->detail);
         refuse(client, (enum sp_attest_check)verdict->check, detail);
     } else {
         accept(client);

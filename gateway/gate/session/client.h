@@ -172,7 +172,7 @@ void sp_client_send_ack(struct sp_client *client, enum sp_mqtt_type type, uint16
 void sp_client_send_suback(struct sp_client *client, enum sp_mqtt_type type,
                            const struct sp_mqtt_suback *suback);
 void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
-                             const struct sp_mqtt_reasoned *packet);
+                             const struct sp_mqtt_reasoned *reasoned);
 
 /** A QoS 0 PUBLISH under `$sp/`. */
 void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);
