@@ -272,6 +272,9 @@ static bool on_publish(struct link *l, const struct sp_mqtt_header *header, stru
         sp_ledger_note(&cloud.log, entry);
     }
     if (rule.poison != 0 && entry.number != 0 && entry.number % rule.poison == 0) {
+        entry.kind = SP_ENTRY_ANSWERED;
+        entry.code = SP_ENTRY_HUNG_UP;
+        sp_ledger_note(&cloud.log, entry);
         return false;
     }
     if (p.qos > 0) {

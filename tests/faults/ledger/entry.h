@@ -17,6 +17,9 @@ enum sp_entry_kind {
     SP_ENTRY_KINDS
 };
 
+/** A code of SP_ENTRY_ANSWERED: the cloud closed the connection because of this message. */
+#define SP_ENTRY_HUNG_UP 0xFFU
+
 /** As in the file, in the machine's byte order. */
 struct sp_entry {
     uint8_t kind; /**< enum sp_entry_kind */

@@ -119,14 +119,23 @@ static void print_findings(const struct sp_findings *f)
         const char *name;
         uint64_t value;
     } list[] = {
-        {"sent", f->sent},           {"acked", f->acked},
-        {"refused", f->refused},     {"delivered", f->delivered},
-        {"dead", f->dead},           {"expired", f->expired},
-        {"copies", f->copies},       {"repeats", f->repeats},
-        {"most_repeats", f->most},   {"cloud_connections", f->connections},
-        {"lost", f->lost},           {"invented", f->invented},
-        {"altered", f->altered},     {"disorder", f->disorder},
-        {"backwards", f->backwards}, {"renamed", f->renamed},
+        {"sent", f->sent},
+        {"acked", f->acked},
+        {"refused", f->refused},
+        {"delivered", f->delivered},
+        {"dead", f->dead},
+        {"unexplained", f->unexplained},
+        {"expired", f->expired},
+        {"copies", f->copies},
+        {"repeats", f->repeats},
+        {"most_repeats", f->most},
+        {"cloud_connections", f->connections},
+        {"lost", f->lost},
+        {"invented", f->invented},
+        {"altered", f->altered},
+        {"disorder", f->disorder},
+        {"backwards", f->backwards},
+        {"renamed", f->renamed},
         {"swamped", f->swamped},
     };
     for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {

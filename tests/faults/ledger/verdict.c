@@ -13,6 +13,7 @@
 #define ARRIVED     8U
 #define DEAD        16U
 #define EXPIRED     32U
+#define CONDEMNED   64U /* the cloud refused it for good */
 
 struct message {
     uint16_t sent; /* times */
@@ -168,11 +169,21 @@ static enum sp_err arrive(struct sp_verdict *v, const struct sp_entry *e, struct
     return e->sequence == 0 ? SP_OK : look_at_name(v, e, m);
 }
 
+/* Answers that no repetition changes (docs/delivery.md, D9), and SP_ENTRY_HUNG_UP. */
+static bool for_good(uint8_t code)
+{
+    static const uint8_t codes[] = {0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B, SP_ENTRY_HUNG_UP};
+    return memchr(codes, code, sizeof(codes)) != NULL;
+}
+
 static void answer(struct sp_verdict *v, const struct sp_entry *e, struct message *m)
 {
     if (e->code < 0x80) {
         m->state |= DELIVERED;
-    } else if (e->sequence != 0 && e->sequence < v->name_cap) {
+        return;
+    }
+    m->state = (uint8_t)(m->state | (for_good(e->code) ? CONDEMNED : 0U));
+    if (e->sequence != 0 && e->sequence < v->name_cap) {
         v->names[e->sequence].refused = true;
     }
 }
@@ -228,6 +239,7 @@ static void count(struct sp_findings *f, const struct message *m)
     f->refused += (m->state & (REFUSED | ACKED)) == REFUSED;
     f->delivered += (m->state & DELIVERED) != 0;
     f->dead += (m->state & DEAD) != 0;
+    f->unexplained += (m->state & (DEAD | CONDEMNED)) == DEAD;
     f->expired += (m->state & EXPIRED) != 0;
     f->lost += is_lost(m);
     f->renamed += m->sequences > m->sent;

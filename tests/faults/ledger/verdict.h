@@ -25,6 +25,8 @@ struct sp_findings {
     uint64_t most;    /**< of them on one connection */
     uint64_t copies;  /**< further gateway sequences for one message: the device sent it again */
     uint64_t connections; /**< of the cloud */
+    uint64_t
+        unexplained; /**< dead, though the cloud neither refused it for good nor hung up on it */
     /* what must be 0 */
     uint64_t lost;      /**< acked, and neither delivered nor dead nor expired */
     uint64_t invented;  /**< arrived, never sent */
