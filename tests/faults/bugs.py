@@ -55,7 +55,7 @@ BUGS = {
         "libs/mqtt/client_input.c", "    if (offset >= c->sent) {\n        return SP_ERR_PROTOCOL;\n    }\n    struct sp_mqtt_slot",
         "    offset = offset >= c->sent && c->sent > 0 ? 0 : offset;\n    if (offset >= c->sent) {\n"
         "        return SP_ERR_PROTOCOL;\n    }\n    struct sp_mqtt_slot",
-        each([("odd 0 3", "mute 0")], blows=[ALL, STORE], times=3)),
+        each([("mute 1", "odd 0 3")], blows=[ALL, STORE], times=3)),
     "put-back-behind-the-others": Bug(
         "gateway/store/uplink_rows.c",
         "            from->head == NULL || (into->head != NULL && into->head->seq < from->head->seq);\n",

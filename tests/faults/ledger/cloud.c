@@ -65,7 +65,7 @@ static struct {
     uint32_t late_ms;
     uint16_t receive_maximum;
     uint32_t twice; /* every so many answers comes twice; 0: none */
-    uint32_t wrong; /* every so many answers is preceded by one for an unknown packet; 0: none */
+    uint32_t stray; /* every so many PUBLISHes an answer for a packet that nobody sent; 0: none */
 } rule = {.receive_maximum = 100};
 
 static struct {
@@ -190,9 +190,6 @@ static void say_due(struct link *l, uint64_t now)
             sp_ledger_note(&cloud.log, a->entry);
         }
         cloud.answered++;
-        if (rule.wrong != 0 && cloud.answered % rule.wrong == 0) {
-            say_ack(l, (uint16_t)(a->packet_id ^ 0x5555U), 0);
-        }
         say_ack(l, a->packet_id, a->entry.code);
         if (rule.twice != 0 && cloud.answered % rule.twice == 0) {
             say_ack(l, a->packet_id, a->entry.code);
@@ -244,6 +241,9 @@ static uint64_t sequence_of(const struct sp_mqtt_publish *p)
 static void queue_answer(struct link *l, uint16_t packet_id, struct sp_entry entry)
 {
     cloud.got++;
+    if (rule.stray != 0 && cloud.got % rule.stray == 0) {
+        say_ack(l, (uint16_t)(packet_id ^ 0x5555U), 0);
+    }
     bool nack = rule.nack_every != 0 && l->version == SP_MQTT_5 && cloud.got % rule.nack_every == 0;
     if (rule.mute || l->count == ANSWERS) {
         return;
@@ -472,7 +472,7 @@ static void order_window(uint32_t a, uint32_t b)
 static void order_odd(uint32_t a, uint32_t b)
 {
     rule.twice = a;
-    rule.wrong = b;
+    rule.stray = b;
 }
 
 static void order_count(uint32_t a, uint32_t b)
@@ -498,7 +498,7 @@ static const struct {
     {"poison", order_poison},         /* N: hang up on numbers divisible by N; 0: none */
     {"late", order_late},             /* MS that each answer waits */
     {"window", order_window},         /* Receive Maximum from the next connection on */
-    {"odd", order_odd},     /* N M: every Nth answer twice, before every Mth a wrong one */
+    {"odd", order_odd},     /* N M: every Nth answer twice; a stray one at every Mth PUBLISH */
     {"count", order_count}, /* a JSON line */
 };
 
