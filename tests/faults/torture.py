@@ -54,8 +54,8 @@ def disk(rng):
 
 def blow(rng):
     """How the cycle ends."""
-    trap = (rng.choice(["store", "store", "store", "gate", "keys"]), rng.choice(CALLS), rng.randint(1, 40),
-            rng.choice(MOMENTS))
+    name = rng.choice(["store", "store", "store", "gate", "keys"])
+    trap = (name, rng.choice(CALLS if name == "store" else ["send", "receive"]), rng.randint(1, 40), rng.choice(MOMENTS))
     return rng.choices([("kill", "gate"), ("kill", "keys"), ("kill", "store"), ("all",), ("trap", *trap), ("power",),
                         ("pause", rng.choice(["gate", "keys", "store"]), rng.randint(50, 1500))],
                        [12, 8, 18, 12, 22, 22, 6])[0]
@@ -82,7 +82,8 @@ class Nemesis:
         if cycle.disk:
             self.gateway.faults[cycle.disk[0]] = cycle.disk[1]
             self.counts["disk " + cycle.disk[0]] += 1
-        time.sleep(cycle.before)
+        patience = 2.5 if any(order.startswith("poison") for order in cycle.weather) else 0  # three lost connections
+        time.sleep(cycle.before + patience)
         getattr(self, "_" + cycle.blow[0])(cycle, *cycle.blow[1:])
         if cycle.disk and cycle.disk[0] == "full":
             time.sleep(0.3)
