@@ -71,6 +71,8 @@ class Faults:
 
     def power_cut(self, rng):
         """All processes are dead: of what was not synced, a random part was never written. Gives what was taken back."""
+        if self["overflows"]:
+            raise RuntimeError("the undo area was too small: this power cut would be a lie")
         survive = rng.choice([0.0, 0.0, 0.5, 0.9])
         records = list(self._records())
         undone = 0

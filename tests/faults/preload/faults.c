@@ -41,6 +41,7 @@ static struct {
     int (*fdatasync)(int fd);
     int (*fsync)(int fd);
     int (*ftruncate)(int fd, off64_t len);
+    int (*unlink)(const char *path);
     ssize_t (*send)(int fd, const void *buf, size_t len, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *m, int flags);
     ssize_t (*recv)(int fd, void *buf, size_t len, int flags);
@@ -61,6 +62,7 @@ __attribute__((constructor)) static void set_up(void)
     FIND(fdatasync, "fdatasync");
     FIND(fsync, "fsync");
     FIND(ftruncate, "ftruncate64");
+    FIND(unlink, "unlink");
     FIND(send, "send");
     FIND(sendmsg, "sendmsg");
     FIND(recv, "recv");
@@ -172,6 +174,21 @@ static void renew(uint32_t file, uint64_t offset, uint64_t len)
     }
 }
 
+/* Drop what is synced: otherwise one record that is lost for good would keep all later ones. */
+static void compact(void)
+{
+    uint64_t to = 0;
+    for (uint64_t at = 0; at < block->used;) {
+        uint64_t size = record_at(at)->size;
+        if (record_at(at)->state != 2) {
+            memmove(block->undo + to, block->undo + at, size);
+            to += size;
+        }
+        at += size;
+    }
+    block->used = to;
+}
+
 static void settle(uint32_t file, uint32_t from, uint32_t to)
 {
     bool all = true;
@@ -185,6 +202,18 @@ static void settle(uint32_t file, uint32_t from, uint32_t to)
     }
     if (all) {
         block->used = 0;
+    } else if (block->used > SP_FAULTS_UNDO / 4) {
+        compact();
+    }
+}
+
+/* The file is gone, and with it all that could be undone in it. */
+static void forget(uint32_t file)
+{
+    for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
+        if (record_at(at)->file == file) {
+            record_at(at)->state = 2;
+        }
     }
 }
 
@@ -366,6 +395,16 @@ int ftruncate64(int fd, off64_t len)
 int ftruncate(int fd, off_t len)
 {
     return ftruncate64(fd, len);
+}
+
+/* Taken for durable at once: what SQLite removes it has made worthless before. */
+int unlink(const char *path)
+{
+    uint8_t number = number_of(path);
+    if (number != 0) {
+        forget(number - 1U);
+    }
+    return real.unlink(path);
 }
 
 /* ---- sockets and pipes: only traps ---- */
