@@ -143,8 +143,28 @@ static void shut(struct sp_journal *j)
     j->db = NULL;
 }
 
+/*
+ * What was made in the directory stays there. SQLite syncs it too when it has made the log, but does not look whether that
+ * worked; a log that vanishes takes with it what was acknowledged, and the database with half a checkpoint in it.
+ */
+static enum sp_err sync_directory(struct sp_journal *j)
+{
+    char *slash = strrchr(j->path, '/');
+    *slash = '\0';
+    int dir = open(j->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *slash = '/';
+    bool bad = dir < 0 || fsync(dir) != 0;
+    if (bad) {
+        (void)snprintf(j->error, sizeof(j->error), "directory: %s", strerror(errno));
+    }
+    if (dir >= 0) {
+        (void)close(dir);
+    }
+    return bad ? SP_ERR_IO : SP_OK;
+}
+
 /* The file itself is made here, not by SQLite, so that it never has another mode than 0600. */
-static enum sp_err make_file(struct sp_journal *j, const char *state_dir)
+static enum sp_err make_file(struct sp_journal *j)
 {
     int fd = open(j->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
@@ -153,12 +173,7 @@ static enum sp_err make_file(struct sp_journal *j, const char *state_dir)
     }
     bool bad = fchmod(fd, 0600) != 0;
     (void)close(fd);
-    int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bad = bad || dir < 0 || fsync(dir) != 0;
-    if (dir >= 0) {
-        (void)close(dir);
-    }
-    return bad ? SP_ERR_IO : SP_OK;
+    return bad ? SP_ERR_IO : sync_directory(j);
 }
 
 static int connect_db(struct sp_journal *j)
@@ -265,9 +280,9 @@ static int prepare_all(struct sp_journal *j)
     return rc;
 }
 
-static enum sp_err open_all(struct sp_journal *j, const char *state_dir)
+static enum sp_err open_all(struct sp_journal *j)
 {
-    SP_TRY(make_file(j, state_dir));
+    SP_TRY(make_file(j));
     int rc = connect_db(j);
     if (rc != SQLITE_OK) {
         return fail(j, rc);
@@ -284,7 +299,7 @@ static enum sp_err open_all(struct sp_journal *j, const char *state_dir)
         j->last = (uint64_t)number(
             j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
     }
-    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
+    return rc == SQLITE_OK ? sync_directory(j) : fail(j, rc);
 }
 
 enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
@@ -300,7 +315,7 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
         return SP_ERR_NOMEM;
     }
     (void)snprintf(j->path, cap, "%s/" SP_JOURNAL_FILE, state_dir);
-    enum sp_err err = open_all(j, state_dir);
+    enum sp_err err = open_all(j);
     if (err != SP_OK) {
         (void)snprintf(why, why_cap, "%s: %s", j->path, sp_journal_error(j));
         sp_journal_close(j);
@@ -619,6 +634,7 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
         (void)fail(journal, rc);
         return SP_ERR_IO;
     }
+    SP_TRY(sync_directory(journal));
     journal->broken = false;
     return SP_OK;
 }

@@ -63,7 +63,11 @@ class Victim(Gateway):
     def start(self, seconds=30):
         environment = self.faults.environment() if self.faults else {}
         self.process = Process([program(self.name), "run", "-c", self.config], self._line, env=environment)
-        self.process.wait_line("event=ready", seconds)
+        try:
+            self.process.wait_line("event=ready", seconds)
+        except TimeoutError as error:
+            raise RuntimeError(f"{error}:\n" + "\n".join(self.process.err[-20:]) + "".join(
+                f"\n{pid}: {_wait_channel(pid)}" for pid in _children(self.process.pid))) from error
         self.port = int(self.process.wait_line("event=listening", 2).rsplit(":", 1)[1].split()[0].strip('"'))
         return self
 
@@ -109,6 +113,14 @@ class Victim(Gateway):
                 pass
         disk = sum(p.stat().st_size for p in self.folder.glob("journal.db*") if p.exists())
         return max(rss.values(), default=0), disk
+
+
+def _wait_channel(pid):
+    """What a process waits in, for reports."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/wchan").read_text() + " " + pathlib.Path(f"/proc/{pid}/syscall").read_text().strip()
+    except OSError as error:
+        return str(error)
 
 
 def _children(pid):

@@ -353,7 +353,10 @@ static int sync_any(int fd, int (*how)(int fd))
         return 0;
     }
     if (take_one(&block->fail_syncs)) {
-        settle((uint32_t)file, 1, 3);
+        if (file !=
+            SP_FAULTS_DIRECTORY) { /* names that were not synced may be synced the next time */
+            settle((uint32_t)file, 1, 3);
+        }
         return (int)failed(EIO);
     }
     /* The real disk is not what is tested here: the records are. */
