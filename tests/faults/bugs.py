@@ -67,12 +67,12 @@ BUGS = {
         "        k->feeds[i].handed = sp_journal_last(journal);\n    }\n",
         each([("away 1",)], blows=[STORE], times=2)),
     "dead-letters-thrown-away": Bug(
-        "gateway/store/journal_sqlite.c", "    if (row->end == SP_ROW_DEAD) {\n        sqlite3_stmt *bury",
-        "    if (row->end == SP_ROW_DEAD && row->seq == 0) {\n        sqlite3_stmt *bury",
+        "gateway/store/journal_sqlite.c", "        if (row->end == SP_ROW_DEAD) {\n            rc = bury(j, row);\n",
+        "        if (row->end == SP_ROW_DEAD) {\n",
         each([("nack 0x99 20",)], times=2)),
     "repeats-without-bound": Bug(
-        "gateway/store/uplink_rows.c", "    return l->flying.count + gone < SP_UPLINK_REPEATS_MAX;\n",
-        "    return gone != SIZE_MAX;\n",
+        "gateway/store/uplink_rows.c", "    return l->flying.count + l->unreleased + l->ended.count < SP_UPLINK_REPEATS_MAX;\n",
+        "    return true;\n",
         each([("window 1000", "reset"), ("late 400",), ("reset",)], times=3)),
     "a-sequence-of-its-own": Bug(
         "gateway/store/letter.c", "    sp_write_dec(&number, (int64_t)row->seq);\n",

@@ -48,16 +48,18 @@ struct sp_client {
     struct sp_will *will;
     sp_slot_tag tag; /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
-    uint64_t heard_ms;      /* last input */
-    uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
-    uint64_t give_up_ms;    /* 3.1.1 with a message that cannot be stored; UINT64_MAX: none */
-    struct sp_buf in;       /* an incomplete packet */
-    struct sp_buf out;      /**< plaintext to be written; the owner consumes it */
-    size_t unsent;          /**< set by the owner: bytes that the socket did not take yet */
-    uint32_t max_packet;    /* of the peer */
+    uint64_t heard_ms;       /* last input */
+    uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
+    uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
+    uint64_t give_up_ms;     /* 3.1.1 with a message that cannot be stored; UINT64_MAX: none */
+    struct sp_buf in;        /* an incomplete packet */
+    struct sp_buf out;       /**< plaintext to be written; the owner consumes it */
+    size_t unsent;           /**< set by the owner: bytes that the socket did not take yet */
+    uint32_t max_packet;     /* of the peer */
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+    uint16_t lines;             /* in the log, about single messages */
     uint16_t keep_alive_s;      /* as asked for */
     uint16_t window;            /* QoS 1 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
@@ -74,6 +76,7 @@ struct sp_client {
     bool stalled; /* 3.1.1: paused for good, for a message that could not be stored */
     bool lost;    /**< the transport is gone: nothing can be written */
     bool linger;  /**< we ended it: let the peer read why before the socket is closed */
+    bool early;   /**< set by the owner: the transport holds the beginning of more input */
     bool clean_start;
     bool assigned_id;
     bool method;   /* MQTT 5: the CONNECT named the method */
@@ -183,6 +186,9 @@ void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
 
 /** A QoS 0 PUBLISH under `$sp/`. */
 void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);
+
+/** A line in the log about one message of this client: so many a minute, then one that says so, then none. */
+bool sp_client_may_log(struct sp_client *client);
 
 /** Put it on home->dirty. */
 void sp_client_mark(struct sp_client *client);

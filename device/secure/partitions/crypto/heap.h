@@ -6,13 +6,16 @@
 
 #include <stddef.h>
 
+/** Bytes; a build with larger pointers may say more. */
+#ifndef SP_HEAP_SIZE
 #define SP_HEAP_SIZE 3072U
+#endif
 
 /** Zeroed memory, aligned to 8 bytes, or NULL. */
 void *sp_heap_calloc(size_t count, size_t size);
 
 /** NULL is fine. */
-void sp_heap_free(void *block);
+void sp_heap_free(void *memory);
 
 /** The most bytes, with headers, that were ever in use. */
 size_t sp_heap_peak(void);
