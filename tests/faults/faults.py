@@ -18,6 +18,7 @@ RECORD = struct.Struct("=IIIIQQQQ")
 WRITE, TRUNCATE, CREATE = 1, 2, 3
 SYNCED = 2
 SECTOR = 512
+ANYBODY = 0xFFFFFFFF
 
 
 class Faults:

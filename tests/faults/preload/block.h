@@ -23,6 +23,7 @@
             "registry.db-shm", "registry.db-journal"                                        \
     }
 #define SP_FAULTS_DIRECTORY 15
+#define SP_FAULTS_ANYBODY   0xFFFFFFFFU /**< as the trap's pid: whoever comes */
 
 /** Calls that a trap may wait for. */
 enum sp_faults_call {
