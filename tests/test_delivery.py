@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Docs/delivery.md, the part that issue 1 promises: acknowledged to the device = it will reach the cloud, in order, whatever dies."""
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -105,6 +106,48 @@ def test_a_process_that_dies_comes_back_and_nothing_acked_is_lost(system, proces
     wait_for(lambda: len(producer.acked) > level + 50, 30, "acknowledgements after the restart")
     producer.stop()
     check_ledger(cloud, producer, "dev")
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_qos_2_survives_a_crash_without_a_copy_or_a_loss(system, version):
+    """D6, and security-and-reliability.md M-35: kill -9 after PUBREC, and again between PUBREL and PUBCOMP."""
+    gateway, cloud = system
+    bundle = gateway.add("dev")
+    gateway.config.write_text(gateway.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{gateway.port}"))
+
+    def connected():
+        dev = TestDevice(gateway, bundle, version=version)
+        dev.attest(clean=False)
+        return dev.mqtt
+    link = connected()
+    link.publish("dt/dev/n", b"1", qos=2, packet_id=7)
+    assert link.expect(mqtt.PUBREC).packet_id == 7
+    gateway.kill()
+    gateway.start()
+    link = connected()
+    link.publish("dt/dev/n", b"1", qos=2, packet_id=7, dup=True)
+    assert link.expect(mqtt.PUBREC).packet_id == 7
+    link.release(7)
+    gateway.kill()
+    gateway.start()
+    link = connected()
+    link.release(7)
+    assert link.expect(mqtt.PUBCOMP).packet_id == 7
+    link.publish("dt/dev/n", b"2", qos=2, packet_id=7)  # the same id, another message
+    assert link.expect(mqtt.PUBREC).reason == 0
+    gateway.kill()
+    gateway.start()
+    link = connected()  # a device that lost its state: no DUP, the same id, the same text
+    link.publish("dt/dev/n", b"2", qos=2, packet_id=7)
+    assert link.expect(mqtt.PUBREC).reason == 0
+    link.release(7)
+    assert link.expect(mqtt.PUBCOMP).packet_id == 7
+    wait_for(lambda: len(arrived(cloud, "dev")) >= 3)
+    wait_for(lambda: gateway.metric("journal_messages") == 0)
+    with sqlite3.connect(f"file:{gateway.folder}/journal.db?mode=ro", uri=True) as db:
+        assert db.execute("SELECT seq FROM sqlite_sequence").fetchall() == [(3,)], "messages ever accepted"
+        assert db.execute("SELECT count(*) FROM received").fetchall() == [(0,)], "packet ids that wait for a release"
+    assert first_seen(arrived(cloud, "dev")) == [1, 2]
 
 
 def test_formats_and_message_identity(system):

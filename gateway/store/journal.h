@@ -14,8 +14,9 @@
 
 #include "gateway/store/row.h"
 
-#define SP_JOURNAL_FILE      "journal.db"
-#define SP_JOURNAL_EPOCH_LEN 16U /**< hex digits */
+#define SP_JOURNAL_FILE       "journal.db"
+#define SP_JOURNAL_EPOCH_LEN  16U /**< hex digits */
+#define SP_JOURNAL_PACKET_IDS 64  /**< per device: QoS 2 messages that may wait for their PUBREL */
 
 struct sp_journal; /* opaque */
 
@@ -55,7 +56,13 @@ bool sp_journal_broken(const struct sp_journal *journal);
  * One transaction: append rows and let rows go, each to where its `end` says. Rows that are not there any more
  * may be let go again.
  *
- * @param[in,out] append On SP_OK every row has its `seq`, rising in list order; on failure 0. May be empty.
+ * A row with a packet id is a QoS 2 message, and its packet id is kept with it until a row with SP_RECORD_RELEASE and the
+ * same device and packet id comes (docs/delivery.md, D6). With SP_RECORD_REPEAT it is no new message if that packet id is
+ * kept and topic and payload are the same. DUP alone is not believed, and neither is the packet id: a device that has
+ * lost its state uses it for something else. The latest SP_JOURNAL_PACKET_IDS of a device are kept.
+ *
+ * @param[in,out] append On SP_OK every new message has its `seq`, rising in list order, and releases and repeats have 0; on
+ *                       failure all have 0. May be empty.
  * @param[in]     ended  Rows with a `seq`. May be empty.
  * @retval SP_ERR_IO     Nothing happened to `append`; `ended` is to be given again after recovery.
  */

@@ -168,6 +168,7 @@ static struct sp_row *make_row(const struct sp_intake_record *r)
         row->format = r->head.format;
         row->protection = r->head.protection;
         row->flags = r->head.flags;
+        row->packet_id = r->head.packet_id;
     }
     return row;
 }
@@ -208,7 +209,8 @@ static enum sp_err take_durable(struct sp_keeper *k, const struct sp_intake_reco
     if (row == NULL) {
         return SP_ERR_NOMEM;
     }
-    if (used_bytes(k) + sp_row_cost(row) > k->config->limits.journal_bytes) {
+    bool release = (r->head.flags & SP_RECORD_RELEASE) != 0; /* makes room, if anything */
+    if (!release && used_bytes(k) + sp_row_cost(row) > k->config->limits.journal_bytes) {
         sp_row_destroy(row);
         k->refused_full = true;
         return SP_ERR_LIMIT;
@@ -422,6 +424,10 @@ static void hand_on(struct sp_keeper *k)
 {
     for (struct sp_row *row = sp_row_list_pop(&k->batch); row != NULL;
          row = sp_row_list_pop(&k->batch)) {
+        if (row->seq == 0) { /* a release, or a repeat of what is here */
+            sp_row_destroy(row);
+            continue;
+        }
         struct feed *f = &k->feeds[row->stream % k->links];
         f->level = f->level && f->held_rows < SP_KEEPER_WINDOW_ROWS &&
                    f->held_bytes < SP_KEEPER_WINDOW_BYTES;
