@@ -419,6 +419,16 @@ static void release_ended(struct sp_keeper *k)
     sp_row_list_clear(&k->ended);
 }
 
+/* An operator has put dead letters back: they are read from the journal, and what is behind them too. */
+static void look_for_others(struct sp_keeper *k)
+{
+    if (sp_journal_changed(k->journal)) {
+        for (uint32_t i = 0; i < k->links; i++) {
+            k->feeds[i].level = false;
+        }
+    }
+}
+
 /* New rows go to links that are level; for a link that has no room they stay in the journal only. */
 static void hand_on(struct sp_keeper *k)
 {
@@ -478,6 +488,7 @@ static enum sp_err commit(struct sp_keeper *k)
     sp_metric_inc(SP_M_JOURNAL_COMMITS);
     sp_metric_add(SP_M_JOURNAL_APPENDED, (int64_t)count);
     release_ended(k);
+    look_for_others(k);
     hand_on(k);
     return SP_OK;
 }
@@ -612,6 +623,7 @@ static void set_gauges(struct sp_keeper *k)
         return;
     }
     k->tick_at = k->now + SP_KEEPER_TICK_MS;
+    look_for_others(k);
     struct sp_journal_stats s = sp_journal_stats(k->journal);
     sp_metric_set(SP_M_JOURNAL_DEPTH, (int64_t)s.messages);
     sp_metric_set(SP_M_JOURNAL_BYTES, (int64_t)s.bytes);
