@@ -771,7 +771,7 @@ def test_three_hundred_connections_left_at_each_stage_go_away_by_themselves(gate
     """T-13: idle, half a hello, a whole one, in TLS without CONNECT, half a CONNECT. A device comes in afterwards."""
     bundle = TestDevice(gateway, device("--attestation", "none")).bundle
     wait_for(lambda: gateway.metric("connections_open") <= 1, 15)
-    half, whole = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc", wire.records_of(wire.client_hello())
+    half, whole = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", wire.records_of(wire.client_hello())
 
     def raw(data):
         sock = socket.create_connection(("127.0.0.1", gateway.port), 10)

@@ -238,3 +238,17 @@ def test_tasks_that_are_preempted_inside_the_secure_world_do_not_disturb_each_ot
         assert board.events("stress_done") and not board.events("restart")
     finally:
         board.stop()
+
+
+@pytest.mark.parametrize("attempt,exception", [("execute_data", 4), ("write_code", 4), ("exceed_stack", 6)])
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_the_non_secure_world_protects_itself(gateway, tmp_path, machine, attempt, exception):
+    name = f"{attempt.replace('_', '-')}-{machine}"
+    board = qemu.Board(name, gateway.add(name), gateway.port, tmp_path, machine,
+                       ns=qemu.FIRMWARE / machine / f"test_{attempt}.elf")
+    board.start()
+    try:
+        assert board.wait_event("restart")["code"] == exception
+        assert not board.events("survived")
+    finally:
+        board.stop()
