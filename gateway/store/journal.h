@@ -90,6 +90,12 @@ SP_MUST_CHECK enum sp_err sp_journal_read(struct sp_journal *journal,
                                           const struct sp_journal_want *want,
                                           struct sp_row_list *rows, uint64_t *reached);
 
+typedef void (*sp_journal_share_fn)(void *arg, struct sp_view device, uint64_t bytes);
+
+/** What each device has in the journal: the sum of sp_row_cost() of its messages. @retval SP_ERR_IO */
+SP_MUST_CHECK enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn,
+                                            void *arg);
+
 /** Acceptance time of the oldest message, milliseconds since 1970; 0 when there is none. */
 uint64_t sp_journal_oldest_ms(struct sp_journal *journal);
 

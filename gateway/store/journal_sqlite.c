@@ -602,6 +602,20 @@ enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_
     return err;
 }
 
+enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(
+        journal->db, "SELECT device,sum" COST " FROM messages GROUP BY device", -1, &st, NULL);
+    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
+    while (rc == SQLITE_ROW) {
+        fn(arg, column(st, 0), (uint64_t)sqlite3_column_int64(st, 1));
+        rc = sqlite3_step(st);
+    }
+    (void)sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? SP_OK : fail(journal, rc);
+}
+
 uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
 {
     if (journal->broken) {
