@@ -192,3 +192,37 @@ def test_the_journal_full_refuses_and_takes_again(tmp_path):
     finally:
         gateway.stop()
         cloud.stop()
+
+
+def test_one_device_cannot_fill_the_journal_for_the_others(tmp_path):
+    """D10: a share per device; it is counted anew after a restart."""
+    cloud = Cloud(tmp_path / "cloud").start().log()
+    gateway = Gateway(tmp_path / "home", cloud, extra="limits: {journal: 1MiB, journal_device: 64KiB}\n")
+    add_reference(gateway)
+    gateway.start()
+    try:
+        cloud.stop_broker()
+        wait_for(lambda: gateway.metric("cloud_links_connected") == 0)
+        bundles = [gateway.add(name) for name in ("greedy", "modest")]
+
+        def codes(bundle, count):
+            dev = TestDevice(gateway, bundle)
+            dev.attest()
+            found = []
+            for _ in range(count):
+                dev.mqtt.publish(f"dt/{dev.bundle.id}/n", b"0" * 10000, qos=1)
+                found.append(dev.mqtt.expect(mqtt.PUBACK).reason)
+            dev.close()
+            return found
+        assert codes(bundles[0], 10) == [0] * 6 + [0x97] * 4
+        assert codes(bundles[1], 3) == [0] * 3
+        gateway.kill()
+        gateway.start()
+        assert codes(bundles[0], 1) == [0x97]
+        assert codes(bundles[1], 3) == [0] * 3
+        cloud.start()
+        wait_for(lambda: gateway.metric("journal_messages") == 0, 40)
+        assert codes(bundles[0], 6) == [0] * 6
+    finally:
+        gateway.stop()
+        cloud.stop()

@@ -50,7 +50,7 @@ static const char more_schema[] =
 
 enum statement {
     ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_OLDEST,
-    ST_RECEIVED, ST_RECEIVE, ST_RELEASE, ST_PRUNE,
+    ST_RECEIVED, ST_RECEIVE, ST_RELEASE, ST_PRUNE, ST_VERSION,
     ST_COUNT
 };
 
@@ -68,6 +68,7 @@ static const char *const statements[ST_COUNT] = {
     [ST_RECEIVED] = "SELECT digest FROM received WHERE device=?1 AND packet_id=?2",
     [ST_RECEIVE] = "INSERT OR REPLACE INTO received(device,packet_id,seq,digest)"
                    " VALUES(?1,?2,?3,?4)",
+    [ST_VERSION] = "PRAGMA data_version",
     [ST_RELEASE] = "DELETE FROM received WHERE device=?1 AND packet_id=?2",
     [ST_PRUNE] = "DELETE FROM received WHERE device=?1 AND seq<=(SELECT seq FROM received"
                  " WHERE device=?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
@@ -79,6 +80,7 @@ struct sp_journal {
     sqlite3_stmt *prepared[ST_COUNT];
     struct sp_journal_stats stats;
     uint64_t last;
+    int64_t version; /* of the file, as others have changed it */
     bool broken;
     char epoch[SP_JOURNAL_EPOCH_LEN + 1];
     char error[160];
@@ -600,6 +602,20 @@ enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_
     return err;
 }
 
+enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(
+        journal->db, "SELECT device,sum" COST " FROM messages GROUP BY device", -1, &st, NULL);
+    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
+    while (rc == SQLITE_ROW) {
+        fn(arg, column(st, 0), (uint64_t)sqlite3_column_int64(st, 1));
+        rc = sqlite3_step(st);
+    }
+    (void)sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? SP_OK : fail(journal, rc);
+}
+
 uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
 {
     if (journal->broken) {
@@ -609,6 +625,37 @@ uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
     uint64_t ms = sqlite3_step(st) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
     (void)sqlite3_reset(st);
     return ms;
+}
+
+/* The highest sequence ever given. */
+static int read_last(struct sp_journal *j)
+{
+    int rc;
+    int64_t last =
+        number(j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
+    j->last = rc == SQLITE_OK ? (uint64_t)last : j->last;
+    return rc;
+}
+
+bool sp_journal_changed(struct sp_journal *journal)
+{
+    if (journal->broken) {
+        return false;
+    }
+    sqlite3_stmt *st = journal->prepared[ST_VERSION];
+    int64_t version =
+        sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : journal->version;
+    (void)sqlite3_reset(st);
+    if (version == journal->version) {
+        return false;
+    }
+    journal->version = version;
+    int rc = take_stock(journal, &journal->stats);
+    rc = rc == SQLITE_OK ? read_last(journal) : rc;
+    if (rc != SQLITE_OK) {
+        (void)fail(journal, rc);
+    }
+    return rc == SQLITE_OK;
 }
 
 enum sp_err sp_journal_recover(struct sp_journal *journal)
@@ -654,9 +701,10 @@ static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg
             .time_ms = (uint64_t)sqlite3_column_int64(st, 1),
             .device = column(st, 2),
             .topic = column(st, 3),
-            .payload_len = (size_t)sqlite3_column_int64(st, 4),
+            .payload = column(st, 4),
             .dead_ms = (uint64_t)sqlite3_column_int64(st, 5),
             .reason = column(st, 6),
+            .origin = column(st, 7),
         };
         fn(arg, &entry);
         rc = sqlite3_step(st);
@@ -665,29 +713,69 @@ static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters, sp_journal_visit_fn fn,
-                             void *arg, char *why, size_t why_cap)
+/* Beside a store that may be running. */
+static enum sp_err open_beside(const char *state_dir, int how, sqlite3 **db, char *why,
+                               size_t why_cap)
 {
-    static const char messages[] =
-        "SELECT seq,time_ms,device,topic,length(payload),0,'' FROM messages ORDER BY seq";
-    static const char dead[] = "SELECT seq,time_ms,device,topic,length(payload),dead_ms,reason"
-                               " FROM dead_letters ORDER BY seq";
     char path[4096];
-    sqlite3 *db = NULL;
     int len = snprintf(path, sizeof(path), "%s/" SP_JOURNAL_FILE, state_dir);
     if (len < 0 || (size_t)len >= sizeof(path) || access(path, F_OK) != 0) {
         (void)snprintf(why, why_cap, "no journal in %s", state_dir);
         return SP_ERR_NOT_FOUND;
     }
-    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-    if (rc == SQLITE_OK) {
-        (void)sqlite3_busy_timeout(db, 1000);
-        rc = visit(db, dead_letters ? dead : messages, fn, arg);
-    }
+    int rc = sqlite3_open_v2(path, db, how | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc != SQLITE_OK) {
-        (void)snprintf(why, why_cap, "%s: %s", path,
-                       db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
+        (void)snprintf(why, why_cap, "%s: %s", path, sqlite3_errstr(rc));
+        (void)sqlite3_close(*db);
+        return err_of(rc);
+    }
+    (void)sqlite3_busy_timeout(*db, 5000);
+    return SP_OK;
+}
+
+static enum sp_err close_beside(sqlite3 *db, int rc, char *why, size_t why_cap)
+{
+    if (rc != SQLITE_OK) {
+        (void)snprintf(why, why_cap, "%s: %s", SP_JOURNAL_FILE, sqlite3_errmsg(db));
     }
     (void)sqlite3_close(db);
     return rc == SQLITE_OK ? SP_OK : err_of(rc);
+}
+
+enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters, sp_journal_visit_fn fn,
+                             void *arg, char *why, size_t why_cap)
+{
+    static const char messages[] =
+        "SELECT seq,time_ms,device,topic,payload,0,'',origin FROM messages ORDER BY seq";
+    static const char dead[] = "SELECT seq,time_ms,device,topic,payload,dead_ms,reason,origin"
+                               " FROM dead_letters ORDER BY seq";
+    sqlite3 *db = NULL;
+    SP_TRY(open_beside(state_dir, SQLITE_OPEN_READONLY, &db, why, why_cap));
+    int rc = visit(db, dead_letters ? dead : messages, fn, arg);
+    return close_beside(db, rc, why, why_cap);
+}
+
+static int requeue(sqlite3 *db, uint64_t seq, uint64_t *count)
+{
+    char sql[512];
+    const char *which = seq == 0 ? "seq>" : "seq=";
+    (void)snprintf(sql, sizeof(sql),
+                   "BEGIN IMMEDIATE;INSERT INTO messages(stream,time_ms,expiry_s,qos,format,"
+                   "protection,flags,device,topic,origin,payload) SELECT stream,time_ms,expiry_s,"
+                   "qos,format,protection,flags,device,topic,origin,payload FROM dead_letters"
+                   " WHERE %s%" PRIu64 " ORDER BY seq;DELETE FROM dead_letters WHERE %s%" PRIu64,
+                   which, seq, which, seq);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    *count = rc == SQLITE_OK ? (uint64_t)sqlite3_changes(db) : 0;
+    return rc == SQLITE_OK ? sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) : rc;
+}
+
+enum sp_err sp_journal_requeue(const char *state_dir, uint64_t seq, uint64_t *count, char *why,
+                               size_t why_cap)
+{
+    sqlite3 *db = NULL;
+    SP_TRY(open_beside(state_dir, SQLITE_OPEN_READWRITE, &db, why, why_cap));
+    int rc = sqlite3_exec(db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+    rc = rc == SQLITE_OK ? requeue(db, seq, count) : rc;
+    return close_beside(db, rc, why, why_cap);
 }

@@ -532,9 +532,33 @@ static void look(void *arg, const struct sp_journal_entry *entry)
     bool dead = entry->dead_ms != 0;
     seen->count++;
     seen->last_seq = entry->seq;
-    seen->sound = sp_view_equal(entry->device, SP_VIEW_LIT("dev-1")) && entry->payload_len == 1 &&
+    seen->sound = sp_view_equal(entry->device, SP_VIEW_LIT("dev-1")) && entry->payload.len == 1 &&
                   entry->time_ms == 1700000000123U &&
                   sp_view_equal(entry->reason, sp_view_str(dead ? "the cloud said no" : ""));
+}
+
+static void a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 3), SP_OK);
+    let_go(j, 2, SP_ROW_DEAD);
+    (void)sp_journal_changed(j);
+    SP_CHECK(!sp_journal_changed(j));
+    uint64_t count = 9;
+    SP_CHECK_INT(sp_journal_requeue(dir, 7, &count, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(count, 0);
+    SP_CHECK_INT(sp_journal_requeue(dir, 2, &count, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(count, 1);
+    SP_CHECK(sp_journal_changed(j));
+    SP_CHECK(!sp_journal_changed(j));
+    SP_CHECK_INT(sp_journal_last(j), 4);
+    SP_CHECK_INT(sp_journal_stats(j).messages, 3);
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, 0);
+    SP_CHECK_INT(append(j, "dev-1", 4, 1), SP_OK);
+    SP_CHECK_INT(sp_journal_last(j), 5);
+    sp_journal_close(j);
+    sweep();
 }
 
 static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
@@ -561,6 +585,7 @@ static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
 }
 
 static const struct sp_test tests[] = {
+    SP_TEST(a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices),
     SP_TEST(an_operator_sees_messages_and_dead_letters_of_a_running_store),
     SP_TEST(what_is_committed_comes_back_whole_and_in_order),
     SP_TEST(an_empty_payload_and_a_large_one_survive),
