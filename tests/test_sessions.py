@@ -20,7 +20,7 @@ def test_connack_carries_the_limits(gateway, device):
     connack = dev.attest()
     assert connack.props[mqtt.METHOD] == b"sp-psa-iat-1"
     assert connack.props[37] == 0 and connack.props[42] == 0  # retain, shared
-    assert connack.props[36] == 1  # maximum QoS
+    assert 36 not in connack.props  # maximum QoS: 2
     assert connack.props[mqtt.RECEIVE_MAXIMUM] >= 1 and connack.props[39] >= 4096
 
 
@@ -115,10 +115,20 @@ def test_retain_is_refused_in_5_and_ignored_in_311(gateway, device):
     old.close()
 
 
-def test_qos_2_is_refused_for_now(gateway, device):
-    sensor = enter(gateway, device())
-    sensor.mqtt.publish(f"dt/{sensor.bundle.id}/x", b"2", qos=2)
-    assert [p.reason for p in sensor.mqtt.expect_close() if p.kind == mqtt.DISCONNECT] == [0x9B]
+@pytest.mark.parametrize("version", [5, 4])
+def test_qos_2_is_taken_in_two_steps_and_delivered_at_qos_1(gateway, device, version):
+    sensor = enter(gateway, device(), version)
+    reader = enter(gateway, device(role="monitor"))
+    assert reader.mqtt.subscribe(f"dt/{sensor.bundle.id}/x", qos=2) == [1]
+    packet_id = sensor.mqtt.publish(f"dt/{sensor.bundle.id}/x", b"2", qos=2)
+    assert sensor.mqtt.expect(mqtt.PUBREC).packet_id == packet_id
+    got = reader.mqtt.expect(mqtt.PUBLISH)
+    assert (got.qos, got.payload) == (1, b"2")
+    for _ in range(2):  # the second for an id that is free
+        sensor.mqtt.release(packet_id)
+        assert sensor.mqtt.expect(mqtt.PUBCOMP).packet_id == packet_id
+    sensor.close()
+    reader.close()
 
 
 @pytest.mark.parametrize("version", [5, 4])
