@@ -73,7 +73,7 @@ BUGS = {
     "repeats-without-bound": Bug(
         "gateway/store/uplink_rows.c", "    return l->flying.count + l->unreleased + l->ended.count < SP_UPLINK_REPEATS_MAX;\n",
         "    return true;\n",
-        each([("window 1000", "reset"), ("late 400",), ("reset",)], times=3)),
+        [(("window 1000", "reset", "mute 1"), (), ("pause", "keys", 1400)), (("reset",), (), ("pause", "keys", 300))] * 3),
     "a-sequence-of-its-own": Bug(
         "gateway/store/letter.c", "    sp_write_dec(&number, (int64_t)row->seq);\n",
         "    static int64_t own;\n    sp_write_dec(&number, ++own);\n",
