@@ -33,7 +33,6 @@ static enum sp_err refused(struct sp_record_in *found, enum sp_alert alert, cons
     return SP_ERR_MALFORMED;
 }
 
-
 static size_t body_len(struct sp_view in)
 {
     return (size_t)in.ptr[3] << 8 | in.ptr[4];
@@ -157,8 +156,7 @@ enum sp_err sp_record_open(struct sp_tls_record *record, struct sp_view in, uint
 
 size_t sp_record_sealed(const struct sp_tls_record *record, size_t len)
 {
-    return SP_RECORD_HEADER + EXPLICIT + len +
-           sp_record_tag((enum sp_record_suite)record->suite);
+    return SP_RECORD_HEADER + EXPLICIT + len + sp_record_tag((enum sp_record_suite)record->suite);
 }
 
 enum sp_err sp_record_seal(struct sp_tls_record *record, enum sp_record_type type,

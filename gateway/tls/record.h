@@ -14,7 +14,7 @@
 
 #define SP_RECORD_HEADER    5U
 #define SP_RECORD_PLAIN_MAX 16384U /**< plaintext of one record */
-#define SP_RECORD_GROWTH    29U    /**< at most, from plaintext to wire: header, explicit nonce, tag */
+#define SP_RECORD_GROWTH    29U /**< at most, from plaintext to wire: header, explicit nonce, tag */
 #define SP_RECORD_WIRE_MAX  (SP_RECORD_PLAIN_MAX + SP_RECORD_GROWTH)
 #define SP_RECORD_QUIET_MAX 64U /**< empty records and warning alerts in a row */
 
@@ -49,10 +49,11 @@ struct sp_tls_record {
     uint8_t write_key[16];
     uint8_t read_salt[4]; /**< the implicit part of the nonce */
     uint8_t write_salt[4];
-    uint16_t send_max; /**< plaintext bytes that the peer takes in one record, 1..SP_RECORD_PLAIN_MAX */
-    uint8_t suite;     /**< enum sp_record_suite */
-    uint8_t quiet;     /**< empty records and warnings since the last data */
-    uint8_t spare[4];  /**< 0 */
+    uint16_t
+        send_max;  /**< plaintext bytes that the peer takes in one record, 1..SP_RECORD_PLAIN_MAX */
+    uint8_t suite; /**< enum sp_record_suite */
+    uint8_t quiet; /**< empty records and warnings since the last data */
+    uint8_t spare[4]; /**< 0 */
 };
 _Static_assert(sizeof(struct sp_tls_record) == 64, "what an idle connection costs");
 

@@ -111,8 +111,8 @@ static void records_of_every_size_are_opened(void)
             struct sp_record_in found;
             size_t size = peer_data(s, i + 1, sp_view(pattern, sizes[i]), wire);
             SP_CHECK_CASE(sp_record_wire_size(sp_view(wire, size)) == size, suites[s].name);
-            SP_CHECK_INT(
-                sp_record_open(&record, sp_view(wire, size), plain, sizeof(plain), &found), SP_OK);
+            SP_CHECK_INT(sp_record_open(&record, sp_view(wire, size), plain, sizeof(plain), &found),
+                         SP_OK);
             SP_CHECK_INT(found.used, size);
             SP_CHECK_INT(found.len, sizes[i]);
             SP_CHECK_CASE(memcmp(plain, pattern, sizes[i]) == 0, suites[s].name);
@@ -158,9 +158,8 @@ static void a_record_that_is_not_whole_is_waited_for(void)
         struct sp_record_in found;
         size_t size = peer_data(s, 1, SP_VIEW_LIT("twenty bytes of data"), wire);
         for (size_t len = 0; len < size; len++) {
-            SP_CHECK_INT(
-                sp_record_open(&record, sp_view(wire, len), plain, sizeof(plain), &found),
-                SP_ERR_AGAIN);
+            SP_CHECK_INT(sp_record_open(&record, sp_view(wire, len), plain, sizeof(plain), &found),
+                         SP_ERR_AGAIN);
             SP_CHECK_INT(found.used, 0);
             SP_CHECK_INT(sp_record_wire_size(sp_view(wire, len)), len < 5 ? 5 : size);
         }
@@ -294,8 +293,8 @@ static void endless_warnings_and_empty_records_end(void)
     for (unsigned i = 0; i < SP_RECORD_QUIET_MAX; i++) {
         bool alert = i % 2 == 0;
         struct sp_view bytes = alert ? SP_VIEW_ARRAY(warning) : sp_view(warning, 0);
-        SP_CHECK_INT(
-            open_one(&record, 1, alert ? SP_RECORD_ALERT : SP_RECORD_DATA, bytes, &found), SP_OK);
+        SP_CHECK_INT(open_one(&record, 1, alert ? SP_RECORD_ALERT : SP_RECORD_DATA, bytes, &found),
+                     SP_OK);
     }
     struct sp_tls_record same = record;
     SP_CHECK_INT(open_one(&same, 1, SP_RECORD_DATA, SP_VIEW_LIT("x"), &found), SP_OK);

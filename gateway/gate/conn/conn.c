@@ -121,8 +121,12 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
                    const char *detail)
 {
     char peer[SP_PEER_TEXT_MAX];
+    struct sp_view device = sp_client_identity(&conn->client);
+    if (device.len == 0) {
+        device = sp_tls_identity(conn->tls);
+    }
     sp_metric_inc(metric);
-    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_tls_identity(conn->tls)),
+    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", device),
                 SP_F_STR("peer", sp_peer_format(&conn->client.peer, peer)),
                 SP_F_STR("detail", detail));
     sp_conn_close(conn);
@@ -274,7 +278,7 @@ static void take_plaintext(struct sp_conn *conn)
     while (err == SP_OK && conn->client.state != SP_CLIENT_CLOSED) {
         size_t used = 0;
         size_t len = 0;
-        while (used < SP_WORKER_BUFFER &&
+        while (SP_WORKER_BUFFER - used >= SP_TLS_RECORD_MAX &&
                (err = sp_tls_read(conn->tls, worker->plain + used, SP_WORKER_BUFFER - used, &len,
                                   &worker->out)) == SP_OK) {
             used += len;
