@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Docs/protocol.md 3: who is let in, who is refused, with which code and which counter. Nothing of the refused goes on."""
 import hashlib
+import socket
 
 import pytest
 
@@ -147,6 +148,19 @@ def test_what_is_sent_with_the_token_is_early_too(gateway, cloud, device):
     said = dev.mqtt.expect_close()
     assert [p.reason for p in said] == [0x82], said
     assert not cloud.received(topic)
+
+
+def test_half_a_record_sent_with_the_token_is_early_too(gateway, device):
+    dev = TestDevice(gateway, device())
+    dev.connect()
+    good = dev.token(dev.nonce())
+    before = gateway.metric("guest_out_of_turn_total")
+    dev.tls.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # both in one segment
+    dev.send_auth(good)
+    dev.tls.sock.send(b"\x17\x03\x03\x00\x40" + bytes(8))
+    dev.tls.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+    assert [p.reason for p in dev.mqtt.expect_close()] == [0x82]
+    gateway.wait_metric("guest_out_of_turn_total", before + 1)
 
 
 def test_a_311_device_that_publishes_before_its_verdict_is_closed(gateway, cloud, device):

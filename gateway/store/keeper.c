@@ -2,7 +2,8 @@
 /* Copyright The Sallyport Authors */
 /*
  * One turn: wait; read what all gate loops sent; one commit for all of it together with the rows that the cloud
- * thread is done with; answer every loop; hand the new rows on.
+ * thread is done with; answer every loop; hand the new rows on. When messages come thick, commits start at least
+ * SP_KEEPER_COMMIT_US apart: a sync costs more than all else, and waiting shares it.
  *
  * A link is either level with the journal (everything committed was handed to it, new rows go to it from
  * memory) or behind (its next rows are read back from the journal when it has room). So what is in memory is bounded, a
@@ -19,11 +20,11 @@
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/channel.h"
 #include "gateway/store/intake.h"
+#include "gateway/store/rest.h"
 
 #define EVENTS_MAX 64
 #define ID_CONTROL UINT32_MAX
 #define ID_HANDOFF (UINT32_MAX - 1U)
-#define GAUGES_MS  1000U
 #define RECOVER_MS 1000U
 #define PAYLOAD_MIN_MAX \
     65536U /* payloads up to this are taken whatever the devices' packet limit is */
@@ -57,7 +58,7 @@ struct feed {
 };
 
 struct sp_keeper {
-    const struct sp_config *config;
+    struct sp_config *config; /* a reference of its own */
     struct sp_journal *journal;
     struct sp_handoff *handoff;
     int epoll;
@@ -67,9 +68,9 @@ struct sp_keeper {
     bool refused_full;   /* a message did not fit, this turn */
     uint64_t free_below; /* bytes; when full: what it takes to be free again */
     uint64_t now;
-    uint64_t gauges_at;
+    uint64_t tick_at; /* gauges, and what has ended */
     uint64_t recover_at;
-    uint64_t ended_since; /* when the oldest of `ended` came; 0: none */
+    uint64_t rest_until; /* microseconds */
     uint32_t payload_max;
     struct sp_row_list batch; /* of this turn, not committed yet */
     struct sp_row_list ended;
@@ -349,6 +350,23 @@ static void change_door(struct sp_keeper *k, const struct sp_control *message, i
     }
 }
 
+static void new_configuration(struct sp_keeper *k, int fd)
+{
+    struct sp_config *config = NULL;
+    enum sp_err err =
+        fd < 0 ? SP_ERR_ARGUMENT : sp_config_load_fd(fd, "configuration", stderr, &config);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("configuration_refused"), SP_F_ERR(err));
+        return;
+    }
+    sp_config_destroy(k->config);
+    k->config = config;
+    k->free_below = UINT64_MAX; /* was reckoned from the old quota */
+    if (k->handoff != NULL) {
+        sp_handoff_configure(k->handoff, sp_config_hold(config));
+    }
+}
+
 static void read_control(struct sp_keeper *k)
 {
     struct sp_control message;
@@ -362,6 +380,8 @@ static void read_control(struct sp_keeper *k)
     } else if (message.type == SP_CONTROL_CHANNEL) {
         change_door(k, &message, fd);
         return;
+    } else if (message.type == SP_CONTROL_RELOAD) {
+        new_configuration(k, fd);
     }
     if (fd >= 0) {
         (void)close(fd);
@@ -395,7 +415,6 @@ static void release_ended(struct sp_keeper *k)
         f->held_bytes -= sp_row_cost(row);
     }
     sp_row_list_clear(&k->ended);
-    k->ended_since = 0;
 }
 
 /* New rows go to links that are level; for a link that has no room they stay in the journal only. */
@@ -431,8 +450,9 @@ static bool commit_due(const struct sp_keeper *k)
     if (sp_journal_broken(k->journal)) {
         return false;
     }
-    return k->batch.head != NULL || k->ended.count >= SP_KEEPER_ENDED_ROWS ||
-           (k->ended.head != NULL && (k->stop || k->now - k->ended_since >= SP_KEEPER_ENDED_MS));
+    return k->batch.head != NULL || k->ended.count >= SP_HANDOFF_ENDED_ROWS ||
+           k->ended.bytes >= SP_HANDOFF_ENDED_BYTES ||
+           (k->ended.head != NULL && (k->stop || k->now >= k->tick_at));
 }
 
 /* @return SP_OK, or what the rows of the batch are refused with. */
@@ -442,6 +462,8 @@ static enum sp_err commit(struct sp_keeper *k)
         return SP_OK;
     }
     size_t count = k->batch.count;
+    /* A single message is likely from somebody who waits for the ack before the next. */
+    k->rest_until = count > 1 ? sp_rest_now() + SP_KEEPER_COMMIT_US : 0;
     enum sp_err err = sp_journal_commit(k->journal, &k->batch, &k->ended);
     if (err != SP_OK) {
         commit_failed(k);
@@ -538,7 +560,6 @@ static void take_back(struct sp_keeper *k)
             sp_row_destroy(row);
             continue;
         }
-        k->ended_since = k->ended_since == 0 ? k->now : k->ended_since;
         sp_row_list_push(&k->ended, row);
     }
     take_commands(k, commands);
@@ -581,10 +602,10 @@ static void look_at_pressure(struct sp_keeper *k)
 
 static void set_gauges(struct sp_keeper *k)
 {
-    if (k->now < k->gauges_at) {
+    if (k->now < k->tick_at) {
         return;
     }
-    k->gauges_at = k->now + GAUGES_MS;
+    k->tick_at = k->now + SP_KEEPER_TICK_MS;
     struct sp_journal_stats s = sp_journal_stats(k->journal);
     sp_metric_set(SP_M_JOURNAL_DEPTH, (int64_t)s.messages);
     sp_metric_set(SP_M_JOURNAL_BYTES, (int64_t)s.bytes);
@@ -626,12 +647,9 @@ static void dispatch(struct sp_keeper *k, const struct epoll_event *event)
 
 static int patience(const struct sp_keeper *k, bool more)
 {
-    uint64_t due = k->gauges_at;
+    uint64_t due = k->tick_at;
     if (sp_journal_broken(k->journal)) {
         due = k->recover_at < due ? k->recover_at : due;
-    } else if (k->ended_since != 0) {
-        uint64_t flush = k->ended_since + SP_KEEPER_ENDED_MS;
-        due = flush < due ? flush : due;
     }
     uint64_t now = monotonic_ms();
     return more || due <= now ? 0 : (int)(due - now);
@@ -643,13 +661,14 @@ void sp_keeper_run(struct sp_keeper *keeper)
     bool more = true;
     while (!k->stop) {
         struct epoll_event events[EVENTS_MAX];
+        sp_rest_until(k->rest_until);
         int n = epoll_wait(k->epoll, events, EVENTS_MAX, patience(k, more));
         k->now = monotonic_ms();
-        for (int i = 0; i < n; i++) {
-            dispatch(k, &events[i]);
-        }
         if (k->links > 0) {
             take_back(k);
+        }
+        for (int i = 0; i < n; i++) {
+            dispatch(k, &events[i]);
         }
         enum sp_err committed = commit(k);
         for (uint32_t i = 0; i < k->door_count; i++) {
@@ -685,7 +704,7 @@ enum sp_err sp_keeper_create(const struct sp_child *child, struct sp_journal *jo
     if (k == NULL) {
         return SP_ERR_NOMEM;
     }
-    k->config = config;
+    k->config = sp_config_hold(config);
     k->journal = journal;
     k->handoff = handoff;
     k->control = child->control;
@@ -736,6 +755,7 @@ void sp_keeper_destroy(struct sp_keeper *keeper)
     if (keeper->epoll >= 0) {
         (void)close(keeper->epoll);
     }
+    sp_config_destroy(keeper->config);
     free(keeper->feeds);
     free(keeper);
 }

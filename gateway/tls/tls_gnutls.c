@@ -27,9 +27,10 @@
 #include "libs/link/link.h"
 
 #define HELD_MAX \
-    (SP_HELLO_MAX * 2U)   /* a message in tiny records carries five bytes more for each */
-#define IDENTITY_MAX 256U /* kept for the log; longer ones are unknown anyway */
-#define SUITE_MAX    64U
+    (SP_HELLO_MAX * 2U)    /* a message in tiny records carries five bytes more for each */
+#define RECORD_HEADER 5U   /* bytes: type, version, length */
+#define IDENTITY_MAX  256U /* kept for the log; longer ones are unknown anyway */
+#define SUITE_MAX     64U
 #define IDLE_RECORDS_MAX \
     64U /* warning alerts and empty records in a row, before the session is closed */
 
@@ -62,7 +63,10 @@ struct attached {
     gnutls_session_t session;
     struct sp_tls_server *server; /* NULL on the cloud's door */
     struct sp_tls_client *client;
-    struct sp_tls_out *out;           /* the caller's, during a call */
+    struct sp_tls_out *out; /* the caller's, during a call */
+    size_t record_left;     /* bytes of the body of the record that GnuTLS has begun to read */
+    uint8_t head[RECORD_HEADER];
+    uint8_t head_len;                 /* of that record; 0: GnuTLS stands between two records */
     const struct sp_tls_suite *suite; /* TLS 1.2: the one that was picked */
     uint8_t *psk;                     /* SP_PSK_MAX bytes while a handshake needs it */
     size_t psk_len;
@@ -133,6 +137,25 @@ static bool out_append(struct sp_tls_out *out, const void *bytes, size_t len)
 
 /* ---- transport ---- */
 
+/* Where in a record the bytes end that GnuTLS has taken: it does not tell. */
+static void follow(struct attached *attached, struct sp_view taken)
+{
+    while (taken.len > 0) {
+        size_t len = 1;
+        if (attached->head_len < RECORD_HEADER) {
+            attached->head[attached->head_len++] = taken.ptr[0];
+            attached->record_left = (size_t)attached->head[3] << 8 | attached->head[4];
+        } else {
+            len = taken.len < attached->record_left ? taken.len : attached->record_left;
+            attached->record_left -= len;
+        }
+        if (attached->head_len == RECORD_HEADER && attached->record_left == 0) {
+            attached->head_len = 0;
+        }
+        taken = sp_view_from(taken, len);
+    }
+}
+
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
 {
     struct sp_tls *tls = ptr;
@@ -142,6 +165,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
         return -1;
     }
     sp_copy(buf, tls->in.ptr, len);
+    follow(tls->attached, sp_view_first(tls->in, len));
     tls->in = sp_view_from(tls->in, len);
     return (ssize_t)len;
 }
@@ -713,8 +737,7 @@ static enum sp_err make_exporter(struct sp_tls *tls, uint8_t *out)
     return code == 0 ? SP_OK : SP_ERR_CRYPTO;
 }
 
-/* Right after the handshake, before GnuTLS has read any other record: it has taken whole records only, so what it left in
- * the transport starts with one. Where something is not as expected, the session stays attached. */
+/* Right after the handshake, before GnuTLS has read any other record: what it left in the transport starts with one. Where something is not as expected, the session stays attached. */
 static void detach(struct sp_tls *tls)
 {
     struct attached *attached = tls->attached;
@@ -723,7 +746,8 @@ static void detach(struct sp_tls *tls)
     record->suite = (uint8_t)record_suite(session);
     record->send_max = send_max(attached);
     if (attached->server != NULL && attached->suite != NULL && record->suite != SP_RECORD_NONE &&
-        record->send_max > 0 && gnutls_record_check_pending(session) == 0 &&
+        record->send_max > 0 && attached->head_len == 0 &&
+        gnutls_record_check_pending(session) == 0 &&
         copy_half(session, 1, record->read_key, record->read_salt, &record->read_sequence) &&
         copy_half(session, 0, record->write_key, record->write_salt, &record->write_sequence) &&
         make_exporter(tls, tls->exporter) == SP_OK) {
@@ -1061,6 +1085,12 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
     enum sp_err err = read_attached(tls, buf, cap, len);
     lend(tls, NULL);
     return err;
+}
+
+bool sp_tls_has_part(const struct sp_tls *tls)
+{
+    bool begun = tls->attached != NULL && tls->attached->head_len > 0;
+    return begun || tls->held_len > 0 || tls->in.len > 0;
 }
 
 enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)

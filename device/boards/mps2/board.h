@@ -17,6 +17,10 @@
 #define BOARD_ETHERNET_BASE  0x42000000U /* LAN9118, non-secure */
 #define BOARD_ETHERNET_IRQ   48U
 
+/* The interrupts that the non-secure image serves, in rising order. */
+#define BOARD_CONSOLE_IRQ 33
+#define BOARD_NETWORK_IRQ 48
+
 /* SBCon, secure: EEPROM at 0x50, thermometers at 0x48 and 0x49. The lines are moved this many loops apart. */
 #define BOARD_I2C_BASE 0x5020D000U
 #define BOARD_I2C_WAIT 4U

@@ -170,7 +170,7 @@ psa_status_t psa_get_key_attributes(mbedtls_svc_key_id_t key, psa_key_attributes
     struct sp_crypto_attributes packed;
     struct call call = {
         .request = {.key = key}, .out = {{&packed, sizeof(packed)}}, .out_count = 1};
-    psa_reset_key_attributes(attributes);
+    *attributes = psa_key_attributes_init();
     psa_status_t status = run(SP_CRYPTO_GET_KEY_ATTRIBUTES, &call);
     if (status != PSA_SUCCESS) {
         return status;

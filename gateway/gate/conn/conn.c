@@ -334,6 +334,15 @@ static void ask_psk(struct sp_conn *conn)
     conn->homed = true;
     enter_stage(conn, SP_CONN_PSK);
     if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
+        sp_conn_keys_lost(conn);
+        return;
+    }
+    conn->client.nonce_open = true; /* with the answer, which may find nobody any more */
+}
+
+void sp_conn_keys_lost(struct sp_conn *conn)
+{
+    if (conn->stage == SP_CONN_PSK) {
         refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "keys process not available");
     }
 }
@@ -400,6 +409,10 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
         refuse(conn, SP_M_CONNECT_REFUSED, "role_unknown", answer->row.role);
         return;
     }
+    uint32_t usual_ms = conn->worker->home.config->attestation.answer_timeout_ms;
+    if (!conn->unknown && answer->row.answer_timeout_ms > usual_ms) {
+        conn->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
+    }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
     sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
     carry_on(conn);
@@ -446,6 +459,12 @@ void sp_conn_read(struct sp_conn *conn)
     } else {
         take_plaintext(conn);
     }
+}
+
+void sp_conn_read_early(struct sp_conn *conn)
+{
+    sp_conn_read(conn);
+    conn->client.early = sp_tls_has_part(conn->tls);
 }
 
 static void conn_ready(struct sp_watch *watch, uint32_t events)

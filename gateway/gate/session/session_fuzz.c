@@ -115,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .flush = flush,
     };
     struct sp_client client;
-    struct sp_msg_psk_answer answer = {.known = 1};
+    struct sp_msg_psk_answer answer = {.known = 1, .nonce_ok = 1};
     if (size == 0 || sp_subs_create(1, &home.subs) != SP_OK) {
         return 0;
     }

@@ -3,13 +3,12 @@
 #include "device/secure/partitions/crypto/crypto_service.h"
 
 #include "device/secure/partitions/crypto/crypto_service_internal.h"
+#include "device/secure/partitions/crypto/heap.h"
 #include "libs/base/bytes.h"
-
-#include <string.h>
 
 #define OPERATIONS 4U /* at a time; a TLS 1.2 handshake has three */
 
-static struct sp_crypto_operation operations[OPERATIONS];
+static struct sp_crypto_operation *operations[OPERATIONS]; /* on the crypto heap; NULL: free */
 static uint32_t serial; /* makes handles new */
 
 /* What a function works on, and what becomes of it. */
@@ -84,8 +83,8 @@ mbedtls_svc_key_id_t sp_crypto_client_key(const struct sp_crypto_call *call)
 static struct sp_crypto_operation *find_operation(const struct sp_crypto_call *call)
 {
     for (size_t i = 0; i < OPERATIONS; i++) {
-        struct sp_crypto_operation *operation = &operations[i];
-        if (operation->kind != SP_CRYPTO_NONE && operation->owner == call->msg->client_id &&
+        struct sp_crypto_operation *operation = operations[i];
+        if (operation != NULL && operation->owner == call->msg->client_id &&
             operation->handle == call->request.operation) {
             return operation;
         }
@@ -93,23 +92,38 @@ static struct sp_crypto_operation *find_operation(const struct sp_crypto_call *c
     return NULL;
 }
 
-struct sp_crypto_operation *sp_crypto_begin(struct sp_crypto_call *call, enum sp_crypto_kind kind)
+static size_t size_of(enum sp_crypto_kind kind)
 {
-    for (size_t i = 0; i < OPERATIONS; i++) {
-        struct sp_crypto_operation *operation = &operations[i];
-        if (operation->kind == SP_CRYPTO_NONE) {
-            (void)memset(operation, 0, sizeof(*operation));
-            serial++;
-            operation->kind = kind;
-            operation->owner = call->msg->client_id;
-            operation->handle = serial * OPERATIONS + (uint32_t)i + 1U;
-            return operation;
-        }
-    }
-    return NULL;
+    static const size_t sizes[] = {
+        [SP_CRYPTO_HASH] = sizeof(psa_hash_operation_t),
+        [SP_CRYPTO_MAC] = sizeof(psa_mac_operation_t),
+        [SP_CRYPTO_AEAD] = sizeof(psa_aead_operation_t),
+        [SP_CRYPTO_DERIVATION] = sizeof(psa_key_derivation_operation_t),
+    };
+    return offsetof(struct sp_crypto_operation, as) + sizes[kind];
 }
 
-void sp_crypto_end(struct sp_crypto_operation *operation)
+struct sp_crypto_operation *sp_crypto_begin(struct sp_crypto_call *call, enum sp_crypto_kind kind)
+{
+    size_t place = 0;
+    while (place < OPERATIONS && operations[place] != NULL) {
+        place++;
+    }
+    if (place == OPERATIONS) {
+        return NULL;
+    }
+    struct sp_crypto_operation *operation = sp_heap_calloc(1, size_of(kind));
+    if (operation != NULL) {
+        serial = serial == UINT32_MAX ? 1U : serial + 1U;
+        operation->kind = kind;
+        operation->owner = call->msg->client_id;
+        operation->handle = serial;
+        operations[place] = operation;
+    }
+    return operation;
+}
+
+static void abort_operation(struct sp_crypto_operation *operation)
 {
     switch (operation->kind) {
     case SP_CRYPTO_HASH:
@@ -127,7 +141,17 @@ void sp_crypto_end(struct sp_crypto_operation *operation)
     case SP_CRYPTO_NONE:
         break;
     }
-    sp_wipe(operation, sizeof(*operation));
+}
+
+void sp_crypto_end(struct sp_crypto_operation *operation)
+{
+    for (size_t i = 0; i < OPERATIONS; i++) {
+        if (operations[i] == operation) {
+            abort_operation(operation);
+            sp_heap_free(operation);
+            operations[i] = NULL;
+        }
+    }
 }
 
 psa_status_t sp_crypto_feed(const struct sp_crypto_call *call, uint32_t input, size_t len,

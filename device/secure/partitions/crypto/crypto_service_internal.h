@@ -20,9 +20,9 @@ enum sp_crypto_kind {
     SP_CRYPTO_DERIVATION
 };
 
-/* A multi-part operation of a client. */
+/* A multi-part operation of a client; only as much of `as` is allocated as its kind takes. */
 struct sp_crypto_operation {
-    enum sp_crypto_kind kind; /* SP_CRYPTO_NONE: free */
+    enum sp_crypto_kind kind;
     int32_t owner;
     uint32_t handle;
     union {
@@ -45,10 +45,10 @@ typedef psa_status_t sp_crypto_handler(struct sp_crypto_call *call);
 /* Keys are named by their owner and the number that the client knows. */
 mbedtls_svc_key_id_t sp_crypto_client_key(const struct sp_crypto_call *call);
 
-/* Begin an operation for the client: a free slot, or NULL. Its handle goes to output 0. */
+/* Begin an operation for the client, all zeros; NULL when there are too many. */
 struct sp_crypto_operation *sp_crypto_begin(struct sp_crypto_call *call, enum sp_crypto_kind kind);
 
-/* Abort it and free its slot. */
+/* Abort it and give its memory back. */
 void sp_crypto_end(struct sp_crypto_operation *operation);
 
 /* Feed an input to an update function, chunk by chunk. */
