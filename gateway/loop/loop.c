@@ -3,6 +3,7 @@
 #include "gateway/loop/loop.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <limits.h>
 #include <stddef.h>
 #include <sys/epoll.h>

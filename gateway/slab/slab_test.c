@@ -50,9 +50,24 @@ static void what_was_given_back_is_used_again(void)
     sp_slab_give(&slab, NULL);
 }
 
+static void things_of_every_size_come_from_where_they_belong(void)
+{
+    static struct sp_slabs slabs = SP_SLABS_INIT;
+    for (size_t size = 1; size < 400; size++) {
+        items[size] = sp_slabs_take(&slabs, size);
+        SP_CHECK(items[size] != NULL);
+        memset(items[size], (int)(size % 251), size);
+    }
+    for (size_t size = 1; size < 400; size++) {
+        SP_CHECK_INT((uint8_t)items[size][size - 1], size % 251);
+        sp_slabs_give(&slabs, items[size], size);
+    }
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(things_do_not_overlap_and_come_zeroed),
     SP_TEST(what_was_given_back_is_used_again),
+    SP_TEST(things_of_every_size_come_from_where_they_belong),
 };
 
 SP_TEST_MAIN(tests)

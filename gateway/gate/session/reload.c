@@ -73,13 +73,15 @@ static void reload_session(struct sp_home *home, struct sp_session *session,
     if (session->role == NULL) { /* nobody is connected: reload_client() has ended those sessions */
         sp_log_warn(SP_EVENT("session_ended"), SP_F_VIEW("device", sp_device_identity(device)),
                     SP_F_STR("detail", "its role is gone"));
-        sp_will_destroy(device->will);
-        device->will = NULL;
+        sp_device_return(device); /* and its will is not published */
         sp_device_end_session(device);
         sp_device_settle(device);
         return;
     }
-    device->will = keep_will(device->will, session->role, sp_device_identity(device));
+    if (device->wait != NULL) {
+        device->wait->will =
+            keep_will(device->wait->will, session->role, sp_device_identity(device));
+    }
     keep_subscriptions(home, session);
 }
 

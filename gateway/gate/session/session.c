@@ -7,23 +7,26 @@
 #include "gateway/gate/session/device.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
+#include "gateway/slab/slab.h"
 
 #include <stdlib.h>
 
 #define DELIVERY_COST 64U /* bytes counted beside topic and payload */
 
+static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_session));
+
 enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                               struct sp_session **out)
 {
     *out = NULL;
-    struct sp_session *session = calloc(1, sizeof(*session));
+    struct sp_session *session = sp_slab_take(&slab);
     if (session == NULL) {
         return SP_ERR_NOMEM;
     }
     session->device = device;
     enum sp_err err = sp_slots_put(&home->sessions, session, &session->tag);
     if (err != SP_OK) {
-        free(session);
+        sp_slab_give(&slab, session);
         return err;
     }
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
@@ -67,7 +70,7 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     }
     sp_slots_remove(&home->sessions, session->tag);
     free(session->subs);
-    free(session);
+    sp_slab_give(&slab, session);
 }
 
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
