@@ -619,6 +619,7 @@ void sp_worker_deinit(struct sp_worker *worker)
 void sp_worker_run(struct sp_worker *worker)
 {
     sp_metrics_use_slot(worker->home.index);
+    (void)malloc_trim(0); /* what starting up has left */
     while (!is_done(worker)) {
         if (sp_loop_turn(&worker->loop) != SP_OK) {
             sp_log_error(SP_EVENT("loop_failed"), SP_F_ERRNO(errno));
