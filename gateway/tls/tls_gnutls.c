@@ -776,13 +776,18 @@ static void finish(struct sp_tls *tls)
 static void run_handshake(struct sp_tls *tls)
 {
     for (;;) {
+        size_t before = tls->in.len;
         int code = gnutls_handshake(tls->attached->session);
         if (code == 0) {
             finish(tls);
             return;
         }
         if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED) {
-            return;
+            /* It also says so after each record of a message that comes in several. */
+            if (tls->in.len == 0 || tls->in.len == before) {
+                return;
+            }
+            continue;
         }
         if (code == GNUTLS_E_WARNING_ALERT_RECEIVED || code == GNUTLS_E_GOT_APPLICATION_DATA) {
             if (++tls->attached->idle_records > IDLE_RECORDS_MAX) {

@@ -2,7 +2,9 @@
 # Copyright The Sallyport Authors
 """The firmware on emulated boards against a real gateway: three boards, and all that may happen to them."""
 import json
+import os
 import pathlib
+import random
 import sys
 import time
 
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.skipif(not qemu.available(), reason="no emulator, or no
 
 SENSORS = ("mps2-an521", "musca-b1")
 PERIOD_MS = 500
+POWER_CUTS = int(os.environ.get("SALLYPORT_POWER_CUTS", "8"))
 BACK = 60  # seconds in which a device must be back, its longest pause of 30 s included
 
 
@@ -196,3 +199,42 @@ def test_a_board_comes_back_from_a_power_cut(boards, machine):
     board.kill()
     board.start()
     board.wait_event("attested", BACK, times + 1)
+
+
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_a_board_survives_power_cuts_at_any_moment_of_its_start(boards, machine):
+    board = boards[machine]
+    seconds = random.Random(machine)
+    for _ in range(POWER_CUTS):
+        board.kill()
+        board.start()
+        time.sleep(seconds.uniform(0, 0.4))
+    times = len(board.events("attested"))
+    board.kill()
+    board.start()
+    board.wait_event("attested", BACK, times + 1)
+
+
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_the_keys_are_nowhere_in_non_secure_memory(boards, machine):
+    board = boards[machine]
+    keys = json.loads(board.bundle.read_text())
+    memory = board.non_secure_memory()
+    assert board.name.encode() in memory, "this is not the memory of the board"
+    for name in ("psk", "iak"):
+        secret = bytes.fromhex(keys[name])
+        for form in (secret, secret[::-1], keys[name].encode(), keys[name].upper().encode()):
+            assert form not in memory, f"{name} is in non-secure memory"
+
+
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_tasks_that_are_preempted_inside_the_secure_world_do_not_disturb_each_other(gateway, tmp_path, machine):
+    name = f"stress-{machine}"
+    board = qemu.Board(name, gateway.add(name), gateway.port, tmp_path, machine,
+                       ns=qemu.FIRMWARE / machine / "test_stress.elf")
+    board.start()
+    try:
+        wait_for(lambda: board.events("stress_done") or board.events("stress_failed"), 60, "the end of the stress")
+        assert board.events("stress_done") and not board.events("restart")
+    finally:
+        board.stop()

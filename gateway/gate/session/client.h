@@ -49,8 +49,9 @@ struct sp_client {
     uint8_t *nonce;  /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
     sp_slot_tag tag; /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
-    uint64_t heard_ms;      /* last input; once stalled, when that was */
-    uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
+    uint64_t heard_ms;       /* last input; once stalled, when that was */
+    uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
+    uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
     uint64_t
         owner_due_ms; /**< set by the owner, whose fire() comes then: sp_client_arm(); UINT64_MAX: never */
     struct sp_buf in;    /* an incomplete packet */
@@ -60,6 +61,7 @@ struct sp_client {
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+    uint16_t lines;             /* in the log, about single messages */
     uint16_t keep_alive_s;      /* as asked for */
     uint16_t window;            /* QoS 1 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
@@ -187,6 +189,9 @@ void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
 
 /** A QoS 0 PUBLISH under `$sp/`. */
 void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);
+
+/** A line in the log about one message of this client: so many a minute, then one that says so, then none. */
+bool sp_client_may_log(struct sp_client *client);
 
 /** Put it on home->dirty. */
 void sp_client_mark(struct sp_client *client);

@@ -35,6 +35,9 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) != 0) {
         code = SP_MQTT_RC_TOPIC_ALIAS_INVALID;
         detail = "topic alias";
+    } else if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
+        code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
+        detail = "subscription identifier in PUBLISH";
     } else if (publish->qos > 1) {
         code = SP_MQTT_RC_QOS_NOT_SUPPORTED;
         detail = "PUBLISH with QoS 2";
@@ -58,10 +61,13 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     return code == 0;
 }
 
-static void log_refused(const struct sp_client *client, const char *event,
+static void log_refused(struct sp_client *client, const char *event,
                         const struct sp_mqtt_publish *publish, const char *detail)
 {
     char peer[SP_PEER_TEXT_MAX];
+    if (!sp_client_may_log(client)) {
+        return;
+    }
     sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_client_identity(client)),
                 SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
                 SP_F_VIEW("topic", publish->topic), SP_F_STR("detail", detail));

@@ -1152,6 +1152,10 @@ static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
                "\x30\x08\x00\x02"
                "dt\x03\x23\x00\x01",
                0x94),
+        MISUSE("subscription id in PUBLISH",
+               "\x30\x07\x00\x02"
+               "dt\x02\x0B\x01",
+               0x82),
         MISUSE("empty topic", "\x30\x03\x00\x00\x00", 0x82),
         MISUSE("PUBREL", "\x62\x02\x00\x01", 0x82),
         MISUSE("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
