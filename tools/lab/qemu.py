@@ -57,9 +57,8 @@ class Qmp:
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX)
-        wait_for(lambda: pathlib.Path(path).exists(), 10, "the emulator's control socket")
         self._socket.settimeout(10)
-        self._socket.connect(str(path))
+        wait_for(lambda: self._socket.connect_ex(str(path)) == 0, 10, "the emulator's control socket")
         self._file = self._socket.makefile("rw")
         self._file.readline()
         self.command("qmp_capabilities")

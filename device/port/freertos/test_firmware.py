@@ -12,12 +12,13 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
-from tools.lab import qemu  # noqa: E402
+from tools.lab import qemu, serial_link  # noqa: E402
 from tools.lab.cloud import Cloud, free_port  # noqa: E402
 from tools.lab.gateway import Gateway  # noqa: E402
 from tools.lab.process import wait_for  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not qemu.available(), reason="no emulator, or no images in build/firmware")
+VECTOR = bytes.fromhex("00020302020307010261066280546c6300")  # of device/port/link/serial_link_test.c
 
 SENSORS = ("mps2-an521", "musca-b1")
 PERIOD_MS = 500
@@ -66,6 +67,27 @@ def wait_for_more(cloud, board, seconds=BACK, what="records"):
     wait_for(lambda: len(documents(cloud, board)) >= before + 3, seconds,
              f"{what} of {board.name}; its last lines: {board.lines[-8:]}")
     return documents(cloud, board)[-1]
+
+
+def test_both_ends_of_the_serial_line_mean_the_same_bytes():
+    frame = serial_link.Frame(serial_link.DATA, 0x00020007, 0x0100, b"a\0b")
+    assert serial_link.encode(frame) == VECTOR
+    assert serial_link.Decoder().feed(VECTOR) == [frame]
+    byte_by_byte = serial_link.Decoder()
+    assert [f for at in range(len(VECTOR)) for f in byte_by_byte.feed(VECTOR[at:at + 1])] == [frame]
+
+
+def test_the_host_finds_a_frame_behind_any_garbage():
+    numbers = random.Random(1)
+    for _ in range(300):
+        decoder = serial_link.Decoder()
+        payload = numbers.randbytes(numbers.randrange(serial_link.PAYLOAD_MAX + 1))
+        frame = serial_link.Frame(serial_link.DATA, numbers.getrandbits(32), numbers.getrandbits(16), payload)
+        assert decoder.feed(numbers.randbytes(numbers.randrange(2000))) == []
+        assert decoder.feed(serial_link.encode(frame)) == [frame]
+        damaged = bytearray(serial_link.encode(frame))
+        damaged[numbers.randrange(1, len(damaged) - 1)] ^= 1 << numbers.randrange(8)
+        assert decoder.feed(bytes(damaged)) == []
 
 
 @pytest.mark.parametrize("machine", qemu.MACHINES)
@@ -126,7 +148,7 @@ def test_the_boards_come_back_when_the_gateway_was_killed(boards, gateway, cloud
         wait_for_more(cloud, boards[machine])
 
 
-def test_a_short_loss_of_the_network_loses_no_record(boards, cloud):
+def test_a_short_loss_of_the_network_does_not_end_the_connection(boards, cloud):
     board = boards["mps2-an521"]
     lost = len(board.events("connection_lost"))
     board.set_network(False)
@@ -236,5 +258,19 @@ def test_tasks_that_are_preempted_inside_the_secure_world_do_not_disturb_each_ot
     try:
         wait_for(lambda: board.events("stress_done") or board.events("stress_failed"), 60, "the end of the stress")
         assert board.events("stress_done") and not board.events("restart")
+    finally:
+        board.stop()
+
+
+@pytest.mark.parametrize("attempt,exception", [("execute_data", 4), ("write_code", 4), ("exceed_stack", 6)])
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_the_non_secure_world_protects_itself(gateway, tmp_path, machine, attempt, exception):
+    name = f"{attempt.replace('_', '-')}-{machine}"
+    board = qemu.Board(name, gateway.add(name), gateway.port, tmp_path, machine,
+                       ns=qemu.FIRMWARE / machine / f"test_{attempt}.elf")
+    board.start()
+    try:
+        assert board.wait_event("restart")["code"] == exception
+        assert not board.events("survived")
     finally:
         board.stop()
