@@ -21,8 +21,8 @@
 #include <sys/uio.h>
 
 #include "gateway/slab/slab.h"
+#include "gateway/tls/flow.h"
 #include "gateway/tls/hello.h"
-#include "gateway/tls/record.h"
 #include "gateway/tls/suites.h"
 #include "libs/link/link.h"
 
@@ -83,13 +83,10 @@ struct attached {
 
 /* All that is left of an idle connection which is detached. */
 struct sp_tls {
-    struct sp_tls_record record; /* while detached */
+    struct sp_flow flow;
     uint8_t exporter[SP_LINK_EXPORTER_LEN];
     struct attached *attached; /* NULL: detached */
-    struct sp_view in;         /* given by the caller, not used yet */
-    uint8_t *held;             /* bytes of a message or a record that is not whole yet */
     const char *why;
-    uint32_t held_len;
     uint8_t state; /* enum sp_tls_state */
     uint8_t suite; /* detached: position in sp_tls_suites */
     bool wrong_key;
@@ -97,43 +94,6 @@ struct sp_tls {
 };
 
 static struct sp_slab sessions = SP_SLAB_INIT(sizeof(struct sp_tls));
-
-/* ---- output buffer ---- */
-
-void sp_tls_out_deinit(struct sp_tls_out *out)
-{
-    free(out->buf);
-    *out = (struct sp_tls_out){NULL, 0, 0};
-}
-
-/* Room for `len` more bytes behind what is used; NULL: no memory. */
-static uint8_t *out_reserve(struct sp_tls_out *out, size_t len)
-{
-    if (len > out->cap - out->used) {
-        size_t cap = out->cap == 0 ? 1024 : out->cap;
-        while (cap - out->used < len) {
-            cap *= 2;
-        }
-        uint8_t *grown = realloc(out->buf, cap);
-        if (grown == NULL) {
-            return NULL;
-        }
-        out->buf = grown;
-        out->cap = cap;
-    }
-    return out->buf + out->used;
-}
-
-static bool out_append(struct sp_tls_out *out, const void *bytes, size_t len)
-{
-    uint8_t *at = out_reserve(out, len);
-    if (at == NULL) {
-        return false;
-    }
-    sp_copy(at, bytes, len);
-    out->used += len;
-    return true;
-}
 
 /* ---- transport ---- */
 
@@ -159,14 +119,14 @@ static void follow(struct attached *attached, struct sp_view taken)
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
 {
     struct sp_tls *tls = ptr;
-    size_t len = tls->in.len < cap ? tls->in.len : cap;
+    size_t len = tls->flow.in.len < cap ? tls->flow.in.len : cap;
     if (len == 0) {
         gnutls_transport_set_errno(tls->attached->session, EAGAIN);
         return -1;
     }
-    sp_copy(buf, tls->in.ptr, len);
-    follow(tls->attached, sp_view_first(tls->in, len));
-    tls->in = sp_view_from(tls->in, len);
+    sp_copy(buf, tls->flow.in.ptr, len);
+    follow(tls->attached, sp_view_first(tls->flow.in, len));
+    tls->flow.in = sp_view_from(tls->flow.in, len);
     return (ssize_t)len;
 }
 
@@ -174,7 +134,7 @@ static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 {
     (void)ms;
     const struct sp_tls *tls = ptr;
-    return tls->in.len > 0;
+    return tls->flow.in.len > 0;
 }
 
 static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count)
@@ -183,7 +143,7 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count
     size_t sum = 0;
     for (int i = 0; i < count; i++) {
         if (tls->attached->out == NULL ||
-            !out_append(tls->attached->out, parts[i].iov_base, parts[i].iov_len)) {
+            !sp_tls_out_append(tls->attached->out, parts[i].iov_base, parts[i].iov_len)) {
             gnutls_transport_set_errno(tls->attached->session, ENOMEM);
             return -1;
         }
@@ -505,13 +465,6 @@ static void forget_psk(struct sp_tls *tls)
     }
 }
 
-static void forget_held(struct sp_tls *tls)
-{
-    free(tls->held);
-    tls->held = NULL;
-    tls->held_len = 0;
-}
-
 static void free_attached(struct sp_tls *tls)
 {
     if (tls->attached != NULL) {
@@ -528,7 +481,7 @@ void sp_tls_destroy(struct sp_tls *tls)
         return;
     }
     free_attached(tls);
-    forget_held(tls);
+    sp_flow_forget(&tls->flow);
     sp_wipe(tls, sizeof(*tls));
     sp_slab_give(&sessions, tls);
 }
@@ -540,7 +493,7 @@ enum sp_tls_state sp_tls_state(const struct sp_tls *tls)
 
 void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext)
 {
-    tls->in = ciphertext;
+    tls->flow.in = ciphertext;
 }
 
 struct sp_view sp_tls_identity(const struct sp_tls *tls)
@@ -558,9 +511,9 @@ static void fail(struct sp_tls *tls, int error, const char *why)
     tls->why = why;
     tls->state = SP_TLS_CLOSED;
     tls->broken = true;
-    sp_wipe(&tls->record, sizeof(tls->record));
+    sp_wipe(&tls->flow.record, sizeof(tls->flow.record));
     forget_psk(tls);
-    forget_held(tls);
+    sp_flow_forget(&tls->flow);
 }
 
 static void refuse(struct sp_tls *tls, gnutls_alert_description_t alert, const char *why)
@@ -629,40 +582,12 @@ static enum stage look_at_key(struct sp_tls *tls, struct sp_view body)
     return STAGE_PSK;
 }
 
-/* Put aside up to `len` bytes of what has come in, while a message is not whole. */
-static enum sp_err hold(struct sp_tls *tls, size_t len, size_t max)
-{
-    struct sp_view taken = sp_view_first(tls->in, len);
-    if (taken.len > max - tls->held_len) {
-        return SP_ERR_LIMIT;
-    }
-    uint8_t *grown = realloc(tls->held, tls->held_len + taken.len + 1);
-    if (grown == NULL) {
-        return SP_ERR_NOMEM;
-    }
-    tls->held = grown;
-    sp_copy(tls->held + tls->held_len, taken.ptr, taken.len);
-    tls->held_len += (uint32_t)taken.len;
-    tls->in = sp_view_from(tls->in, taken.len);
-    return SP_OK;
-}
-
-/* Take the first `used` bytes off `held`. */
-static void unhold(struct sp_tls *tls, size_t used)
-{
-    if (used >= tls->held_len) {
-        forget_held(tls);
-    } else {
-        tls->held_len -= (uint32_t)used;
-        memmove(tls->held, tls->held + used, tls->held_len);
-    }
-}
-
 /* Look at the message that this stage waits for; SP_ERR_AGAIN while it is not whole. */
 static enum sp_err look(struct sp_tls *tls)
 {
     uint8_t scratch[SP_HELLO_MAX];
-    struct sp_view raw = tls->held_len > 0 ? sp_view(tls->held, tls->held_len) : tls->in;
+    struct sp_view raw =
+        tls->flow.held_len > 0 ? sp_view(tls->flow.held, tls->flow.held_len) : tls->flow.in;
     struct sp_view body;
     bool hello = tls->attached->stage == STAGE_HELLO;
     enum sp_err err = sp_hello_gather(
@@ -741,7 +666,7 @@ static enum sp_err make_exporter(struct sp_tls *tls, uint8_t *out)
 static void detach(struct sp_tls *tls)
 {
     struct attached *attached = tls->attached;
-    struct sp_tls_record *record = &tls->record;
+    struct sp_tls_record *record = &tls->flow.record;
     gnutls_session_t session = attached->session;
     record->suite = (uint8_t)record_suite(session);
     record->send_max = send_max(attached);
@@ -762,7 +687,7 @@ static void finish(struct sp_tls *tls)
 {
     gnutls_session_t session = tls->attached->session;
     forget_psk(tls);
-    forget_held(tls);
+    sp_flow_forget(&tls->flow);
     if (tls->attached->server != NULL && gnutls_session_ext_master_secret_status(session) == 0 &&
         gnutls_protocol_get_version(session) == GNUTLS_TLS1_2) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
@@ -776,7 +701,7 @@ static void finish(struct sp_tls *tls)
 static void run_handshake(struct sp_tls *tls)
 {
     for (;;) {
-        size_t before = tls->in.len;
+        size_t before = tls->flow.in.len;
         int code = gnutls_handshake(tls->attached->session);
         if (code == 0) {
             finish(tls);
@@ -784,7 +709,7 @@ static void run_handshake(struct sp_tls *tls)
         }
         if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED) {
             /* It also says so after each record of a message that comes in several. */
-            if (tls->in.len == 0 || tls->in.len == before) {
+            if (tls->flow.in.len == 0 || tls->flow.in.len == before) {
                 return;
             }
             continue;
@@ -807,39 +732,39 @@ static void run_handshake(struct sp_tls *tls)
 /* Held bytes go to the library first, then what came with this call. */
 static void feed(struct sp_tls *tls)
 {
-    if (tls->held_len == 0) {
+    if (tls->flow.held_len == 0) {
         run_handshake(tls);
         return;
     }
-    if (hold(tls, tls->in.len, HELD_MAX) != SP_OK) {
+    if (sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX) != SP_OK) {
         fail(tls, 0, "handshake message too large");
         return;
     }
-    uint8_t *held = tls->held;
-    tls->in = sp_view(held, tls->held_len);
-    tls->held = NULL;
-    tls->held_len = 0;
+    uint8_t *held = tls->flow.held;
+    tls->flow.in = sp_view(held, tls->flow.held_len);
+    tls->flow.held = NULL;
+    tls->flow.held_len = 0;
     run_handshake(tls);
-    if (tls->in.len > 0 && tls->state == SP_TLS_OPEN) {
+    if (tls->flow.in.len > 0 && tls->state == SP_TLS_OPEN) {
         /* Application data glued behind the client's Finished: sp_tls_read() takes it from here. */
-        memmove(held, tls->in.ptr, tls->in.len);
-        tls->held = held;
-        tls->held_len = (uint32_t)tls->in.len;
+        memmove(held, tls->flow.in.ptr, tls->flow.in.len);
+        tls->flow.held = held;
+        tls->flow.held_len = (uint32_t)tls->flow.in.len;
     } else {
         free(held);
     }
-    tls->in = (struct sp_view){NULL, 0};
+    tls->flow.in = (struct sp_view){NULL, 0};
 }
 
 /* Wait for the message that this stage looks at; SP_ERR_AGAIN while it is not whole. */
 static enum sp_err await_message(struct sp_tls *tls)
 {
-    if (tls->held_len > 0) {
-        SP_TRY(hold(tls, tls->in.len, HELD_MAX));
+    if (tls->flow.held_len > 0) {
+        SP_TRY(sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX));
     }
     enum sp_err err = look(tls);
-    if ((err == SP_ERR_AGAIN || tls->attached->stage == STAGE_PSK) && tls->in.len > 0) {
-        SP_TRY(hold(tls, tls->in.len, HELD_MAX));
+    if ((err == SP_ERR_AGAIN || tls->attached->stage == STAGE_PSK) && tls->flow.in.len > 0) {
+        SP_TRY(sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX));
     }
     return err;
 }
@@ -908,21 +833,12 @@ void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites)
 
 /* ---- application data, detached ---- */
 
-static void say(struct sp_tls *tls, enum sp_alert alert, struct sp_tls_out *out)
-{
-    size_t size = sp_record_sealed(&tls->record, 2);
-    uint8_t *at = out_reserve(out, size);
-    if (at != NULL && sp_record_seal_alert(&tls->record, alert, at) == SP_OK) {
-        out->used += size;
-    }
-}
-
 /* The peer ends it, or has broken the rules. */
-static enum sp_err record_ended(struct sp_tls *tls, enum sp_err err,
-                                const struct sp_record_in *found, struct sp_tls_out *out)
+static void record_ended(struct sp_tls *tls, enum sp_err err, const struct sp_record_in *found,
+                         struct sp_tls_out *out)
 {
     if (err == SP_ERR_MALFORMED) {
-        say(tls, (enum sp_alert)found->alert, out);
+        sp_flow_say(&tls->flow, (enum sp_alert)found->alert, out);
         fail(tls, 0, found->why);
     } else if (found->alert == SP_ALERT_CLOSE_NOTIFY) {
         tls->state = SP_TLS_CLOSED;
@@ -930,77 +846,31 @@ static enum sp_err record_ended(struct sp_tls *tls, enum sp_err err,
         const char *name = gnutls_alert_get_name((gnutls_alert_description_t)found->alert);
         fail(tls, 0, name == NULL ? found->why : name);
     }
-    return err;
-}
-
-/* Complete the record at the front of `held`, as far as there is input. */
-static enum sp_err top_up(struct sp_tls *tls)
-{
-    size_t size = sp_record_wire_size(sp_view(tls->held, tls->held_len));
-    while (tls->held_len < size && tls->in.len > 0) {
-        SP_TRY(hold(tls, size - tls->held_len, SP_RECORD_WIRE_MAX));
-        size = sp_record_wire_size(sp_view(tls->held, tls->held_len));
-    }
-    return SP_OK;
-}
-
-/* One record from `held`, which is older, or from the input. What is not whole is held. */
-static enum sp_err open_record(struct sp_tls *tls, uint8_t *buf, size_t cap,
-                               struct sp_record_in *found)
-{
-    bool held = tls->held_len > 0;
-    if (held) {
-        SP_TRY(top_up(tls));
-    }
-    struct sp_view raw = held ? sp_view(tls->held, tls->held_len) : tls->in;
-    enum sp_err err = sp_record_open(&tls->record, raw, buf, cap, found);
-    if (err == SP_ERR_AGAIN && !held && tls->in.len > 0) {
-        SP_TRY(hold(tls, tls->in.len, SP_RECORD_WIRE_MAX));
-    } else if (held && found->used > 0) {
-        unhold(tls, found->used);
-    } else if (!held) {
-        tls->in = sp_view_from(tls->in, found->used);
-    }
-    return err;
 }
 
 static enum sp_err read_detached(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len,
                                  struct sp_tls_out *out)
 {
-    for (;;) {
-        struct sp_record_in found;
-        enum sp_err err = open_record(tls, buf, cap, &found);
-        if (err == SP_OK && found.len > 0) {
-            *len = found.len;
-            return SP_OK;
-        }
-        if (err == SP_ERR_CLOSED || err == SP_ERR_MALFORMED) {
-            return record_ended(tls, err, &found, out);
-        }
-        if (err == SP_ERR_NOMEM) {
-            fail(tls, 0, "out of memory");
-            return SP_ERR_MALFORMED;
-        }
-        if (err != SP_OK) {
-            return err;
-        }
+    struct sp_record_in found;
+    enum sp_err err = sp_flow_read(&tls->flow, buf, cap, &found);
+    if (err == SP_OK) {
+        *len = found.len;
+    } else if (err == SP_ERR_NOMEM) {
+        fail(tls, 0, "out of memory");
+        err = SP_ERR_MALFORMED;
+    } else if (err == SP_ERR_CLOSED || err == SP_ERR_MALFORMED) {
+        record_ended(tls, err, &found, out);
     }
+    return err;
 }
 
 static enum sp_err write_detached(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)
 {
-    while (plain.len > 0) {
-        struct sp_view part = sp_view_first(plain, tls->record.send_max);
-        size_t size = sp_record_sealed(&tls->record, part.len);
-        uint8_t *at = out_reserve(out, size);
-        if (at == NULL || sp_record_seal(&tls->record, SP_RECORD_DATA, part, at) != SP_OK) {
-            fail(tls, 0, "a record cannot be made");
-            return SP_ERR_CRYPTO;
-        }
-        out->used += size;
-        plain = sp_view_from(plain, part.len);
+    enum sp_err err = sp_flow_write(&tls->flow, plain, out);
+    if (err != SP_OK) {
+        fail(tls, 0, "a record cannot be made");
     }
-    return SP_OK;
+    return err;
 }
 
 /* ---- application data, attached ---- */
@@ -1034,7 +904,7 @@ static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_
             return SP_ERR_CLOSED;
         }
         if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED) {
-            if (tls->in.len == 0) {
+            if (tls->flow.in.len == 0) {
                 return SP_ERR_AGAIN;
             }
         } else if (got != GNUTLS_E_WARNING_ALERT_RECEIVED) {
@@ -1050,14 +920,14 @@ static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_
 static enum sp_err read_attached(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len)
 {
     enum sp_err err = SP_ERR_AGAIN;
-    if (tls->held_len > 0) {
+    if (tls->flow.held_len > 0) {
         /* What came glued to the handshake is older than what the caller gives now. */
-        struct sp_view now = tls->in;
-        size_t held = tls->held_len;
-        tls->in = sp_view(tls->held, held);
+        struct sp_view now = tls->flow.in;
+        size_t held = tls->flow.held_len;
+        tls->flow.in = sp_view(tls->flow.held, held);
         err = read_some(tls, buf, cap, len);
-        unhold(tls, held - tls->in.len);
-        tls->in = now;
+        sp_flow_unhold(&tls->flow, held - tls->flow.in.len);
+        tls->flow.in = now;
     }
     return err == SP_ERR_AGAIN ? read_some(tls, buf, cap, len) : err;
 }
@@ -1095,7 +965,7 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
 bool sp_tls_has_part(const struct sp_tls *tls)
 {
     bool begun = tls->attached != NULL && tls->attached->head_len > 0;
-    return begun || tls->held_len > 0 || tls->in.len > 0;
+    return begun || tls->flow.held_len > 0 || tls->flow.in.len > 0;
 }
 
 enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)
@@ -1120,9 +990,9 @@ void sp_tls_close(struct sp_tls *tls, struct sp_tls_out *out)
         return;
     }
     if (tls->attached == NULL) {
-        say(tls, SP_ALERT_CLOSE_NOTIFY, out);
+        sp_flow_say(&tls->flow, SP_ALERT_CLOSE_NOTIFY, out);
         tls->broken = true;
-        sp_wipe(&tls->record, sizeof(tls->record));
+        sp_wipe(&tls->flow.record, sizeof(tls->flow.record));
         return;
     }
     lend(tls, out);

@@ -40,7 +40,8 @@ bool sp_client_room(struct sp_client *client, size_t size)
     if (client->out.used + size > FLUSH_AT) {
         client->home->flush(client);
     }
-    return (size_t)client->out.used + client->unsent + size <= client->home->config->limits.write_buffer;
+    return (size_t)client->out.used + client->unsent + size <=
+           client->home->config->limits.write_buffer;
 }
 
 bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish *publish)

@@ -823,8 +823,7 @@ static void an_answer_to_a_challenge_that_keys_has_forgotten_is_not_held_against
 static void a_device_that_keys_will_not_judge_now_is_told_0x97(void)
 {
     begin();
-    struct sp_msg_psk_answer answer = {.known = 1,
-                                       .row = {.attestation = SP_ATTESTATION_REQUIRED}};
+    struct sp_msg_psk_answer answer = {.known = 1, .row = {.attestation = SP_ATTESTATION_REQUIRED}};
     strcpy(answer.row.role, sensor_name);
     struct peer *peer = dial_as("dev1", &answer);
     struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
