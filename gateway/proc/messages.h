@@ -105,6 +105,8 @@ enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2
 enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
 
 #define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
+#define SP_RECORD_REPEAT   2U /**< QoS 2: it came with DUP */
+#define SP_RECORD_RELEASE  4U /**< a PUBREL: device and packet_id only, all other parts are empty */
 
 /**
  * One message for the cloud. Parts: device, topic (as the cloud will see it), origin (as the device
@@ -122,7 +124,9 @@ struct sp_msg_record {
     uint8_t format;     /**< enum sp_format */
     uint8_t protection; /**< enum sp_protection */
     uint8_t flags;      /**< SP_RECORD_* */
-    uint8_t reserved[7];
+    uint8_t reserved;
+    uint16_t packet_id; /**< of a QoS 2 message or its PUBREL, from the device; else 0 */
+    uint8_t reserved2[4];
 };
 
 /** Every ticket up to `up_to` that was not answered before. */

@@ -27,6 +27,7 @@ struct sp_row {
     uint8_t format;     /**< enum sp_format */
     uint8_t protection; /**< enum sp_protection */
     uint8_t flags;      /**< SP_RECORD_* */
+    uint16_t packet_id; /**< QoS 2, until it is committed; else 0 */
     struct sp_view device;
     struct sp_view topic;
     struct sp_view origin;
