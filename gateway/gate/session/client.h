@@ -52,12 +52,11 @@ struct sp_client {
     uint64_t heard_ms;       /* last input; once stalled, when that was */
     uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
     uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
-    uint64_t
-        owner_due_ms; /**< set by the owner, whose fire() comes then: sp_client_arm(); UINT64_MAX: never */
-    struct sp_buf in;    /* an incomplete packet */
-    struct sp_buf out;   /**< plaintext to be written; the owner consumes it */
-    uint32_t unsent;     /**< set by the owner: bytes that the socket did not take yet */
-    uint32_t max_packet; /* of the peer */
+    uint64_t owner_due_ms;   /**< set by the owner, whose fire() comes then; UINT64_MAX: never */
+    struct sp_buf in;        /* an incomplete packet */
+    struct sp_buf out;       /**< plaintext to be written; the owner consumes it */
+    uint32_t unsent;         /**< set by the owner: bytes that the socket did not take yet */
+    uint32_t max_packet;     /* of the peer */
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
