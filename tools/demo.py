@@ -20,7 +20,7 @@ from tools.lab.gateway import Device, Gateway  # noqa: E402
 from tools.lab.process import wait_for  # noqa: E402
 
 SENSORS, MONITOR, LIAR = ("hall-1", "roof-1"), "display-1", "hall-2"
-DEFAULT_DEVICES = "sim"
+DEFAULT_DEVICES = "qemu"
 COLUMNS = ("gateway: who gets in", "cloud: what it logs", "monitor: what it prints")
 
 
