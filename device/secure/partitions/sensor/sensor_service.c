@@ -23,7 +23,8 @@ psa_status_t sp_sensor_provision(struct sp_view device)
     if (!sp_spm_enter(SP_PARTITION_SENSOR)) {
         return PSA_ERROR_PROGRAMMER_ERROR;
     }
-    psa_status_t status = psa_its_set(SP_SENSOR_DEVICE_UID, device.len, device.ptr, PSA_STORAGE_FLAG_NONE);
+    psa_status_t status =
+        psa_its_set(SP_SENSOR_DEVICE_UID, device.len, device.ptr, PSA_STORAGE_FLAG_NONE);
     sp_spm_leave();
     return status;
 }
