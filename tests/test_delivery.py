@@ -144,7 +144,7 @@ def test_qos_2_survives_a_crash_without_a_copy_or_a_loss(system, version):
     assert link.expect(mqtt.PUBCOMP).packet_id == 7
     wait_for(lambda: len(arrived(cloud, "dev")) >= 3)
     wait_for(lambda: gateway.metric("journal_messages") == 0)
-    with sqlite3.connect(f"file:{gateway.folder}/journal.db?mode=ro", uri=True) as db:
+    with sqlite3.connect(f"file:{gateway.folder}/journal/journal.db?mode=ro", uri=True) as db:
         assert db.execute("SELECT seq FROM sqlite_sequence").fetchall() == [(3,)], "messages ever accepted"
         assert db.execute("SELECT count(*) FROM received").fetchall() == [(0,)], "packet ids that wait for a release"
     assert first_seen(arrived(cloud, "dev")) == [1, 2]

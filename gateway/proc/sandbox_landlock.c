@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <stdio.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -117,11 +118,15 @@ static bool add_rules(int fd, const struct ruleset *set, enum sp_process process
     if (!allow_files(fd, set, sp_sandbox_extra_folders, FS_READ | LANDLOCK_ACCESS_FS_READ_DIR)) {
         return false;
     }
-    if (process != SP_PROCESS_GATE && !allow_path(fd, set, config->state_dir, FS_STATE, true)) {
-        return false;
+    if (process == SP_PROCESS_KEYS) {
+        return allow_path(fd, set, config->state_dir, FS_STATE, true);
     }
     if (process == SP_PROCESS_STORE) {
-        return allow_files(fd, set, resolver_files, FS_READ) && allow_port(fd, set, 53) &&
+        char journal
+            [4096]; /* beside it lie the registry and the master key, which are not for store */
+        (void)snprintf(journal, sizeof(journal), "%s/journal", config->state_dir);
+        return allow_path(fd, set, journal, FS_STATE, true) &&
+               allow_files(fd, set, resolver_files, FS_READ) && allow_port(fd, set, 53) &&
                (!config->cloud.enabled || allow_port(fd, set, config->cloud.port));
     }
     return true;

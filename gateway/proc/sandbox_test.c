@@ -28,6 +28,8 @@
 #define KILLED (-1) /* by SIGSYS */
 
 static char state_dir[] = "/tmp/sallyport-sandbox-XXXXXX";
+static char journal_dir[160];
+static char journal_file[200];
 static char state_file[128];
 static struct sp_config config = {.state_dir = state_dir};
 static int listener = -1;
@@ -49,10 +51,15 @@ static int open_state(void)
     return outcome(open(state_file, O_RDWR));
 }
 
-static int make_in_state(void)
+static int open_journal(void)
 {
-    char path[160];
-    (void)snprintf(path, sizeof(path), "%s/new-%d", state_dir, (int)getpid());
+    return outcome(open(journal_file, O_RDWR));
+}
+
+static int make_in(const char *folder)
+{
+    char path[200];
+    (void)snprintf(path, sizeof(path), "%s/new-%d", folder, (int)getpid());
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0) {
         return errno;
@@ -60,6 +67,16 @@ static int make_in_state(void)
     bool ok = write(fd, "x", 1) == 1 && ftruncate(fd, 0) == 0 && fsync(fd) == 0 && close(fd) == 0 &&
               unlink(path) == 0;
     return ok ? 0 : errno;
+}
+
+static int make_in_state(void)
+{
+    return make_in(state_dir);
+}
+
+static int make_in_journal(void)
+{
+    return make_in(journal_dir);
 }
 
 static int make_elsewhere(void)
@@ -292,8 +309,10 @@ static void every_process_can_do_its_work_and_nothing_else(void)
 {
     static const struct trial trials[] = {
         TRY(work, 0, 0, 0),
-        TRY(open_state, EACCES, 0, 0),
-        TRY(make_in_state, EACCES, 0, 0),
+        TRY(open_state, EACCES, 0, EACCES), /* there lie the registry and the master key */
+        TRY(make_in_state, EACCES, 0, EACCES),
+        TRY(open_journal, EACCES, 0, 0),
+        TRY(make_in_journal, EACCES, 0, 0),
         TRY(make_socket, KILLED, KILLED, 0),
         TRY(make_unix_socket, KILLED, KILLED, EACCES),
         TRY(make_raw_socket, KILLED, KILLED, KILLED),
@@ -409,6 +428,12 @@ static void set_up(void)
     port = ntohs(address.sin_port);
     (void)snprintf(state_file, sizeof(state_file), "%s/file", state_dir);
     close(open(state_file, O_RDWR | O_CREAT, 0600));
+    (void)snprintf(journal_dir, sizeof(journal_dir), "%s/journal", state_dir);
+    (void)snprintf(journal_file, sizeof(journal_file), "%s/file", journal_dir);
+    if (mkdir(journal_dir, 0700) != 0) {
+        abort();
+    }
+    close(open(journal_file, O_RDWR | O_CREAT, 0600));
     sp_log_init("test", SP_LOG_ERROR);
 }
 
@@ -425,6 +450,8 @@ int main(void)
 {
     set_up();
     int rc = sp_test_run_all(tests, sizeof(tests) / sizeof(tests[0]));
+    unlink(journal_file);
+    rmdir(journal_dir);
     unlink(state_file);
     rmdir(state_dir);
     return rc;

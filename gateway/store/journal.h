@@ -3,7 +3,7 @@
 /**
  * @file The journal: every message accepted for the cloud, on disk until the cloud has it (docs/delivery.md).
  *
- * One file, `journal.db` in the state directory (0600). A commit is one transaction and one sync for many messages;
+ * One file, `journal/journal.db` in the state directory (0600). A commit is one transaction and one sync for many messages;
  * when it returns SP_OK they survive a power cut. All functions belong to one thread.
  *
  * A commit that failed is final for its messages: they are not in the journal, will not come back, and nothing more is
@@ -14,7 +14,9 @@
 
 #include "gateway/store/row.h"
 
-#define SP_JOURNAL_FILE       "journal.db"
+/** A folder of its own, 0700: the only one that store's sandbox leaves open to it. Beneath the state directory. */
+#define SP_JOURNAL_FOLDER     "journal"
+#define SP_JOURNAL_FILE       SP_JOURNAL_FOLDER "/journal.db"
 #define SP_JOURNAL_EPOCH_LEN  16U /**< hex digits */
 #define SP_JOURNAL_PACKET_IDS 64  /**< per device: QoS 2 messages that may wait for their PUBREL */
 

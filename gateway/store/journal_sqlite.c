@@ -165,6 +165,20 @@ static enum sp_err sync_directory(struct sp_journal *j)
     return bad ? SP_ERR_IO : SP_OK;
 }
 
+/*
+ * Started as root for somebody else's state directory, we make things before we become that user: they get the owner of
+ * the folder that they are in.
+ */
+static bool give_to_owner(struct sp_journal *j)
+{
+    struct stat folder;
+    char *slash = strrchr(j->path, '/');
+    *slash = '\0';
+    bool known = stat(j->path, &folder) == 0;
+    *slash = '/';
+    return known && (geteuid() != 0 || lchown(j->path, folder.st_uid, folder.st_gid) == 0);
+}
+
 /* The file itself is made here, not by SQLite, so that it never has another mode than 0600. */
 static enum sp_err make_file(struct sp_journal *j)
 {
@@ -173,7 +187,7 @@ static enum sp_err make_file(struct sp_journal *j)
         (void)snprintf(j->error, sizeof(j->error), "%s", strerror(errno));
         return SP_ERR_IO;
     }
-    bool bad = fchmod(fd, 0600) != 0;
+    bool bad = fchmod(fd, 0600) != 0 || !give_to_owner(j);
     (void)close(fd);
     return bad ? SP_ERR_IO : sync_directory(j);
 }
@@ -304,6 +318,23 @@ static enum sp_err open_all(struct sp_journal *j)
     return rc == SQLITE_OK ? sync_directory(j) : fail(j, rc);
 }
 
+/* Made once, beside the registry; the entry is synced, or a power cut takes the journal with it. */
+static enum sp_err make_folder(struct sp_journal *j)
+{
+    char *slash = strrchr(j->path, '/');
+    *slash = '\0';
+    bool made = mkdir(j->path, 0700) == 0;
+    bool bad = !made && errno != EEXIST;
+    enum sp_err err = made ? sync_directory(j) : SP_OK;
+    bad = bad || (made && !give_to_owner(j));
+    *slash = '/';
+    if (bad) {
+        (void)snprintf(j->error, sizeof(j->error), "directory: %s", strerror(errno));
+        err = SP_ERR_IO;
+    }
+    return err;
+}
+
 enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
                             struct sp_journal **out)
 {
@@ -317,7 +348,10 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
         return SP_ERR_NOMEM;
     }
     (void)snprintf(j->path, cap, "%s/" SP_JOURNAL_FILE, state_dir);
-    enum sp_err err = open_all(j);
+    enum sp_err err = make_folder(j);
+    if (err == SP_OK) {
+        err = open_all(j);
+    }
     if (err != SP_OK) {
         (void)snprintf(why, why_cap, "%s: %s", j->path, sp_journal_error(j));
         sp_journal_close(j);

@@ -15,13 +15,16 @@
 
 static char dir[64];
 static char file[96];
+static char folder[128];
 static char why[256];
 
 static void fresh(void)
 {
     (void)snprintf(dir, sizeof(dir), "/tmp/sp-journal-test-XXXXXX");
     SP_CHECK(mkdtemp(dir) != NULL);
+    (void)snprintf(folder, sizeof(folder), "%s/" SP_JOURNAL_FOLDER, dir);
     (void)snprintf(file, sizeof(file), "%s/" SP_JOURNAL_FILE, dir);
+    (void)mkdir(folder, 0700);
 }
 
 static void sweep(void)
@@ -32,6 +35,7 @@ static void sweep(void)
         (void)snprintf(path, sizeof(path), "%s%s", file, ends[i]);
         (void)unlink(path);
     }
+    (void)rmdir(folder);
     (void)rmdir(dir);
 }
 

@@ -614,7 +614,7 @@ def test_a_gate_that_lies_loses_its_channel_and_nothing_more(home, certificates)
 def test_a_damaged_journal_is_named_and_left_alone(tmp_path, home):
     store = home(None)
     store.stop()
-    journal = tmp_path / "state" / "journal.db"
+    journal = tmp_path / "state" / "journal" / "journal.db"
     journal.write_bytes(b"not a journal " * 1000)
     before = journal.read_bytes()
     run = subprocess.run([DRIVER, tmp_path / "sallyport.yaml"], input="", text=True, capture_output=True, timeout=20, env=ENVIRONMENT)

@@ -6,7 +6,7 @@ import struct
 
 MAGIC = 0x53504631
 UNDO = 96 << 20
-FILES = ["journal.db", "journal.db-wal", "journal.db-shm", "registry.db", "registry.db-wal", "registry.db-shm",
+FILES = ["journal/journal.db", "journal/journal.db-wal", "journal/journal.db-shm", "registry.db", "registry.db-wal", "registry.db-shm",
          "registry.db-journal"]
 CALLS = ["pwrite", "sync", "truncate", "send", "receive"]
 MOMENTS = ["before", "after", "halfway"]

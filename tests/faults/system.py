@@ -111,7 +111,7 @@ class Victim(Gateway):
                 rss[pid] = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
             except (OSError, IndexError):
                 pass
-        disk = sum(p.stat().st_size for p in self.folder.glob("journal.db*") if p.exists())
+        disk = sum(p.stat().st_size for p in self.folder.glob("journal/journal.db*") if p.exists())
         return max(rss.values(), default=0), disk
 
 
@@ -193,7 +193,7 @@ class Ledger:
         import struct
         count = 0
         with open(self.folder / "dead.log", "wb") as out, \
-                sqlite3.connect(f"file:{self.gateway.folder}/journal.db?mode=ro", uri=True) as db:
+                sqlite3.connect(f"file:{self.gateway.folder}/journal/journal.db?mode=ro", uri=True) as db:
             for (payload,) in db.execute("SELECT payload FROM dead_letters"):
                 magic, device, number, _ = struct.unpack(">IIQI", payload[:20])
                 assert magic == 0x53504C31

@@ -16,11 +16,11 @@
 #define SP_FAULTS_MAGIC 0x53504631U
 #define SP_FAULTS_UNDO  (96U << 20) /**< bytes for records */
 
-/** Tracked files by number: the basename's place in this list. The last is the directory itself. */
-#define SP_FAULTS_FILES                                                                     \
-    {                                                                                       \
-        "journal.db", "journal.db-wal", "journal.db-shm", "registry.db", "registry.db-wal", \
-            "registry.db-shm", "registry.db-journal"                                        \
+/** Tracked files by number: the place in this list of the path beneath the state directory. The last is a directory itself. */
+#define SP_FAULTS_FILES                                                                          \
+    {                                                                                            \
+        "journal/journal.db", "journal/journal.db-wal", "journal/journal.db-shm", "registry.db", \
+            "registry.db-wal", "registry.db-shm", "registry.db-journal"                          \
     }
 #define SP_FAULTS_DIRECTORY 15
 #define SP_FAULTS_ANYBODY   0xFFFFFFFFU /**< as the trap's pid: whoever comes */

@@ -236,7 +236,7 @@ static uint8_t number_of(const char *path)
     if (block == NULL || len == 0 || strncmp(path, directory, len) != 0) {
         return 0;
     }
-    if (path[len] == '\0') {
+    if (path[len] == '\0' || strcmp(path + len, "/journal") == 0) {
         return SP_FAULTS_DIRECTORY + 1;
     }
     for (size_t i = 0; path[len] == '/' && i < NAMES; i++) {
