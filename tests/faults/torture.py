@@ -108,6 +108,14 @@ class Nemesis:
         self._restart()
 
     def _power(self, cycle):
+        """In the middle of a write or before a sync, if store comes by there: else most cuts would find all of it synced."""
+        rng, sprung = random.Random(cycle.seed), self.gateway.faults["sprung"]
+        pid = self.gateway.children().get("store")
+        if pid:
+            self.gateway.faults.trap(pid, rng.choice(CALLS[:2]), rng.randint(1, 60), rng.choice(MOMENTS))
+            deadline = time.monotonic() + 0.5
+            while self.gateway.faults["sprung"] == sprung and time.monotonic() < deadline:
+                time.sleep(0.001)
         self.gateway.kill_all()
         if self.gateway.faults.power_cut(random.Random(cycle.seed)):
             self.counts["power cuts with writes lost"] += 1
