@@ -18,6 +18,8 @@ static const struct {
     {"run", sp_cmd_run, "run the gateway, in the foreground"},
     {"device", sp_cmd_device,
      "say who may connect: add, list, show, revoke, restore, rotate, remove"},
+    {"group", sp_cmd_group, "say under which keys records are sealed: add, list, rotate, remove, export"},
+    {"record", sp_cmd_record, "open a protected record with the keys of its group"},
     {"reference", sp_cmd_reference, "say which software is trusted: add, list, remove"},
     {"token", sp_cmd_token, "look at attestation tokens: verify, show, make"},
     {"status", sp_cmd_status, "see what the running gateway is doing"},
