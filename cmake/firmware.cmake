@@ -38,3 +38,13 @@ endfunction()
 
 sp_linker_script(${SP_NS_LINK_SCRIPT} ns.ld)
 add_custom_target(sp_ns_script DEPENDS ${SP_NS_LINK_SCRIPT})
+
+# sp_measurements(NS): measurements.txt for the secure image together with the image NS, as arguments of
+# `sallyport reference add`.
+function(sp_measurements ns)
+    set(out ${CMAKE_BINARY_DIR}/measurements.txt)
+    add_custom_command(OUTPUT ${out}
+        COMMAND ${PROJECT_SOURCE_DIR}/tools/measure.py ${SP_BOARD} $<TARGET_FILE:secure> $<TARGET_FILE:${ns}> -o ${out}
+        DEPENDS secure ${ns} ${PROJECT_SOURCE_DIR}/tools/measure.py VERBATIM)
+    add_custom_target(measurements ALL DEPENDS ${out})
+endfunction()

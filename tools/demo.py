@@ -29,7 +29,8 @@ class Screen:
 
     def __init__(self, plain):
         width = shutil.get_terminal_size((132, 40)).columns
-        self.column = max(30, (min(width, 170) - 8) // 3 - 2)
+        left = max(104, min(width, 160) - 13)
+        self.widths = (left - 2 * (left * 3 // 10), left * 3 // 10, left * 3 // 10)
         self.colour = sys.stdout.isatty() and not plain
         self.started = time.monotonic()
         self._lock = threading.Lock()
@@ -38,15 +39,16 @@ class Screen:
         return f"\x1b[{code}m{text}\x1b[0m" if self.colour and code else text
 
     def heading(self):
-        print("   s   " + "  ".join(self._paint(title.ljust(self.column), "1") for title in COLUMNS))
-        print("  ───  " + "  ".join("─" * self.column for _ in COLUMNS), flush=True)
+        print("   s   " + "  ".join(self._paint(title.ljust(width), "1") for title, width in zip(COLUMNS, self.widths)))
+        print("  ───  " + "  ".join("─" * width for width in self.widths), flush=True)
 
     def row(self, column, text, code=""):
         safe = "".join(c if c.isprintable() else "?" for c in text)
-        if len(safe) > self.column:
-            safe = safe[:self.column - 1] + "…"
-        cells = ["".ljust(self.column)] * 3
-        cells[column] = self._paint(safe.ljust(self.column), code)
+        width = self.widths[column]
+        if len(safe) > width:
+            safe = safe[:width - 1] + "…"
+        cells = ["".ljust(w) for w in self.widths]
+        cells[column] = self._paint(safe.ljust(width), code)
         with self._lock:
             print(f" {time.monotonic() - self.started:5.1f} " + "  ".join(cells).rstrip(), flush=True)
 
@@ -61,8 +63,10 @@ class Story:
     def __init__(self, screen):
         self.screen = screen
         self.attested, self.refused, self.cloud, self.monitor = set(), {}, {}, {}
+        self.log = []
 
     def gateway_line(self, stream, line):
+        self.log.append(line)
         event = _field(line, "event")
         device = _field(line, "device")
         if event == "device_admitted" and _field(line, "attested") == "yes":
@@ -144,7 +148,11 @@ def main():
         signal.signal(number, lambda *_: stop.set())
     story = Story(Screen(options.plain))
     with tempfile.TemporaryDirectory(prefix="sallyport-demo-") as folder:
-        simulate(pathlib.Path(folder), story, stop, options.seconds or 10 ** 7)
+        try:
+            simulate(pathlib.Path(folder), story, stop, options.seconds or 10 ** 7)
+        except (RuntimeError, TimeoutError) as error:
+            story.screen.say("\n".join(["", "The gateway's last words:", *story.log[-12:], "", f"demo: {error}"]), "31")
+            return 1
     print()
     lines = list(story.verdict())
     for text, good in lines:

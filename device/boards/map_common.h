@@ -9,7 +9,7 @@
 #define MAP_NSC            (MAP_S_CODE + MAP_S_VECTORS_SIZE)
 #define MAP_NSC_SIZE       0x00000020
 
-#define MAP_S_STACK_SIZE  0x00001000
+#define MAP_S_STACK_SIZE  0x00001400
 #define MAP_NS_STACK_SIZE 0x00001000 /* the one that exceptions use */
 
 /* The non-secure image: struct sp_ns_header, then, aligned for any NVIC, the vector table. */

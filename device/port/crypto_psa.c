@@ -5,6 +5,8 @@
  * what comes as bytes on a device (derived record keys). Hash and MAC use the multi-part calls: they take parts, and
  * TF-M's Profile Small has no others.
  */
+#include "device/port/crypto_psa.h"
+
 #include "libs/cose/crypto.h"
 
 #include <psa/crypto.h>
@@ -63,7 +65,7 @@ struct key {
 static psa_status_t take_key(const struct sp_crypto_key *from, psa_key_type_t type,
                              psa_algorithm_t alg, psa_key_usage_t usage, struct key *out)
 {
-    *out = (struct key){.id = from->id};
+    *out = (struct key){.id = sp_crypto_own_key(from->id)};
     if (from->bytes.len == 0) {
         return PSA_SUCCESS;
     }

@@ -3,15 +3,12 @@
 #include "device/port/tls_mbedtls.h"
 
 #include "device/port/suites.h"
+#include "device/port/tls_mbedtls_internal.h"
 #include "libs/link/link.h"
 
-#define MBEDTLS_ALLOW_PRIVATE_ACCESS /* as in the library itself, for ssl_misc.h */
 #include <mbedtls/platform.h>
 #include <mbedtls/psa_util.h>
-#include <mbedtls/ssl.h>
 #include <ssl_misc.h> /* whether extended master secret was agreed on: the public API does not say */
-
-#define DH_BITS_MIN 2048U
 
 struct sp_tls_client {
     struct sp_stream stream;
@@ -23,10 +20,6 @@ struct sp_tls_client {
     size_t unsent;    /* bytes of a write that the stream did not take whole; 0 = none */
     const char *what; /* for describe() */
 };
-
-static const uint16_t groups[] = {MBEDTLS_SSL_IANA_TLS_GROUP_X25519,
-                                  MBEDTLS_SSL_IANA_TLS_GROUP_SECP256R1,
-                                  MBEDTLS_SSL_IANA_TLS_GROUP_NONE};
 
 static int bio_send(void *ctx, const unsigned char *bytes, size_t len)
 {
@@ -133,9 +126,7 @@ static bool server_hello_acceptable(struct sp_tls_client *tls)
         tls->what = "the gateway does not do extended master secret";
         return false;
     }
-    const mbedtls_ssl_session *session = ssl->session_negotiate;
-    if (session != NULL && sp_device_suite_needs_etm(session->ciphersuite) &&
-        session->encrypt_then_mac != MBEDTLS_SSL_ETM_ENABLED) {
+    if (ssl->session_negotiate != NULL && !sp_tls_variant_acceptable(ssl->session_negotiate)) {
         tls->what = "the gateway does not do encrypt-then-MAC with a CBC suite";
         return false;
     }
@@ -226,10 +217,8 @@ static int configure(struct sp_tls_client *tls, const struct sp_tls_client_opts 
     mbedtls_ssl_conf_min_tls_version(config, MBEDTLS_SSL_VERSION_TLS1_2);
     mbedtls_ssl_conf_max_tls_version(config, MBEDTLS_SSL_VERSION_TLS1_2);
     mbedtls_ssl_conf_ciphersuites(config, tls->suites);
-    mbedtls_ssl_conf_groups(config, groups);
-    mbedtls_ssl_conf_dhm_min_bitlen(config, DH_BITS_MIN);
     mbedtls_ssl_conf_extended_master_secret(config, MBEDTLS_SSL_EXTENDED_MS_ENABLED);
-    mbedtls_ssl_conf_encrypt_then_mac(config, MBEDTLS_SSL_ETM_ENABLED);
+    sp_tls_variant_configure(config);
     code = mbedtls_ssl_conf_psk_opaque(config, opts->psk, opts->identity.ptr, opts->identity.len);
     return code != 0 ? code : mbedtls_ssl_setup(&tls->ssl, config);
 }

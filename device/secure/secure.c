@@ -6,27 +6,20 @@
 #include "device/secure/partitions/initial_attestation/attestation_service.h"
 #include "device/secure/partitions/its/its_service.h"
 #include "device/secure/partitions/sensor/sensor_service.h"
-#include "device/secure/spm/spm.h"
-#include "psa_manifest/pid.h"
-#include "psa_manifest/sid.h"
-
-static const struct sp_spm_service services[] = {
-    {TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_HANDLE, SP_PARTITION_ITS, sp_its_sfn,
-     TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_SID, 1, true},
-    {TFM_ATTESTATION_SERVICE_HANDLE, SP_PARTITION_ATTEST, sp_attestation_sfn,
-     TFM_ATTESTATION_SERVICE_SID, 1, true},
-    {SP_SENSOR_SERVICE_HANDLE, SP_PARTITION_SENSOR, sp_sensor_sfn, SP_SENSOR_SERVICE_SID, 1, true},
-};
+#include "device/secure/spm/services.h"
 
 psa_status_t sp_secure_start(const struct sp_secure_platform *platform)
 {
-    sp_spm_init(services, sizeof(services) / sizeof(services[0]));
+    sp_spm_init(sp_services, sp_service_count);
     psa_status_t status = sp_its_entry_init(&platform->storage);
     if (status == PSA_SUCCESS) {
         status = sp_crypto_entry_init();
     }
     if (status == PSA_SUCCESS) {
         status = sp_attestation_entry_init(platform->boot);
+    }
+    if (status == PSA_SUCCESS && platform->clock_ms != NULL) {
+        sp_attestation_limit(platform->clock_ms);
     }
     if (status == PSA_SUCCESS) {
         status = sp_sensor_entry_init(&platform->sensor);

@@ -11,9 +11,11 @@
 
 /** What the platform supplies. */
 struct sp_secure_platform {
-    struct sp_its_medium storage;      /**< copied */
-    struct sp_sensor_hal sensor;       /**< copied */
-    const struct sp_boot_record *boot; /**< borrowed for good */
+    struct sp_its_medium storage; /**< copied */
+    struct sp_sensor_hal sensor;  /**< copied */
+    const struct sp_boot_record
+        *boot;                  /**< borrowed for good; may be filled in until the first token */
+    uint64_t (*clock_ms)(void); /**< for rate limits, any epoch; NULL: none */
 };
 
 /** Start storage, crypto, attestation and sensor services. */

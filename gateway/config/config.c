@@ -346,6 +346,7 @@ enum sp_err sp_config_parse(const char *name, struct sp_view text, bool may_incl
     if (config == NULL || file == NULL || (config->file = strdup(name)) == NULL) {
         sp_config_fault(&reader, name, 1, "out of memory");
     } else {
+        atomic_init(&config->references, 1);
         root = sp_yaml_parse(&reader, file, text);
     }
     if (root != NULL) {
@@ -401,9 +402,17 @@ static void destroy_sections(const struct sp_schema *schema, void *array, size_t
     free(array);
 }
 
+struct sp_config *sp_config_hold(const struct sp_config *config)
+{
+    struct sp_config *held = (struct sp_config *)(uintptr_t)config; /* only the count changes */
+    atomic_fetch_add_explicit(&held->references, 1, memory_order_relaxed);
+    return held;
+}
+
 void sp_config_destroy(struct sp_config *config)
 {
-    if (config == NULL) {
+    if (config == NULL ||
+        atomic_fetch_sub_explicit(&config->references, 1, memory_order_acq_rel) > 1) {
         return;
     }
     for (size_t i = 0; i < config->listener_count; i++) {

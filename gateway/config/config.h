@@ -12,6 +12,7 @@
 #include "gateway/proc/messages.h"
 #include "libs/base/bytes.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 struct sp_listener_config {
@@ -100,6 +101,7 @@ struct sp_attestation_config {
 };
 
 struct sp_config {
+    atomic_uint references; /**< for sp_config_hold() */
     char *file;
     char *id;
     char *state_dir;  /**< made absolute */
@@ -139,7 +141,13 @@ SP_MUST_CHECK enum sp_err sp_config_load(const char *file, FILE *faults, struct 
 SP_MUST_CHECK enum sp_err sp_config_load_fd(int fd, const char *name, FILE *faults,
                                             struct sp_config **out);
 
-/** NULL is fine. */
+/**
+ * One more reference, for a thread that goes on using it; from any thread that has one. The object stays read-only.
+ * @return The same object.
+ */
+struct sp_config *sp_config_hold(const struct sp_config *config);
+
+/** Give a reference back; the last one frees. NULL is fine. */
 void sp_config_destroy(struct sp_config *config);
 
 /** Print in canonical form, every default filled in; the output loads to an equal object. */

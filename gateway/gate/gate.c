@@ -41,6 +41,22 @@ static void stop_all(struct sp_gate *gate)
     }
 }
 
+/* Every loop moves by itself; the last one that does lets the old configuration go. */
+static void reload(struct sp_gate *gate, int fd)
+{
+    struct sp_config *config = NULL;
+    enum sp_err err =
+        fd < 0 ? SP_ERR_ARGUMENT : sp_config_load_fd(fd, "configuration", stderr, &config);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("configuration_refused"), SP_F_ERR(err));
+        return;
+    }
+    for (uint16_t i = 0; i < gate->count; i++) {
+        sp_worker_configure(&gate->workers[i], config);
+    }
+    sp_config_destroy(config);
+}
+
 static void obey(struct sp_gate *gate, const struct sp_control *order, int fd)
 {
     switch (order->type) {
@@ -55,8 +71,7 @@ static void obey(struct sp_gate *gate, const struct sp_control *order, int fd)
         }
         break;
     case SP_CONTROL_RELOAD:
-        sp_log_warn(SP_EVENT("reload_ignored"),
-                    SP_F_STR("detail", "a new configuration takes effect after a restart"));
+        reload(gate, fd);
         break;
     default:
         break;

@@ -217,9 +217,7 @@ static void keys_lost(struct sp_worker *worker)
     struct sp_conn *conn = worker->conns;
     while (conn != NULL) {
         struct sp_conn *next = conn->next;
-        if (conn->stage == SP_CONN_PSK) {
-            sp_conn_close(conn);
-        }
+        sp_conn_keys_lost(conn);
         conn = next;
     }
 }
@@ -383,6 +381,7 @@ struct order {
     struct sp_parcel parcel; /* first: the functions below cast back */
     enum sp_process peer;
     int fd;
+    struct sp_config *config;
 };
 
 static void obey_stop(void *owner, struct sp_parcel *parcel)
@@ -422,27 +421,44 @@ static void obey_reconnect(void *owner, struct sp_parcel *parcel)
     free(order);
 }
 
+static void obey_configure(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_worker *worker = owner;
+    struct order *order = (struct order *)parcel;
+    struct sp_config *old = worker->config;
+    worker->config = order->config;
+    sp_home_configure(&worker->home, order->config);
+    sp_config_destroy(old);
+    free(order);
+}
+
 static void give_order(struct sp_worker *worker, void (*obey)(void *, struct sp_parcel *),
-                       enum sp_process peer, int fd)
+                       const struct order *given)
 {
     struct sp_outbox outbox = {NULL, NULL};
     struct order *order = malloc(sizeof(*order));
     if (order == NULL) {
-        abort(); /* neither may be lost: the parent starts us again */
+        abort(); /* none may be lost: the parent starts us again */
     }
-    *order = (struct order){.parcel = {.run = obey}, .peer = peer, .fd = fd};
+    *order = *given;
+    order->parcel.run = obey;
     sp_outbox_put(&outbox, &order->parcel);
     sp_inbox_post(&worker->inbox, &outbox);
 }
 
 void sp_worker_stop(struct sp_worker *worker)
 {
-    give_order(worker, obey_stop, SP_PROCESS_GATE, -1);
+    give_order(worker, obey_stop, &(struct order){.fd = -1});
 }
 
 void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd)
 {
-    give_order(worker, obey_reconnect, peer, fd);
+    give_order(worker, obey_reconnect, &(struct order){.peer = peer, .fd = fd});
+}
+
+void sp_worker_configure(struct sp_worker *worker, const struct sp_config *config)
+{
+    give_order(worker, obey_configure, &(struct order){.fd = -1, .config = sp_config_hold(config)});
 }
 
 /* ---- one turn after the other ---- */
@@ -476,6 +492,7 @@ static void finish_turn(struct sp_worker *worker)
     } while (home->dirty != NULL);
     home->tickets.blocked =
         worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > STORE_BACKLOG;
+    home->tickets.taken = 0;
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
@@ -517,6 +534,7 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
                            const struct sp_child *child)
 {
     worker->gate = gate;
+    worker->config = sp_config_hold(gate->config);
     worker->accept_timer.fire = accept_again;
     worker->cipher = malloc(SP_WORKER_BUFFER);
     worker->plain = malloc(SP_WORKER_BUFFER);
@@ -567,6 +585,7 @@ void sp_worker_deinit(struct sp_worker *worker)
     free(worker->listeners);
     free(worker->cipher);
     free(worker->plain);
+    sp_config_destroy(worker->config);
 }
 
 void sp_worker_run(struct sp_worker *worker)

@@ -37,6 +37,7 @@ struct sp_worker {
     struct sp_loop loop;
     struct sp_inbox inbox;
     struct sp_gate *gate;
+    struct sp_config *config; /* a reference of its own to home.config */
     struct sp_listener *listeners;
     struct sp_link keys;
     struct sp_link store;
@@ -55,7 +56,7 @@ struct sp_worker {
 
 /** What all loops share. */
 struct sp_gate {
-    const struct sp_config *config;
+    const struct sp_config *config; /* of the start: listeners and loops */
     struct sp_worker *workers;
     uint16_t count;
     struct sp_subs *subs;
@@ -73,9 +74,10 @@ void sp_worker_run(struct sp_worker *worker);
 /** After the threads have ended. */
 void sp_worker_deinit(struct sp_worker *worker);
 
-/** From any thread: stop, or use `fd` as the channel to `peer`, which is new. */
+/** From any thread: stop, use `fd` as the channel to `peer`, which is new, or go over to a configuration. */
 void sp_worker_stop(struct sp_worker *worker);
 void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd);
+void sp_worker_configure(struct sp_worker *worker, const struct sp_config *config);
 
 /** A connection came to this loop, or left it. */
 void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn);

@@ -204,13 +204,22 @@ static void handle_signals(struct sp_parent *parent)
     while (read(parent->signals, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
         if (info.ssi_signo == SIGCHLD) {
             sp_children_reap(parent);
-        } else if (info.ssi_signo != SIGHUP) {
+        } else if (info.ssi_signo == SIGHUP) {
+            parent->reload = true;
+        } else {
             begin_to_stop(parent);
-        } else if (parent->state == SP_PARENT_SERVING) {
-            sp_notify("RELOADING=1");
-            sp_parent_reload(parent);
-            sp_notify("READY=1");
         }
+    }
+}
+
+/* Once for all signals that came, and not before every child is there to be told. */
+static void reload_if_asked(struct sp_parent *parent)
+{
+    if (parent->reload && parent->state == SP_PARENT_SERVING) {
+        parent->reload = false;
+        sp_notify("RELOADING=1");
+        sp_parent_reload(parent);
+        sp_notify("READY=1");
     }
 }
 
@@ -287,6 +296,7 @@ static int supervise(struct sp_parent *parent)
     while (parent->state != SP_PARENT_STOPPING || sp_children_any_alive(parent)) {
         turn(parent, watchdog_ms);
         notice_ready(parent);
+        reload_if_asked(parent);
         if (parent->failed && parent->state == SP_PARENT_STARTING) {
             begin_to_stop(parent);
         }

@@ -36,6 +36,7 @@ struct sp_parent {
     int status;      /**< listening socket for `sallyport status` */
     uint64_t started_ms;
     uint64_t stop_ms; /**< when stopping began */
+    bool reload;      /**< SIGHUP came and is not answered yet */
     bool told_all;    /**< every child was told to stop, not only gate */
     bool failed;      /**< a child died before the gateway was ready */
 };

@@ -14,13 +14,27 @@
 #include "gateway/log/log.h"
 #include "gateway/proc/parent_internal.h"
 
-/* Whoever teaches gate or store to take a section from SP_CONTROL_RELOAD turns its `restart` off here. */
+#define OTHERS_MAX 2U
+
+/*
+ * What waits for the next start. `others` are the keys, directly in the section, for which the contrary holds. To make one
+ * change at run time, gate and store have to take it from SP_CONTROL_RELOAD (sp_home_configure(),
+ * sp_uplink_configure()).
+ */
 static const struct {
     const char *name;
-    bool restart; /* takes effect at the next start only */
+    bool restart;
+    const char *others[OTHERS_MAX];
+    const char *waits; /* which part waits, for the log */
 } sections[] = {
-    {"gateway", true}, {"listeners", true}, {"roles", true},    {"attestation", false},
-    {"cloud", true},   {"routes", true},    {"commands", true}, {"limits", true},
+    {"gateway", true, {NULL, NULL}, "all of it"},
+    {"listeners", true, {NULL, NULL}, "all of it"},
+    {"roles", false, {NULL, NULL}, NULL},
+    {"attestation", false, {NULL, NULL}, NULL},
+    {"cloud", true, {"limits", NULL}, "all but limits"},
+    {"routes", false, {NULL, NULL}, NULL},
+    {"commands", false, {NULL, NULL}, NULL},
+    {"limits", false, {"packet", "connections"}, "packet, connections"},
 };
 
 static char *print(const struct sp_config *config)
@@ -35,24 +49,85 @@ static char *print(const struct sp_config *config)
     return fclose(out) == 0 ? text : NULL;
 }
 
-/* The lines of a section in canonical text: from `name:` to the next line that is not indented. */
-static struct sp_view section_of(const char *text, const char *name)
+/* The end of the block that begins at `line`: the next line that is not indented deeper. */
+static const char *block_end(const char *line, const char *end)
+{
+    size_t indent = strspn(line, " ");
+    do {
+        const char *next = memchr(line, '\n', (size_t)(end - line));
+        line = next != NULL ? next + 1 : end;
+    } while (line < end && strspn(line, " ") > indent);
+    return line;
+}
+
+static bool names(const char *line, const char *name)
 {
     size_t len = strlen(name);
-    const char *line = text;
-    while (line != NULL && *line != '\0') {
-        if (strncmp(line, name, len) == 0 && line[len] == ':') {
-            const char *end = line;
-            do {
-                end = strchr(end, '\n');
-                end = end != NULL ? end + 1 : line + strlen(line);
-            } while (*end == ' ');
-            return sp_view(line, (size_t)(end - line));
+    line += strspn(line, " ");
+    return strncmp(line, name, len) == 0 && line[len] == ':';
+}
+
+/* The block `name:` among those that begin at the same depth as the first line of `text`. Empty: there is none. */
+static struct sp_view block_of(struct sp_view text, const char *name)
+{
+    const char *line = (const char *)text.ptr;
+    const char *end = line + text.len;
+    while (line < end) {
+        const char *next = block_end(line, end);
+        if (names(line, name)) {
+            return sp_view(line, (size_t)(next - line));
         }
-        line = strchr(line, '\n');
-        line = line != NULL ? line + 1 : NULL;
+        line = next;
     }
-    return (struct sp_view){NULL, 0};
+    return sp_view(NULL, 0);
+}
+
+/* The lines below the first one of a section. */
+static struct sp_view inside(struct sp_view section)
+{
+    const uint8_t *line = section.len > 0 ? memchr(section.ptr, '\n', section.len) : NULL;
+    return line != NULL ? sp_view_from(section, (size_t)(line + 1 - section.ptr))
+                        : sp_view(NULL, 0);
+}
+
+static void put(FILE *out, struct sp_view text)
+{
+    if (text.len > 0) {
+        (void)fwrite(text.ptr, 1, text.len, out);
+    }
+}
+
+/* Write `base`, with those blocks in it that are named by `others` as they stand in `other`, where it has them. */
+static void mix(FILE *out, struct sp_view base, struct sp_view other, const char *const *others)
+{
+    struct sp_view rest = inside(base);
+    put(out, sp_view_first(base, base.len - rest.len));
+    while (rest.len > 0) {
+        const char *line = (const char *)rest.ptr;
+        struct sp_view block =
+            sp_view_first(rest, (size_t)(block_end(line, line + rest.len) - line));
+        struct sp_view theirs = sp_view(NULL, 0);
+        for (size_t i = 0; i < OTHERS_MAX && others[i] != NULL; i++) {
+            if (names(line, others[i])) {
+                theirs = block_of(inside(other), others[i]);
+            }
+        }
+        put(out, theirs.len > 0 ? theirs : block);
+        rest = sp_view_from(rest, block.len);
+    }
+}
+
+static bool log_section(size_t i, struct sp_view chosen, struct sp_view old, struct sp_view new)
+{
+    if (!sp_view_equal(chosen, new)) {
+        sp_log_warn(SP_EVENT("reload_needs_restart"), SP_F_STR("section", sections[i].name),
+                    SP_F_STR("waits", sections[i].waits));
+    }
+    if (sp_view_equal(chosen, old)) {
+        return false;
+    }
+    sp_log_info(SP_EVENT("reload_changes"), SP_F_STR("section", sections[i].name));
+    return true;
 }
 
 /* Old text of what must stay, new text of the rest; says in the log what changes. */
@@ -66,21 +141,21 @@ static char *merge(const char *before, const char *after, bool *changed)
     }
     *changed = false;
     for (size_t i = 0; i < sizeof(sections) / sizeof(sections[0]); i++) {
-        struct sp_view old = section_of(before, sections[i].name);
-        struct sp_view new = section_of(after, sections[i].name);
-        bool differs = !sp_view_equal(old, new);
-        struct sp_view chosen = sections[i].restart ? old : new;
-        if (differs && sections[i].restart) {
-            sp_log_warn(SP_EVENT("reload_needs_restart"), SP_F_STR("section", sections[i].name));
-        } else if (differs) {
-            sp_log_info(SP_EVENT("reload_changes"), SP_F_STR("section", sections[i].name));
-            *changed = true;
+        struct sp_view old = block_of(sp_view_str(before), sections[i].name);
+        struct sp_view new = block_of(sp_view_str(after), sections[i].name);
+        size_t start = len;
+        mix(out, sections[i].restart ? old : new, sections[i].restart ? new : old,
+            sections[i].others);
+        if (fflush(out) != 0) {
+            break;
         }
-        if (chosen.len > 0) {
-            (void)fwrite(chosen.ptr, 1, chosen.len, out);
-        }
+        *changed |= log_section(i, sp_view(text + start, len - start), old, new);
     }
-    return fclose(out) == 0 ? text : NULL;
+    if (fclose(out) != 0) {
+        free(text);
+        return NULL;
+    }
+    return text;
 }
 
 /* A descriptor of its own for each reader, so that none moves another's place in the file. */

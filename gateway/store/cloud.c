@@ -20,6 +20,7 @@
 
 struct sp_cloud {
     struct sp_uplink_env env;
+    struct sp_config *config; /* a reference of its own to env.config */
     pthread_t thread;
     bool started;
     bool stopping;
@@ -57,6 +58,14 @@ static enum sp_err make_links(struct sp_cloud *c)
     return SP_OK;
 }
 
+static void use_config(struct sp_cloud *c, struct sp_config *config)
+{
+    c->config = config;
+    c->env.config = config;
+    c->env.office.gateway = config->id;
+    c->env.office.limits = &config->cloud.limits;
+}
+
 enum sp_err sp_cloud_create(const struct sp_config *config, struct sp_handoff *handoff,
                             const char *epoch, char *why, size_t why_cap, struct sp_cloud **out)
 {
@@ -68,15 +77,13 @@ enum sp_err sp_cloud_create(const struct sp_config *config, struct sp_handoff *h
         return SP_ERR_NOMEM;
     }
     c->count = count;
-    c->env.config = config;
     c->env.handoff = handoff;
     c->env.epoll = -1;
     c->env.office = (struct sp_letter_office){
-        .gateway = config->id,
         .epoch = epoch,
         .version = config->cloud.version == SP_CLOUD_MQTT_5 ? SP_MQTT_5 : SP_MQTT_311,
-        .limits = &config->cloud.limits,
     };
+    use_config(c, sp_config_hold(config));
     enum sp_err err = sp_tls_client_create(&config->cloud, why, why_cap, &c->env.tls);
     if (err == SP_OK) {
         err = make_links(c);
@@ -104,6 +111,7 @@ void sp_cloud_destroy(struct sp_cloud *cloud)
     if (cloud->env.epoll >= 0) {
         (void)close(cloud->env.epoll);
     }
+    sp_config_destroy(cloud->config);
     free(cloud);
 }
 
@@ -152,6 +160,20 @@ static bool finished(const struct sp_cloud *c, uint64_t now)
     return true;
 }
 
+static void look_at_config(struct sp_cloud *c, uint64_t now)
+{
+    struct sp_config *config = sp_handoff_take_config(c->env.handoff);
+    struct sp_config *old = c->config;
+    if (config == NULL) {
+        return;
+    }
+    use_config(c, config);
+    for (uint32_t i = 0; i < c->count; i++) {
+        sp_uplink_configure(c->links[i], &old->cloud.limits, now);
+    }
+    sp_config_destroy(old);
+}
+
 static void turn(struct sp_cloud *c, uint64_t now)
 {
     uint64_t tag;
@@ -175,6 +197,7 @@ static void *run(void *arg)
             dispatch(c, &events[i], now);
         }
         look_at_stop(c, now);
+        look_at_config(c, now);
         turn(c, now);
     }
     for (uint32_t i = 0; i < c->count; i++) {

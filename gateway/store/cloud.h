@@ -13,7 +13,8 @@ struct sp_cloud; /* opaque */
  * Read certificates and key, make the links and what they share; connects to nobody yet. To be called before
  * the sandbox.
  *
- * @param[in]  config, handoff, epoch Borrowed until sp_cloud_destroy(); one hand-off link per connection.
+ * @param[in]  config, handoff, epoch Borrowed until sp_cloud_destroy(); one hand-off link per connection. Newer
+ *             configurations come through the hand-off; what they say of limits and commands is taken.
  * @param[out] why On failure one line for the operator.
  * @retval SP_ERR_NOMEM, SP_ERR_IO, or what sp_tls_client_create() says.
  */

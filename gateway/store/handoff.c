@@ -29,6 +29,7 @@ struct sp_handoff {
         command_count; /* given and not taken by gate yet, those with QoS 0 until they are fetched */
     uint64_t taken[SP_HANDOFF_COMMANDS_MAX];
     size_t taken_count;
+    struct sp_config *config; /* new, for the cloud thread; NULL: none */
     bool stop;
     uint32_t links;
     struct link_lists link[];
@@ -72,6 +73,7 @@ void sp_handoff_destroy(struct sp_handoff *h)
     }
     sp_row_list_clear(&h->ended);
     free_commands(h->commands);
+    sp_config_destroy(h->config);
     (void)close(h->journal.fd);
     (void)close(h->cloud.fd);
     (void)pthread_mutex_destroy(&h->lock);
@@ -166,6 +168,16 @@ void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag)
     unlock(h);
 }
 
+void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config)
+{
+    lock(h);
+    struct sp_config *passed_over = h->config;
+    h->config = config;
+    wake(&h->cloud);
+    unlock(h);
+    sp_config_destroy(passed_over);
+}
+
 void sp_handoff_stop(struct sp_handoff *h)
 {
     lock(h);
@@ -192,6 +204,15 @@ bool sp_handoff_stopping(struct sp_handoff *h)
     bool stop = h->stop;
     unlock(h);
     return stop;
+}
+
+struct sp_config *sp_handoff_take_config(struct sp_handoff *h)
+{
+    lock(h);
+    struct sp_config *config = h->config;
+    h->config = NULL;
+    unlock(h);
+    return config;
 }
 
 void sp_handoff_take(struct sp_handoff *h, uint32_t link, struct sp_row_list *rows)

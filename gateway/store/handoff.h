@@ -8,6 +8,7 @@
 #ifndef SP_GATEWAY_STORE_HANDOFF_H
 #define SP_GATEWAY_STORE_HANDOFF_H
 
+#include "gateway/config/config.h"
 #include "gateway/store/row.h"
 
 #define SP_HANDOFF_COMMANDS_MAX 64U /**< commands from the cloud that may wait for gate */
@@ -51,6 +52,9 @@ void sp_handoff_released(struct sp_handoff *h, const struct sp_row_list *ended);
 /** The command with this tag was handed to its receivers. */
 void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag);
 
+/** A new configuration for the cloud thread; takes the reference over. */
+void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config);
+
 /** Ask the cloud thread to say good-bye and end. */
 void sp_handoff_stop(struct sp_handoff *h);
 
@@ -59,6 +63,9 @@ void sp_handoff_stop(struct sp_handoff *h);
 int sp_handoff_cloud_fd(const struct sp_handoff *h);
 void sp_handoff_clear_cloud_fd(struct sp_handoff *h);
 bool sp_handoff_stopping(struct sp_handoff *h);
+
+/** The newest configuration that was given and not taken, now the caller's; NULL: none. */
+struct sp_config *sp_handoff_take_config(struct sp_handoff *h);
 
 /** Everything given for a link, appended to `rows`. */
 void sp_handoff_take(struct sp_handoff *h, uint32_t link, struct sp_row_list *rows);

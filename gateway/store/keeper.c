@@ -57,7 +57,7 @@ struct feed {
 };
 
 struct sp_keeper {
-    const struct sp_config *config;
+    struct sp_config *config; /* a reference of its own */
     struct sp_journal *journal;
     struct sp_handoff *handoff;
     int epoll;
@@ -349,6 +349,23 @@ static void change_door(struct sp_keeper *k, const struct sp_control *message, i
     }
 }
 
+static void new_configuration(struct sp_keeper *k, int fd)
+{
+    struct sp_config *config = NULL;
+    enum sp_err err =
+        fd < 0 ? SP_ERR_ARGUMENT : sp_config_load_fd(fd, "configuration", stderr, &config);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("configuration_refused"), SP_F_ERR(err));
+        return;
+    }
+    sp_config_destroy(k->config);
+    k->config = config;
+    k->free_below = UINT64_MAX; /* was reckoned from the old quota */
+    if (k->handoff != NULL) {
+        sp_handoff_configure(k->handoff, sp_config_hold(config));
+    }
+}
+
 static void read_control(struct sp_keeper *k)
 {
     struct sp_control message;
@@ -362,6 +379,8 @@ static void read_control(struct sp_keeper *k)
     } else if (message.type == SP_CONTROL_CHANNEL) {
         change_door(k, &message, fd);
         return;
+    } else if (message.type == SP_CONTROL_RELOAD) {
+        new_configuration(k, fd);
     }
     if (fd >= 0) {
         (void)close(fd);
@@ -685,7 +704,7 @@ enum sp_err sp_keeper_create(const struct sp_child *child, struct sp_journal *jo
     if (k == NULL) {
         return SP_ERR_NOMEM;
     }
-    k->config = config;
+    k->config = sp_config_hold(config);
     k->journal = journal;
     k->handoff = handoff;
     k->control = child->control;
@@ -736,6 +755,7 @@ void sp_keeper_destroy(struct sp_keeper *keeper)
     if (keeper->epoll >= 0) {
         (void)close(keeper->epoll);
     }
+    sp_config_destroy(keeper->config);
     free(keeper->feeds);
     free(keeper);
 }

@@ -55,13 +55,11 @@ enum sp_err sp_uplink_create(struct sp_uplink_env *env, uint32_t index, struct s
 {
     *out = NULL;
     const struct sp_cloud_config *cloud = &env->config->cloud;
-    uint32_t window = cloud->limits.in_flight < SP_UPLINK_REPEATS_MAX ? cloud->limits.in_flight
-                                                                      : SP_UPLINK_REPEATS_MAX;
     struct sp_uplink *l = calloc(1, sizeof(*l));
-    struct sp_mqtt_slot *slots = calloc(window, sizeof(*slots));
+    struct sp_mqtt_slot *slots = calloc(SP_UPLINK_REPEATS_MAX, sizeof(*slots));
     const struct sp_mqtt_client_opts opts = {
         .slots = slots,
-        .slot_count = (uint16_t)window,
+        .slot_count = SP_UPLINK_REPEATS_MAX,
         .max_packet = PACKET_IN_MAX,
         .connect_timeout_ms = GREET_TIMEOUT_MS,
         .ping_timeout_ms = PING_TIMEOUT_MS,
@@ -111,8 +109,21 @@ void sp_uplink_destroy(struct sp_uplink *link)
     sp_row_list_clear(&link->flying);
     sp_row_list_clear(&link->loose);
     sp_row_list_clear(&link->ended);
+    sp_uplink_forget_filters(link);
     free(link->slots);
     free(link);
+}
+
+void sp_uplink_configure(struct sp_uplink *link, const struct sp_cloud_limits *old, uint64_t now_ms)
+{
+    const struct sp_cloud_limits *limits = &sp_uplink_cloud(link)->limits;
+    if (limits->publishes_per_second != old->publishes_per_second) {
+        sp_bucket_init(&link->publishes, limits->publishes_per_second, now_ms);
+    }
+    if (limits->bytes_per_second != old->bytes_per_second) {
+        sp_bucket_init(&link->bytes, limits->bytes_per_second, now_ms);
+    }
+    link->subscribed = false;
 }
 
 /* ---- socket ---- */

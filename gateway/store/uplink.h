@@ -39,6 +39,10 @@ SP_MUST_CHECK enum sp_err sp_uplink_create(struct sp_uplink_env *env, uint32_t i
                                            struct sp_uplink **out);
 void sp_uplink_destroy(struct sp_uplink *link); /**< with its rows; NULL is fine */
 
+/** env->config is a new one. @param old The limits until now. */
+void sp_uplink_configure(struct sp_uplink *link, const struct sp_cloud_limits *old,
+                         uint64_t now_ms);
+
 /** Its socket is ready; `events` of epoll. */
 void sp_uplink_ready(struct sp_uplink *link, uint32_t events, uint64_t now_ms);
 

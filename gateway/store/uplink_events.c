@@ -20,7 +20,7 @@ static void arrived(struct sp_uplink *l, uint64_t now)
     const struct sp_cloud_limits *limits = &sp_uplink_cloud(l)->limits;
     l->state = SP_UPLINK_UP;
     l->up_since = now;
-    l->subscribed = 0;
+    sp_uplink_forget_filters(l);
     l->bucket_wait_until = 0;
     sp_bucket_init(&l->publishes, limits->publishes_per_second, now);
     sp_bucket_init(&l->bytes, limits->bytes_per_second, now);

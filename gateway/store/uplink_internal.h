@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
 /**
- * @file One link to the cloud, in three files: its connection (uplink.c), what the cloud says (uplink_events.c),
- * and its rows (uplink_rows.c).
+ * @file One link to the cloud, in four files: its connection (uplink.c), what the cloud says (uplink_events.c),
+ * its rows (uplink_rows.c) and the commands' filters (uplink_filters.c).
  */
 #ifndef SP_GATEWAY_STORE_UPLINK_INTERNAL_H
 #define SP_GATEWAY_STORE_UPLINK_INTERNAL_H
@@ -51,7 +51,9 @@ struct sp_uplink {
     struct sp_bucket publishes;
     struct sp_bucket bytes;
     uint64_t bucket_wait_until;
-    size_t subscribed;   /* filters asked for on this connection */
+    char **filters; /* of commands, asked for on this connection */
+    size_t filter_count;
+    bool subscribed;     /* `filters` is what the configuration wants */
     uint64_t generation; /* of the connection: packet ids of an older one mean nothing */
     bool stopping;
 };
@@ -107,7 +109,12 @@ void sp_uplink_count_loss(struct sp_uplink *l);
 /** Write what may go now. The connection may be lost afterwards. */
 void sp_uplink_send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w);
 
-/** Subscribe to what is not subscribed to yet of the commands. */
+/* ---- uplink_filters.c ---- */
+
+/** Subscribe to what the commands want and unsubscribe from what they do not want any more, as far as it goes now. */
 void sp_uplink_subscribe(struct sp_uplink *l, uint64_t now, struct sp_writer *w);
+
+/** The connection is new: nothing is subscribed to. */
+void sp_uplink_forget_filters(struct sp_uplink *l);
 
 #endif

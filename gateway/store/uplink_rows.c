@@ -7,9 +7,8 @@
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 
-#define OUT_HIGH          (256U * 1024U) /* ciphertext waiting for the socket: send no more */
-#define SUBSCRIBE_FILTERS 8U             /* per SUBSCRIBE: as many as AWS takes */
-#define LOSSES_MAX        3U /* connections lost in a row with the same row at the head */
+#define OUT_HIGH   (256U * 1024U) /* ciphertext waiting for the socket: send no more */
+#define LOSSES_MAX 3U             /* connections lost in a row with the same row at the head */
 
 static uint64_t wall_ms(void)
 {
@@ -95,29 +94,6 @@ void sp_uplink_count_loss(struct sp_uplink *l)
 
 /* ---- sending ---- */
 
-void sp_uplink_subscribe(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
-{
-    const struct sp_config *config = l->env->config;
-    while (l->index == 0 && l->subscribed < config->command_count) {
-        struct sp_mqtt_filter filters[SUBSCRIBE_FILTERS] = {0};
-        size_t count = 0;
-        while (count < SUBSCRIBE_FILTERS && l->subscribed + count < config->command_count) {
-            const struct sp_command_config *c = &config->commands[l->subscribed + count];
-            filters[count++] = (struct sp_mqtt_filter){.filter = sp_view_str(c->cloud), .qos = 1};
-        }
-        uint16_t id;
-        enum sp_err err = sp_mqtt_client_subscribe(&l->mqtt, now, filters, count, w, &id);
-        if (err == SP_ERR_AGAIN || err == SP_ERR_SPACE) {
-            return;
-        }
-        if (err != SP_OK) {
-            sp_log_warn(SP_EVENT("commands_refused"), SP_F_STR("client_id", l->client_id),
-                        SP_F_ERR(err));
-        }
-        l->subscribed += count;
-    }
-}
-
 static bool stream_flies(const struct sp_uplink *l, uint32_t stream)
 {
     for (const struct sp_row *row = l->flying.head; row != NULL; row = row->next) {
@@ -131,7 +107,8 @@ static bool stream_flies(const struct sp_uplink *l, uint32_t stream)
 /* The window of D5, and the care after trouble. */
 static bool may_go(struct sp_uplink *l, uint64_t now, const struct sp_row *row)
 {
-    if (now < l->pause_until || sp_mqtt_client_window(&l->mqtt) == 0) {
+    if (now < l->pause_until || sp_mqtt_client_window(&l->mqtt) == 0 ||
+        l->flying.count >= sp_uplink_cloud(l)->limits.in_flight) {
         return false;
     }
     const struct sp_row *first = l->flying.head;

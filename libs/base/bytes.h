@@ -25,9 +25,9 @@ struct sp_view {
 };
 
 /** A view of a string literal, without its NUL, as a constant initializer: `{ptr, len}`. */
-#define SP_VIEW_INIT(literal)                                                                      \
-    {                                                                                              \
-        (const uint8_t *)("" literal), sizeof("" literal) - 1U                                     \
+#define SP_VIEW_INIT(literal)                                  \
+    {                                                          \
+        (const uint8_t *)("" literal), sizeof("" literal) - 1U \
     }
 
 /** The same as an expression. */

@@ -5,8 +5,8 @@
 const char *sp_err_text(enum sp_err err)
 {
     switch (err) {
-#define X(name, number, class, text)                                                               \
-    case SP_##name:                                                                                \
+#define X(name, number, class, text) \
+    case SP_##name:                  \
         return text;
         SP_ERR_MAP(X)
 #undef X
@@ -17,8 +17,8 @@ const char *sp_err_text(enum sp_err err)
 const char *sp_err_name(enum sp_err err)
 {
     switch (err) {
-#define X(name, number, class, text)                                                               \
-    case SP_##name:                                                                                \
+#define X(name, number, class, text) \
+    case SP_##name:                  \
         return #name;
         SP_ERR_MAP(X)
 #undef X
@@ -29,8 +29,8 @@ const char *sp_err_name(enum sp_err err)
 enum sp_err_class sp_err_class(enum sp_err err)
 {
     switch (err) {
-#define X(name, number, class, text)                                                               \
-    case SP_##name:                                                                                \
+#define X(name, number, class, text) \
+    case SP_##name:                  \
         return SP_CLASS_##class;
         SP_ERR_MAP(X)
 #undef X

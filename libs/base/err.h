@@ -14,23 +14,23 @@ enum sp_err_class {
     SP_CLASS_BUG,    /**< we called it wrongly */
 };
 
-#define SP_ERR_MAP(X)                                                                              \
-    X(OK, 0, NONE, "success")                                                                      \
-    X(ERR_AGAIN, 1, RETRY, "more input or time is needed")                                         \
-    X(ERR_SPACE, 2, LOCAL, "the buffer is too small")                                              \
-    X(ERR_NOMEM, 3, LOCAL, "out of memory")                                                        \
-    X(ERR_MALFORMED, 4, PEER, "input breaks the format")                                           \
-    X(ERR_PROTOCOL, 5, PEER, "input is well formed but out of turn")                               \
-    X(ERR_UNTRUSTED, 6, POLICY, "a signature or a claim was refused")                              \
-    X(ERR_ARGUMENT, 7, BUG, "the caller passed an impossible value")                               \
-    X(ERR_LIMIT, 8, POLICY, "a limit would be exceeded")                                           \
-    X(ERR_UNSUPPORTED, 9, POLICY, "not supported")                                                 \
-    X(ERR_NOT_FOUND, 10, POLICY, "no such entry")                                                  \
-    X(ERR_EXISTS, 11, POLICY, "the entry exists already")                                          \
-    X(ERR_CLOSED, 12, PEER, "the other side closed")                                               \
-    X(ERR_IO, 13, LOCAL, "reading or writing failed")                                              \
-    X(ERR_CRYPTO, 14, LOCAL, "the crypto library failed")                                          \
-    X(ERR_DENIED, 15, POLICY, "not permitted")                                                     \
+#define SP_ERR_MAP(X)                                                 \
+    X(OK, 0, NONE, "success")                                         \
+    X(ERR_AGAIN, 1, RETRY, "more input or time is needed")            \
+    X(ERR_SPACE, 2, LOCAL, "the buffer is too small")                 \
+    X(ERR_NOMEM, 3, LOCAL, "out of memory")                           \
+    X(ERR_MALFORMED, 4, PEER, "input breaks the format")              \
+    X(ERR_PROTOCOL, 5, PEER, "input is well formed but out of turn")  \
+    X(ERR_UNTRUSTED, 6, POLICY, "a signature or a claim was refused") \
+    X(ERR_ARGUMENT, 7, BUG, "the caller passed an impossible value")  \
+    X(ERR_LIMIT, 8, POLICY, "a limit would be exceeded")              \
+    X(ERR_UNSUPPORTED, 9, POLICY, "not supported")                    \
+    X(ERR_NOT_FOUND, 10, POLICY, "no such entry")                     \
+    X(ERR_EXISTS, 11, POLICY, "the entry exists already")             \
+    X(ERR_CLOSED, 12, PEER, "the other side closed")                  \
+    X(ERR_IO, 13, LOCAL, "reading or writing failed")                 \
+    X(ERR_CRYPTO, 14, LOCAL, "the crypto library failed")             \
+    X(ERR_DENIED, 15, POLICY, "not permitted")                        \
     X(ERR_STATE, 16, BUG, "called in the wrong state")
 
 enum sp_err {
@@ -52,12 +52,12 @@ const char *sp_err_name(enum sp_err err);
 enum sp_err_class sp_err_class(enum sp_err err);
 
 /** Return from the calling function on any error. Only for functions that own nothing. */
-#define SP_TRY(expression)                                                                         \
-    do {                                                                                           \
-        enum sp_err sp_try_err_ = (expression);                                                    \
-        if (sp_try_err_ != SP_OK) {                                                                \
-            return sp_try_err_;                                                                    \
-        }                                                                                          \
+#define SP_TRY(expression)                      \
+    do {                                        \
+        enum sp_err sp_try_err_ = (expression); \
+        if (sp_try_err_ != SP_OK) {             \
+            return sp_try_err_;                 \
+        }                                       \
     } while (0)
 
 #endif

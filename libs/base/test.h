@@ -21,39 +21,39 @@ struct sp_test {
 
 static int sp_test_failures_; /* in the running test */
 
-#define SP_TEST(fn)                                                                                \
-    {                                                                                              \
-        .name = #fn, .run = (fn)                                                                   \
+#define SP_TEST(fn)              \
+    {                            \
+        .name = #fn, .run = (fn) \
     }
 
 /** Count a failure and carry on. */
-#define SP_CHECK(condition)                                                                        \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            sp_test_failures_++;                                                                   \
-            printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);                       \
-        }                                                                                          \
+#define SP_CHECK(condition)                                                  \
+    do {                                                                     \
+        if (!(condition)) {                                                  \
+            sp_test_failures_++;                                             \
+            printf("%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
+        }                                                                    \
     } while (0)
 
 /** Compare integers, print both. */
-#define SP_CHECK_INT(have, want)                                                                   \
-    do {                                                                                           \
-        long long sp_have_ = (long long)(have);                                                    \
-        long long sp_want_ = (long long)(want);                                                    \
-        if (sp_have_ != sp_want_) {                                                                \
-            sp_test_failures_++;                                                                   \
-            printf("%s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #have, sp_have_,           \
-                   sp_want_);                                                                      \
-        }                                                                                          \
+#define SP_CHECK_INT(have, want)                                                         \
+    do {                                                                                 \
+        long long sp_have_ = (long long)(have);                                          \
+        long long sp_want_ = (long long)(want);                                          \
+        if (sp_have_ != sp_want_) {                                                      \
+            sp_test_failures_++;                                                         \
+            printf("%s:%d: %s is %lld, not %lld\n", __FILE__, __LINE__, #have, sp_have_, \
+                   sp_want_);                                                            \
+        }                                                                                \
     } while (0)
 
 /** Name the table entry that a check belongs to, when it fails. */
-#define SP_CHECK_CASE(condition, name)                                                             \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            sp_test_failures_++;                                                                   \
-            printf("%s:%d: case %s: not true: %s\n", __FILE__, __LINE__, (name), #condition);      \
-        }                                                                                          \
+#define SP_CHECK_CASE(condition, name)                                                        \
+    do {                                                                                      \
+        if (!(condition)) {                                                                   \
+            sp_test_failures_++;                                                              \
+            printf("%s:%d: case %s: not true: %s\n", __FILE__, __LINE__, (name), #condition); \
+        }                                                                                     \
     } while (0)
 
 static inline int sp_test_run_all(const struct sp_test *tests, size_t count)
@@ -69,10 +69,10 @@ static inline int sp_test_run_all(const struct sp_test *tests, size_t count)
     return failed == 0 ? 0 : 1;
 }
 
-#define SP_TEST_MAIN(tests)                                                                        \
-    int main(void)                                                                                 \
-    {                                                                                              \
-        return sp_test_run_all(tests, sizeof(tests) / sizeof((tests)[0]));                         \
+#define SP_TEST_MAIN(tests)                                                \
+    int main(void)                                                         \
+    {                                                                      \
+        return sp_test_run_all(tests, sizeof(tests) / sizeof((tests)[0])); \
     }
 
 #endif

@@ -296,6 +296,13 @@ static bool label_among(struct sp_cbor_reader pairs, size_t count, struct sp_cbo
     return false;
 }
 
+/* The bit of a small whole number, which nearly every label is; 0 for the others. */
+static uint64_t label_bit(struct sp_cbor_label label)
+{
+    bool small = !label.is_text && label.number >= -16 && label.number < 48;
+    return small ? UINT64_C(1) << (label.number + 16) : 0;
+}
+
 enum sp_err sp_cbor_check_map(const struct sp_cbor_reader *r, size_t max_pairs, unsigned depth)
 {
     struct sp_cbor_reader at = *r;
@@ -304,11 +311,15 @@ enum sp_err sp_cbor_check_map(const struct sp_cbor_reader *r, size_t max_pairs, 
         return SP_ERR_LIMIT;
     }
     struct sp_cbor_reader start = at;
+    uint64_t seen = 0;
     for (size_t i = 0; i < pairs && at.in.err == SP_OK; i++) {
         struct sp_cbor_label label = sp_cbor_read_label(&at);
-        if (at.in.err == SP_OK && label_among(start, i, label)) {
+        uint64_t bit = label_bit(label);
+        bool again = bit != 0 ? (seen & bit) != 0 : label_among(start, i, label);
+        if (at.in.err == SP_OK && again) {
             return SP_ERR_MALFORMED;
         }
+        seen |= bit;
         (void)sp_cbor_skip(&at, depth);
     }
     return at.in.err;

@@ -11,7 +11,11 @@
 
 #include "libs/base/bytes.h"
 
-enum sp_hash { SP_SHA256 = 32, SP_SHA384 = 48, SP_SHA512 = 64 }; /**< value = digest length in bytes */
+enum sp_hash {
+    SP_SHA256 = 32,
+    SP_SHA384 = 48,
+    SP_SHA512 = 64
+}; /**< value = digest length in bytes */
 #define SP_HASH_MAX 64U
 
 /** `bytes` when it is not empty, else the key with number `id`. Borrowed. */
@@ -35,7 +39,7 @@ SP_MUST_CHECK enum sp_err sp_crypto_hmac(enum sp_hash hash, const struct sp_cryp
 /** One AES-CCM operation (NIST SP 800-38C) with a 13-byte nonce; keys of 16 bytes. */
 struct sp_crypto_aead {
     struct sp_crypto_key key;
-    struct sp_view nonce;   /**< 13 bytes */
+    struct sp_view nonce; /**< 13 bytes */
     struct sp_view aad;
     size_t tag_len; /**< 8 or 16 */
 };

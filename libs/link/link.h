@@ -9,21 +9,22 @@
 
 #include "libs/base/bytes.h"
 
-#define SP_LINK_IDENTITY_MAX 64U  /**< bytes of a PSK identity = device id */
-#define SP_LINK_NONCE_LEN 32U
-#define SP_LINK_EXPORTER_LEN 32U
+#define SP_LINK_IDENTITY_MAX  64U /**< bytes of a PSK identity = device id */
+#define SP_LINK_NONCE_LEN     32U
+#define SP_LINK_EXPORTER_LEN  32U
 #define SP_LINK_CHALLENGE_LEN 32U
-#define SP_LINK_TOKEN_MAX 4096U   /**< bytes of an attestation token */
-#define SP_LINK_EXPORTER_LABEL "EXPORTER-Channel-Binding" /**< RFC 9266; context present and empty */
+#define SP_LINK_TOKEN_MAX     4096U /**< bytes of an attestation token */
+#define SP_LINK_EXPORTER_LABEL \
+    "EXPORTER-Channel-Binding" /**< RFC 9266; context present and empty */
 
 #define SP_LINK_TOPIC_CHALLENGE "$sp/attest/challenge"
-#define SP_LINK_TOPIC_TOKEN "$sp/attest/token"
-#define SP_LINK_TOPIC_VERDICT "$sp/attest/verdict"
-#define SP_LINK_TOPIC_GRANT "$sp/key/grant"
-#define SP_LINK_TOPIC_ACK "$sp/key/ack"
-#define SP_LINK_TOPIC_TIME "$sp/time"
-#define SP_LINK_TOPIC_PREFIX "$sp/"
-#define SP_LINK_VERDICT_OK "ok"
+#define SP_LINK_TOPIC_TOKEN     "$sp/attest/token"
+#define SP_LINK_TOPIC_VERDICT   "$sp/attest/verdict"
+#define SP_LINK_TOPIC_GRANT     "$sp/key/grant"
+#define SP_LINK_TOPIC_ACK       "$sp/key/ack"
+#define SP_LINK_TOPIC_TIME      "$sp/time"
+#define SP_LINK_TOPIC_PREFIX    "$sp/"
+#define SP_LINK_VERDICT_OK      "ok"
 
 /** How a token is tied to its connection; a row of the registry has exactly one. */
 enum sp_link_binding { SP_LINK_BINDING_TLS = 0, SP_LINK_BINDING_NONE = 1 };

@@ -3,7 +3,7 @@
 # Run every fuzz target for so many seconds each (default 60): tools/dev/fuzz.sh [SECONDS]
 # Corpora grow in build/fuzz/corpus/NAME; what crashes lies in build/fuzz/crashes.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 seconds=${1:-60}
 failed=0
 cmake --preset fuzz >/dev/null && cmake --build --preset fuzz >/dev/null || exit 1

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Form, layers and static analysis. `lint.sh --quick` leaves clang-tidy out.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 failed=0
 sources=$(git ls-files -co --exclude-standard '*.c' '*.h')
 

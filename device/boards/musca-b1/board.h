@@ -17,6 +17,10 @@
 #define BOARD_CONSOLE_UART         0U
 #define BOARD_LINK_UART            1U
 
+/* The interrupts that the non-secure image serves, in rising order: combined ones of both UARTs. */
+#define BOARD_CONSOLE_IRQ 44
+#define BOARD_NETWORK_IRQ 50
+
 /* As in device/boards/mps2/board.h. */
 #define BOARD_MPCS                                                                                 \
     {                                                                                              \

@@ -15,7 +15,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#define STACK_SEAL 0xFEF5EDA5U
+#define STACK_SEAL  0xFEF5EDA5U
+#define STACK_PAINT 0x5AFE5AFEU
 
 extern uint32_t __stack_limit[];
 extern uint32_t __stack_seal[];
@@ -29,11 +30,15 @@ void sp_secure_reset(void);
 
 typedef void ns_entry(void) __attribute__((cmse_nonsecure_call));
 
-static void take_fault(void)
+/* Whatever happened, the stack may be the reason: it starts anew, without a limit, and nothing is pushed before that. */
+__attribute__((naked)) static void take_fault(void)
 {
-    uint32_t exception = 0;
-    __asm volatile("mrs %0, ipsr" : "=r"(exception));
-    sp_fault(exception);
+    __asm volatile("mrs r0, ipsr\n\t"
+                   "movs r1, #0\n\t"
+                   "msr msplim, r1\n\t"
+                   "ldr r1, =__stack_seal\n\t"
+                   "msr msp, r1\n\t"
+                   "b sp_fault");
 }
 
 /* 16 system exceptions; the secure world takes no interrupts, so there is nothing behind them. */
@@ -60,6 +65,11 @@ __attribute__((section(".vectors"),
 /* The main stack serves every call; the process stack is sealed shut: nothing secure runs on it. */
 static void prepare_stacks(void)
 {
+    uint32_t *here = NULL;
+    __asm volatile("mov %0, sp" : "=r"(here));
+    for (uint32_t *word = __stack_limit; word < here; word++) {
+        *word = STACK_PAINT; /* so that a dump shows how deep it went */
+    }
     __stack_seal[0] = STACK_SEAL;
     __stack_seal[1] = STACK_SEAL;
     __asm volatile("msr msplim, %0\n\tmsr psplim, %1\n\tmsr psp, %1\n\tisb" ::"r"(__stack_limit),

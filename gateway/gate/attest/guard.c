@@ -47,10 +47,20 @@ static void send_auth(struct sp_client *client)
 
 static void challenged(struct sp_client *client)
 {
+    uint32_t timeout_ms = client->answer_timeout_ms != 0
+                              ? client->answer_timeout_ms
+                              : client->home->config->attestation.answer_timeout_ms;
     sp_metric_inc(SP_M_ATTEST_CHALLENGES);
     client->guard = SP_GUARD_CHALLENGED;
-    client->attest_due_ms = client->home->timers->now_ms + client->answer_timeout_ms;
+    client->attest_due_ms = client->home->timers->now_ms + timeout_ms;
     sp_client_arm(client);
+}
+
+/* There is one to be resumed: not one that ends with the connection that is there now. */
+static bool has_session(const struct sp_device *device)
+{
+    return device->session != NULL &&
+           (device->client == NULL || device->client->session_expiry_s > 0);
 }
 
 void sp_guard_begin(struct sp_client *client)
@@ -60,7 +70,7 @@ void sp_guard_begin(struct sp_client *client)
         send_auth(client);
     } else {
         const struct sp_mqtt_connack connack = {.session_present = !client->clean_start &&
-                                                                   client->device->session != NULL};
+                                                                   has_session(client->device)};
         client->state = SP_CLIENT_GUEST_311;
         sp_client_send_connack(client, &connack);
         publish_challenge(client);
@@ -102,6 +112,17 @@ void sp_guard_again(struct sp_client *client)
     }
 }
 
+void sp_guard_configure(struct sp_client *client)
+{
+    uint64_t interval_ms = (uint64_t)client->home->config->attestation.reattest_interval_s * 1000;
+    uint64_t latest = client->home->timers->now_ms + interval_ms;
+    if (client->attested && client->guard == SP_GUARD_IDLE && interval_ms != 0 &&
+        client->attest_due_ms > latest) {
+        client->attest_due_ms = latest;
+        sp_client_arm(client);
+    }
+}
+
 void sp_guard_nonce(struct sp_client *client, const struct sp_msg_nonce_answer *answer)
 {
     if (client->state != SP_CLIENT_OPEN || client->guard != SP_GUARD_ASKED) {
@@ -116,6 +137,10 @@ void sp_guard_nonce(struct sp_client *client, const struct sp_msg_nonce_answer *
     sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
     client->nonce_open = true;
     client->guard = SP_GUARD_NONCE;
+    /* Whoever acknowledges nothing would never be asked again, and keep its rights for ever. */
+    client->attest_due_ms =
+        client->home->timers->now_ms + client->home->config->attestation.answer_timeout_ms;
+    sp_client_arm(client);
     sp_guard_pump(client);
 }
 
@@ -182,7 +207,7 @@ void sp_guard_token(struct sp_client *client, struct sp_view token)
     client->guard = SP_GUARD_APPRAISING;
     client->attest_due_ms = UINT64_MAX;
     sp_client_arm(client);
-    if (send_token(client, token)) {
+    if (client->nonce_open && send_token(client, token)) {
         client->nonce_open = false;
     } else {
         unavailable(client);
@@ -194,7 +219,7 @@ void sp_guard_token(struct sp_client *client, struct sp_view token)
 static void refuse(struct sp_client *client, enum sp_attest_check check, const char *detail)
 {
     char text[SP_ATTEST_DETAIL_MAX + 32];
-    snprintf(text, sizeof(text), "%s: %s", sp_attest_check_name(check), detail);
+    (void)snprintf(text, sizeof(text), "%s: %s", sp_attest_check_name(check), detail);
     sp_device_refused(client->device);
     if (client->state != SP_CLIENT_GUEST_5) {
         sp_client_tell(client, SP_LINK_TOPIC_VERDICT, sp_view_str(text));
@@ -263,7 +288,8 @@ void sp_guard_verdict(struct sp_client *client, const struct sp_msg_verdict *ver
         unavailable(client);
     } else if (verdict->check != SP_ATTEST_OK) {
         char detail[SP_ATTEST_DETAIL_MAX];
-        snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(verdict->detail) - 1, verdict->detail);
+        (void)snprintf(detail, sizeof(detail), "%.*s", (int)sizeof(verdict->detail) - 1,
+                       verdict->detail);
         refuse(client, (enum sp_attest_check)verdict->check, detail);
     } else {
         accept(client);
@@ -274,6 +300,8 @@ void sp_guard_due(struct sp_client *client)
 {
     if (client->guard == SP_GUARD_CHALLENGED) {
         refuse(client, SP_ATTEST_TIMEOUT, "no answer to the challenge");
+    } else if (client->guard == SP_GUARD_NONCE) {
+        refuse(client, SP_ATTEST_TIMEOUT, "no room for the challenge");
     } else if (client->guard == SP_GUARD_IDLE && client->state == SP_CLIENT_OPEN) {
         ask_nonce(client);
     }
@@ -281,8 +309,10 @@ void sp_guard_due(struct sp_client *client)
 
 void sp_guard_lost(struct sp_client *client)
 {
+    /* A device that was asked may have answered already: its token must not count as unasked. */
+    bool waits = client->guard != SP_GUARD_IDLE && client->guard != SP_GUARD_CHALLENGED;
     client->nonce_open = false;
-    if (is_guest(client) || (client->state == SP_CLIENT_OPEN && client->guard != SP_GUARD_IDLE)) {
+    if (is_guest(client) || (client->state == SP_CLIENT_OPEN && waits)) {
         unavailable(client);
     }
 }

@@ -12,6 +12,9 @@ void sp_guard_begin(struct sp_client *client);
 /** Challenge an admitted client again; after the open challenge, if there is one. */
 void sp_guard_again(struct sp_client *client);
 
+/** A new configuration is in force: the next challenge comes no later than its interval says. */
+void sp_guard_configure(struct sp_client *client);
+
 /** keys answered with a nonce. */
 void sp_guard_nonce(struct sp_client *client, const struct sp_msg_nonce_answer *answer);
 

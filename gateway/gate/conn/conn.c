@@ -80,7 +80,7 @@ static bool counts_as_handshake(const struct sp_conn *conn)
     return conn->stage < SP_CONN_ADMITTED;
 }
 
-static void enter(struct sp_conn *conn, enum sp_conn_stage stage)
+static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
 {
     bool counted = counts_as_handshake(conn);
     conn->stage = (uint8_t)stage;
@@ -98,7 +98,7 @@ void sp_conn_close(struct sp_conn *conn)
     if (fd >= 0) {
         close(fd);
     }
-    enter(conn, SP_CONN_DEAD);
+    enter_stage(conn, SP_CONN_DEAD);
     sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
     sp_worker_unlink(conn->worker, conn);
     if (conn->homed) {
@@ -169,7 +169,7 @@ static void send_out(struct sp_conn *conn)
             keep_unsent(conn, bytes);
         }
     }
-    if (out->cap > 4 * SP_WORKER_BUFFER) {
+    if (out->cap > 4UL * SP_WORKER_BUFFER) {
         sp_tls_out_deinit(out);
     }
     conn->client.unsent = conn->unsent.used;
@@ -197,7 +197,7 @@ static void send_unsent(struct sp_conn *conn)
 }
 
 /* What the client has put out, encrypted into the loop's buffer. */
-static void encrypt(struct sp_conn *conn)
+static void seal(struct sp_conn *conn)
 {
     struct sp_client *client = &conn->client;
     if (client->out.used > 0 && !client->lost) {
@@ -211,7 +211,7 @@ static void encrypt(struct sp_conn *conn)
 void sp_conn_flush(struct sp_client *client)
 {
     struct sp_conn *conn = sp_conn_of(client);
-    encrypt(conn);
+    seal(conn);
     send_out(conn);
 }
 
@@ -223,7 +223,7 @@ static void finish(struct sp_conn *conn)
             sp_conn_close(conn);
             return;
         }
-        enter(conn, SP_CONN_LINGER);
+        enter_stage(conn, SP_CONN_LINGER);
         set_deadline(conn, now_of(conn) + LINGER_MS);
     }
 }
@@ -235,9 +235,9 @@ void sp_conn_settle(struct sp_conn *conn)
         return;
     }
     sp_client_resume(client);
-    encrypt(conn);
+    seal(conn);
     if (client->state == SP_CLIENT_CLOSED && conn->stage < SP_CONN_CLOSING) {
-        enter(conn, SP_CONN_CLOSING);
+        enter_stage(conn, SP_CONN_CLOSING);
         sp_tls_close(conn->tls, &conn->worker->out);
         set_deadline(conn, now_of(conn) + STALL_MS);
     }
@@ -248,7 +248,7 @@ void sp_conn_settle(struct sp_conn *conn)
         return;
     }
     if (client->state == SP_CLIENT_OPEN && conn->stage == SP_CONN_GUEST) {
-        enter(conn, SP_CONN_ADMITTED);
+        enter_stage(conn, SP_CONN_ADMITTED);
         sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
         if (conn->unsent.used > 0) {
             set_deadline(conn, conn->progress_ms + STALL_MS);
@@ -312,7 +312,7 @@ static void opened(struct sp_conn *conn)
         return;
     }
     sp_metric_inc(SP_M_TLS_OK);
-    enter(conn, SP_CONN_GUEST);
+    enter_stage(conn, SP_CONN_GUEST);
     set_deadline(conn, stage_deadline(conn, conn->worker->home.config->limits.connect_timeout_ms));
     take_plaintext(conn);
 }
@@ -328,8 +328,17 @@ static void ask_psk(struct sp_conn *conn)
         return;
     }
     conn->homed = true;
-    enter(conn, SP_CONN_PSK);
+    enter_stage(conn, SP_CONN_PSK);
     if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
+        sp_conn_keys_lost(conn);
+        return;
+    }
+    conn->client.nonce_open = true; /* with the answer, which may find nobody any more */
+}
+
+void sp_conn_keys_lost(struct sp_conn *conn)
+{
+    if (conn->stage == SP_CONN_PSK) {
         refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "keys process not available");
     }
 }
@@ -389,12 +398,16 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
         return;
     }
     struct sp_view identity = sp_tls_identity(conn->tls);
-    enter(conn, SP_CONN_HANDSHAKE);
+    enter_stage(conn, SP_CONN_HANDSHAKE);
     watch_for(conn, conn->events | EPOLLIN);
     conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
     if (!conn->unknown && !sp_client_identify(&conn->client, identity, answer)) {
         refuse(conn, SP_M_CONNECT_REFUSED, "role_unknown", answer->row.role);
         return;
+    }
+    uint32_t usual_ms = conn->worker->home.config->attestation.answer_timeout_ms;
+    if (!conn->unknown && answer->row.answer_timeout_ms > usual_ms) {
+        conn->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
     sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);

@@ -55,6 +55,9 @@ struct sp_conn *sp_conn_of(struct sp_client *client);
 /** keys answered; `answer` is wiped by the caller. */
 void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer);
 
+/** keys is gone, and what it was asked with it. */
+void sp_conn_keys_lost(struct sp_conn *conn);
+
 /** Read what is there, without waiting. */
 void sp_conn_read(struct sp_conn *conn);
 

@@ -28,7 +28,7 @@ const char *sp_peer_format(const struct sp_peer *peer, char *out)
 {
     char address[INET6_ADDRSTRLEN] = "?";
     (void)inet_ntop(peer->family, peer->address, address, sizeof(address));
-    snprintf(out, SP_PEER_TEXT_MAX, peer->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
-             (unsigned)peer->port);
+    (void)snprintf(out, SP_PEER_TEXT_MAX, peer->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
+                   (unsigned)peer->port);
     return out;
 }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #define BATCH_MAX (1U << 20) /* bytes; a fuller one is sent before the turn is over */
+#define TURN_MAX \
+    (16U << 20) /* bytes taken in one turn: with what `blocked` allows, less than a channel holds */
 
 enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type, uint64_t tag,
                          const struct sp_view *parts, size_t count)
@@ -19,7 +21,8 @@ enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type, uint64_t tag
 bool sp_tickets_takes(const struct sp_tickets *tickets, uint8_t qos)
 {
     uint32_t tolerated = qos == 0 ? 0 : 1;
-    return tickets->store.send != NULL && !tickets->blocked && tickets->pressure <= tolerated;
+    return tickets->store.send != NULL && !tickets->blocked && tickets->taken < TURN_MAX &&
+           tickets->pressure <= tolerated;
 }
 
 /* ---- the ring of acks ---- */
@@ -109,6 +112,7 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     }
     tickets->batch.used += size;
     tickets->batch_count++;
+    tickets->taken += size;
     if (m->qos > 0) {
         tickets->last_ticket++;
         ring_put(tickets, (struct sp_ticket_ack){tickets->last_ticket, client, packet_id, 0, true});

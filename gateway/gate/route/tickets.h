@@ -40,6 +40,7 @@ struct sp_tickets {
     struct sp_edge store;
     bool blocked;      /**< set by the owner: too much waits in the channel */
     uint32_t pressure; /**< as in struct sp_msg_pressure */
+    size_t taken;      /**< bytes since the owner set `blocked`, which sets this to 0 too */
     /* private */
     struct sp_buf batch;
     uint32_t batch_count;

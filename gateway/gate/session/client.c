@@ -54,11 +54,10 @@ bool sp_client_identify(struct sp_client *client, struct sp_view identity,
     client->attestation = answer->row.attestation;
     client->binding = answer->row.binding;
     client->records = answer->row.records;
-    client->answer_timeout_ms = answer->row.answer_timeout_ms != 0
-                                    ? answer->row.answer_timeout_ms
-                                    : client->home->config->attestation.answer_timeout_ms;
+    client->answer_timeout_ms = answer->row.answer_timeout_ms;
     sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
-    client->nonce_open = true;
+    client->nonce_open = answer->nonce_ok != 0;
+    client->blocked = answer->nonce_ok == 0;
     client->role = sp_config_role(client->home->config, answer->row.role);
     return client->role != NULL;
 }

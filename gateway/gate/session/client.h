@@ -56,15 +56,16 @@ struct sp_client {
     size_t unsent;          /**< set by the owner: bytes that the socket did not take yet */
     uint32_t max_packet;    /* of the peer */
     uint32_t session_expiry_s;
-    uint32_t keep_alive_ms; /* silence after which it is closed; 0 before OPEN */
-    uint32_t answer_timeout_ms;
-    uint16_t keep_alive_s; /* as asked for */
-    uint16_t window;       /* QoS 1 messages that may be in flight to the peer */
-    uint16_t unacked;      /* QoS 1 messages of the peer that wait for their PUBACK */
-    uint8_t state;         /**< enum sp_client_state */
-    uint8_t guard;         /* enum sp_guard_state */
-    uint8_t version;       /* 0 before CONNECT, then enum sp_mqtt_version */
-    uint8_t attestation;   /* of the row, as are the next two */
+    uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
+    uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+    uint16_t keep_alive_s;      /* as asked for */
+    uint16_t window;            /* QoS 1 messages that may be in flight to the peer */
+    uint16_t receive_maximum;   /* as CONNACK said */
+    uint16_t unacked;           /* QoS 1 messages of the peer that wait for their PUBACK */
+    uint8_t state;              /**< enum sp_client_state */
+    uint8_t guard;              /* enum sp_guard_state */
+    uint8_t version;            /* 0 before CONNECT, then enum sp_mqtt_version */
+    uint8_t attestation;        /* of the row, as are the next two */
     uint8_t binding;
     uint8_t records;
     bool dirty;
@@ -78,7 +79,8 @@ struct sp_client {
     bool attested; /* the last verdict was ok */
     bool again;    /* challenge once more after this one */
     bool challenge_unacked;
-    bool nonce_open;     /* keys holds an open nonce for this tag */
+    bool nonce_open;     /* keys may hold an open nonce for this tag */
+    bool blocked;        /* keys has refused too many of its tokens */
     struct sp_peer peer; /**< set by the owner, for logs */
     uint8_t nonce[SP_LINK_NONCE_LEN];
     uint8_t identity_len;
@@ -172,7 +174,7 @@ void sp_client_send_ack(struct sp_client *client, enum sp_mqtt_type type, uint16
 void sp_client_send_suback(struct sp_client *client, enum sp_mqtt_type type,
                            const struct sp_mqtt_suback *suback);
 void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
-                             const struct sp_mqtt_reasoned *packet);
+                             const struct sp_mqtt_reasoned *reasoned);
 
 /** A QoS 0 PUBLISH under `$sp/`. */
 void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);

@@ -135,6 +135,7 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     }
     client->clean_start = packet->clean_start;
     client->session_expiry_s = expiry;
+    client->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
     client->window = (uint16_t)clamp(window, 1, clamp(limits->in_flight, 1, UINT16_MAX));
     if (has(props, SP_MQTT_P_MAXIMUM_PACKET_SIZE)) {
         client->max_packet = props->max_packet_size;
@@ -154,11 +155,11 @@ static bool take_place(struct sp_client *client, bool guest)
     if (!guest) {
         return true;
     }
-    if (sp_device_blocked(client->device)) {
+    if (client->blocked || sp_device_blocked(client->device)) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many refused tokens");
     } else if (client->device->guest != NULL) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "another guest waits for its verdict");
-    } else if (client->home->keys.send == NULL) {
+    } else if (client->home->keys.send == NULL || !client->nonce_open) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "appraisal not available");
     } else {
         client->device->guest = client;
@@ -223,7 +224,7 @@ static void welcome_5(struct sp_client *client, bool present)
                    SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY) |
                    SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID_AVAILABLE) |
                    SP_MQTT_HAS(SP_MQTT_P_SHARED_AVAILABLE));
-    props->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
+    props->receive_maximum = client->receive_maximum;
     props->maximum_qos = 1;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;

@@ -24,7 +24,7 @@ struct sp_will {
 };
 
 /** Copy a will. NULL: no memory. */
-struct sp_will *sp_will_create(const struct sp_mqtt_will *will);
+struct sp_will *sp_will_create(const struct sp_mqtt_will *from);
 /** NULL is fine. */
 void sp_will_destroy(struct sp_will *will);
 

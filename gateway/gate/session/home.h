@@ -62,6 +62,15 @@ void sp_home_revoke(struct sp_home *home, struct sp_view identity);
 /** keys holds a new policy: challenge every attested client again. */
 void sp_home_reattest(struct sp_home *home);
 
+/**
+ * From now on `config` is in force; the old one is not looked at any more afterwards. Whoever is connected stays, under
+ * the limits that it was told; subscriptions and wills that its role no longer allows are dropped, also of a session
+ * without a connection. Whose role is gone is closed (0x98), its session ended.
+ *
+ * @param[in] config Borrowed until the next call.
+ */
+void sp_home_configure(struct sp_home *home, const struct sp_config *config);
+
 /** The keys process is gone: guests cannot be judged (0x88), open re-attestations start over later. */
 void sp_home_keys_lost(struct sp_home *home);
 

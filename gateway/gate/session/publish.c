@@ -44,7 +44,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     } else if (publish->props.user_count > limits->user_properties) {
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
-    } else if (publish->qos == 1 && v5 && client->unacked >= limits->receive_maximum) {
+    } else if (publish->qos == 1 && v5 && client->unacked >= client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
     } else if (publish->topic.len > limits->topic_bytes ||
@@ -107,8 +107,7 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
     } else if (routed == SP_ROUTED_STORING) {
         client->unacked++;
         /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
-        if (client->version == SP_MQTT_311 &&
-            client->unacked >= client->home->config->limits.receive_maximum) {
+        if (client->version == SP_MQTT_311 && client->unacked >= client->receive_maximum) {
             client->paused = true;
             sp_client_mark(client);
         }

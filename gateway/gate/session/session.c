@@ -73,6 +73,7 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
 {
     session->client = client;
+    session->role = client->role;
     client->session = session;
     sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     session->full = false;

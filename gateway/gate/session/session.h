@@ -12,6 +12,7 @@ struct sp_client;
 struct sp_device;
 struct sp_home;
 struct sp_mail;
+struct sp_role_config;
 
 /** Packet identifier of challenges; sessions use 1..SP_SESSION_ID_MAX. */
 #define SP_CHALLENGE_ID   65535U
@@ -34,6 +35,7 @@ struct sp_delivery {
 struct sp_session {
     struct sp_client *client; /**< NULL: away */
     struct sp_device *device;
+    const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
     struct sp_subscription *subs;
     uint32_t sub_count;

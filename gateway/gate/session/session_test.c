@@ -195,7 +195,8 @@ static void end(void)
 static struct peer *dial(const char *identity, const char *role, enum sp_attestation_mode mode)
 {
     struct peer *peer = calloc(1, sizeof(*peer));
-    struct sp_msg_psk_answer answer = {.known = 1, .row = {.attestation = (uint8_t)mode}};
+    struct sp_msg_psk_answer answer = {
+        .known = 1, .nonce_ok = 1, .row = {.attestation = (uint8_t)mode}};
     strcpy(answer.row.role, role);
     memset(answer.nonce, 0xAB, sizeof(answer.nonce));
     SP_CHECK(sp_client_init(&peer->client, &w->home) == SP_OK);
@@ -758,6 +759,76 @@ static void without_keys_nobody_is_judged(void)
     end();
 }
 
+static void a_device_that_takes_no_challenge_does_not_keep_its_rights(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = admitted("dev1", sensor_name);
+    sp_home_reattest(&w->home);
+    give_nonce(peer);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/attest/challenge"));
+    say_publish(peer, "$sp/attest/token", "token", 0, 0); /* and never a PUBACK */
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK(hear_publish(peer, &got) && hear_publish(peer, &got));
+    sp_home_reattest(&w->home);
+    give_nonce(peer);
+    SP_CHECK(!hear_publish(peer, &got));
+    pass(9999);
+    SP_CHECK(!peer->closed);
+    pass(1);
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "timeout: no room for the challenge"));
+    SP_CHECK_INT(disconnect_code(peer), 0x87);
+    hang_up(peer);
+    end();
+}
+
+static void an_answer_to_a_challenge_that_keys_has_forgotten_is_not_held_against_its_device(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = admitted("dev1", sensor_name);
+    sp_home_reattest(&w->home);
+    give_nonce(peer);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/attest/challenge"));
+    say_puback(peer, got.packet_id);
+    sp_home_keys_lost(&w->home);
+    w->home.keys = (struct sp_edge){post, &w->keys};
+    w->keys.count = 0;
+    say_publish(peer, "$sp/attest/token", "token", 0, 0);
+    SP_CHECK(!peer->closed && last(&w->keys, SP_MSG_APPRAISE) == NULL);
+    pass(10000);
+    SP_CHECK(last(&w->keys, SP_MSG_NONCE) != NULL);
+    give_nonce(peer);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/attest/challenge"));
+    say_publish(peer, "$sp/attest/token", "token", 0, 0);
+    judge(peer, SP_ATTEST_OK);
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "ok"));
+    hang_up(peer);
+    /* Nor is one challenged with a nonce of the keys process before. */
+    peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    sp_home_keys_lost(&w->home);
+    w->home.keys = (struct sp_edge){post, &w->keys};
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0x88);
+    hang_up(peer);
+    end();
+}
+
+static void a_device_that_keys_will_not_judge_now_is_told_0x97(void)
+{
+    begin();
+    struct sp_msg_psk_answer answer = {.known = 1};
+    strcpy(answer.row.role, sensor_name);
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    SP_CHECK(sp_client_identify(&peer->client, SP_VIEW_LIT("dev1"), &answer));
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0x97);
+    hang_up(peer);
+    end();
+}
+
 /* ---- CONNECT ---- */
 
 struct refused {
@@ -1271,6 +1342,44 @@ static void a_311_session_without_clean_session_is_kept(void)
     end();
 }
 
+static void a_session_that_ends_with_the_old_connection_is_not_promised_to_the_new_one(void)
+{
+    begin();
+    struct sp_mqtt_connack connack;
+    struct peer *old = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    struct sp_mqtt_connect packet = hello(old, SP_MQTT_311);
+    say_connect(old, &packet);
+    say_publish(old, "$sp/attest/token", "token", 0, 0);
+    judge(old, SP_ATTEST_OK);
+    SP_CHECK(old->client.session != NULL);
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
+    packet = hello(peer, SP_MQTT_311);
+    packet.clean_start = false;
+    say_connect(peer, &packet);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0);
+    SP_CHECK(!connack.session_present);
+    hang_up(peer);
+    hang_up(old);
+    end();
+}
+
+static void what_one_turn_hands_to_the_store_is_bounded(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    w->home.tickets.taken = (16U << 20) - 1;
+    say_publish(peer, "dt/dev1/x", "m", 1, 1);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) != NULL);
+    w->store.count = 0;
+    say_publish(peer, "dt/dev1/x", "m", 0, 0);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    w->home.tickets.taken = 0; /* the owner's next turn */
+    say_publish(peer, "dt/dev1/x", "m", 0, 0);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) != NULL);
+    hang_up(peer);
+    end();
+}
+
 /* ---- wills, take-over, revocation ---- */
 
 static void leave_a_will(struct sp_mqtt_connect *packet)
@@ -1426,6 +1535,9 @@ static const struct sp_test tests[] = {
     SP_TEST(an_admitted_device_is_challenged_again_and_keeps_its_rights_until_it_fails),
     SP_TEST(an_unasked_token_and_auth_after_the_verdict_are_0x82),
     SP_TEST(without_keys_nobody_is_judged),
+    SP_TEST(a_device_that_takes_no_challenge_does_not_keep_its_rights),
+    SP_TEST(an_answer_to_a_challenge_that_keys_has_forgotten_is_not_held_against_its_device),
+    SP_TEST(a_device_that_keys_will_not_judge_now_is_told_0x97),
     SP_TEST(every_connect_that_may_not_be_has_its_code),
     SP_TEST(versions_that_are_not_spoken_are_refused_in_their_own_words),
     SP_TEST(a_second_connect_is_a_protocol_error),
@@ -1442,6 +1554,8 @@ static const struct sp_test tests[] = {
     SP_TEST(a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge),
     SP_TEST(a_clean_start_ends_the_session_and_a_full_queue_drops),
     SP_TEST(a_311_session_without_clean_session_is_kept),
+    SP_TEST(a_session_that_ends_with_the_old_connection_is_not_promised_to_the_new_one),
+    SP_TEST(what_one_turn_hands_to_the_store_is_bounded),
     SP_TEST(a_will_is_published_when_its_device_is_lost_and_only_then),
     SP_TEST(a_delayed_will_is_cancelled_by_the_return_of_its_device),
     SP_TEST(a_revoked_device_is_closed_at_once_with_its_session),

@@ -6,6 +6,8 @@
 
 #define SP_SERVICE_HANDLE(index) ((psa_handle_t)(0x40000100 + (index)))
 
+#define TFM_CRYPTO_SID                              0x00000080U
+#define TFM_CRYPTO_HANDLE                           SP_SERVICE_HANDLE(1)
 #define TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_SID    0x00000070U
 #define TFM_INTERNAL_TRUSTED_STORAGE_SERVICE_HANDLE SP_SERVICE_HANDLE(3)
 #define TFM_ATTESTATION_SERVICE_SID                 0x00000020U

@@ -2,26 +2,33 @@
 /* Copyright The Sallyport Authors */
 #include "device/secure/partitions/crypto/crypto_keys.h"
 
+#include "device/port/crypto_psa.h"
+#include "device/secure/partitions/crypto/key_owner.h"
 #include "device/secure/spm/spm.h"
 #include "psa/internal_trusted_storage.h"
 #include "psa_manifest/pid.h"
 
 #include <psa/crypto.h>
 
-/* A key has a fixed number when it is persistent; a volatile one gets its number from the core. */
+/*
+ * A key has a fixed number when it is persistent; a volatile one gets its number from the core. Where the core knows
+ * owners (firmware), it can be used by its owner only.
+ */
 struct slot {
-    uint32_t fixed;
-    mbedtls_svc_key_id_t current;
+    psa_key_id_t fixed;
+    int32_t owner;
+    mbedtls_svc_key_id_t current; /* number 0: none */
 };
 
-static struct slot psk = {.fixed = SP_KEY_PSK};
-static struct slot iak = {.fixed = SP_KEY_IAK};
+static struct slot psk = {.fixed = SP_KEY_PSK, .owner = SP_CLIENT_NON_SECURE};
+static struct slot iak = {.fixed = SP_KEY_IAK, .owner = SP_PARTITION_ATTEST};
 
 static void find_persistent(struct slot *slot)
 {
     psa_key_attributes_t attributes = PSA_KEY_ATTRIBUTES_INIT;
-    bool there = psa_get_key_attributes(slot->fixed, &attributes) == PSA_SUCCESS;
-    slot->current = there ? slot->fixed : 0;
+    mbedtls_svc_key_id_t id = sp_crypto_key_of(slot->owner, slot->fixed);
+    bool there = psa_get_key_attributes(id, &attributes) == PSA_SUCCESS;
+    slot->current = there ? id : sp_crypto_key_of(0, 0);
     psa_reset_key_attributes(&attributes);
 }
 
@@ -38,17 +45,18 @@ psa_status_t sp_crypto_entry_init(void)
 static psa_status_t import(struct slot *slot, psa_key_attributes_t *attributes,
                            struct sp_view bytes, bool persistent)
 {
-    if (slot->current != 0) {
+    if (!mbedtls_svc_key_id_is_null(slot->current)) {
         psa_status_t status = psa_destroy_key(slot->current);
         if (status != PSA_SUCCESS) {
             return status;
         }
-        slot->current = 0;
+        slot->current = sp_crypto_key_of(0, 0);
     }
-    if (persistent) {
-        psa_set_key_id(attributes, slot->fixed);
+    mbedtls_svc_key_id_t id = sp_crypto_key_of(slot->owner, persistent ? slot->fixed : 0);
+    psa_set_key_id(attributes, id);
+    if (!persistent) {
+        psa_set_key_lifetime(attributes, PSA_KEY_LIFETIME_VOLATILE);
     }
-    mbedtls_svc_key_id_t id = 0;
     psa_status_t status = psa_import_key(attributes, bytes.ptr, bytes.len, &id);
     if (status == PSA_SUCCESS) {
         slot->current = id;
@@ -83,12 +91,17 @@ psa_status_t sp_crypto_import_iak(struct sp_view bytes, size_t hash_len, bool pe
 
 uint32_t sp_crypto_key_psk(void)
 {
-    return psk.current;
+    return MBEDTLS_SVC_KEY_ID_GET_KEY_ID(psk.current);
 }
 
 uint32_t sp_crypto_key_iak(void)
 {
-    return iak.current;
+    return MBEDTLS_SVC_KEY_ID_GET_KEY_ID(iak.current);
+}
+
+mbedtls_svc_key_id_t sp_crypto_own_key(psa_key_id_t number)
+{
+    return sp_crypto_key_of(sp_spm_current(), number);
 }
 
 /*

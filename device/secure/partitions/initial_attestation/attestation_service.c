@@ -16,6 +16,13 @@ static const struct sp_boot_record *boot_record;
 static struct sp_attestation_identity identity;
 static bool provisioned;
 
+/* Time that was saved up for tokens, at most a burst's worth. */
+static struct {
+    uint64_t (*clock_ms)(void);
+    uint64_t last;
+    uint64_t saved_ms;
+} limit;
+
 static void use_identity(const uint8_t *asset)
 {
     identity.algorithm = (enum sp_attest_algorithm)asset[0];
@@ -82,6 +89,30 @@ static psa_status_t make(const psa_msg_t *msg, struct sp_view challenge, uint8_t
                                 PSA_INITIAL_ATTEST_MAX_TOKEN_SIZE, token_len);
 }
 
+void sp_attestation_limit(uint64_t (*clock_ms)(void))
+{
+    limit.clock_ms = clock_ms;
+    limit.last = clock_ms();
+    limit.saved_ms = SP_ATTESTATION_BURST * SP_ATTESTATION_INTERVAL_MS;
+}
+
+static bool within_limit(void)
+{
+    if (limit.clock_ms == NULL) {
+        return true;
+    }
+    uint64_t most = SP_ATTESTATION_BURST * SP_ATTESTATION_INTERVAL_MS;
+    uint64_t now = limit.clock_ms();
+    limit.saved_ms += now - limit.last;
+    limit.saved_ms = limit.saved_ms < most ? limit.saved_ms : most;
+    limit.last = now;
+    if (limit.saved_ms < SP_ATTESTATION_INTERVAL_MS) {
+        return false;
+    }
+    limit.saved_ms -= SP_ATTESTATION_INTERVAL_MS;
+    return true;
+}
+
 static psa_status_t get_token(const psa_msg_t *msg)
 {
     uint8_t challenge[PSA_INITIAL_ATTEST_CHALLENGE_SIZE_64];
@@ -89,6 +120,9 @@ static psa_status_t get_token(const psa_msg_t *msg)
     size_t token_len = 0;
     if (msg->in_size[0] > sizeof(challenge)) {
         return PSA_ERROR_INVALID_ARGUMENT;
+    }
+    if (!within_limit()) {
+        return PSA_ERROR_CONNECTION_BUSY;
     }
     size_t len = psa_read(msg->handle, 0, challenge, sizeof(challenge));
     psa_status_t status = make(msg, sp_view(challenge, len), token, &token_len);

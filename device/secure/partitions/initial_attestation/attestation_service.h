@@ -24,6 +24,15 @@ psa_status_t sp_attestation_entry_init(const struct sp_boot_record *boot);
 psa_status_t sp_attestation_provision(struct sp_view iak, enum sp_attest_algorithm algorithm,
                                       bool persistent);
 
+#define SP_ATTESTATION_BURST       4U    /**< tokens that a client may ask for at once */
+#define SP_ATTESTATION_INTERVAL_MS 1000U /**< after that, one per this time */
+
+/**
+ * Limit how often tokens are made: the attestation key is no oracle for whoever asks the most. Without a clock there
+ * is no limit. A token above it is refused with PSA_ERROR_CONNECTION_BUSY.
+ */
+void sp_attestation_limit(uint64_t (*clock_ms)(void));
+
 psa_status_t sp_attestation_sfn(const psa_msg_t *msg);
 
 #endif

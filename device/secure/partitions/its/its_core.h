@@ -14,10 +14,13 @@
 #include "libs/base/bytes.h"
 #include "psa/internal_trusted_storage.h"
 
-#define SP_ITS_BANK_SIZE   8192U /**< bytes of a bank, its header included */
+/** Bytes of a bank, its header included, and of one asset; a build for a small device may say less. */
+#ifndef SP_ITS_BANK_SIZE
+#define SP_ITS_BANK_SIZE 8192U
+#define SP_ITS_ASSET_MAX 1024U
+#endif
 #define SP_ITS_HEADER_SIZE 20U
 #define SP_ITS_MEDIUM_SIZE (2U * SP_ITS_BANK_SIZE)
-#define SP_ITS_ASSET_MAX   1024U /**< bytes of one asset */
 
 /** Where the banks lie. Bytes that were never written read as all 0x00 or all 0xFF. */
 struct sp_its_medium {
