@@ -114,6 +114,7 @@ struct sp_msg_verdict {
 enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2 };
 enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
 
+#define SP_RECORD_COUNTER_LAST ((UINT64_C(1) << 40) - 1U) /**< five bytes */
 #define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
 #define SP_RECORD_MARK     2U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
 

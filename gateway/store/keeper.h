@@ -14,6 +14,7 @@
 #define SP_KEEPER_LOOSE_BYTES  (256U << 10)
 #define SP_KEEPER_ENDED_ROWS \
     128U /**< rows that wait to leave the journal before a commit is made for them … */
+#define SP_KEEPER_MARKS_MS   200U /**< a mark of what is not in the journal waits at most so long for a commit */
 #define SP_KEEPER_ENDED_MS 1000U /**< … and how long they wait */
 
 struct sp_keeper; /* opaque */

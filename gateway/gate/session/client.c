@@ -7,6 +7,7 @@
 #include "gateway/log/log.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define GUEST_PACKET_MAX 8192U /* body of a packet before the verdict: a token, or a CONNECT */
 #define TAIL_KEEP_MAX    1024U /* an empty input buffer larger than this is given back */
@@ -54,6 +55,8 @@ bool sp_client_identify(struct sp_client *client, struct sp_view identity,
     client->attestation = answer->row.attestation;
     client->binding = answer->row.binding;
     client->records = answer->row.records;
+    client->group_len = (uint8_t)strnlen(answer->group, sizeof(answer->group) - 1);
+    sp_copy(client->group, answer->group, client->group_len);
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
     sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
     client->nonce_open = answer->nonce_ok != 0;
@@ -400,6 +403,7 @@ void sp_client_deinit(struct sp_client *client)
     }
     sp_buf_free(&client->in);
     sp_buf_free(&client->out);
+    sp_buf_free(&client->grant);
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }
@@ -439,7 +443,7 @@ void sp_client_stored(struct sp_client *client, uint16_t packet_id, uint8_t reas
         return;
     }
     sp_client_send_ack(client, SP_MQTT_PUBACK, packet_id, reason);
-    if (client->paused) {
+    if (client->paused && !client->holding) {
         client->paused = false;
         sp_client_mark(client);
     }

@@ -81,10 +81,17 @@ struct sp_client {
     bool challenge_unacked;
     bool nonce_open;     /* keys may hold an open nonce for this tag */
     bool blocked;        /* keys has refused too many of its tokens */
+    bool judged;         /* keys was given a token under this tag, and may hold a verdict */
+    bool holding;        /* paused until a protected record is stored: one at a time keeps order */
+    bool grant_unacked;  /* a grant waits for its PUBACK */
+    uint8_t unopened;    /* protected records that did not open */
+    struct sp_buf grant; /* waits for room in the peer's window */
     struct sp_peer peer; /**< set by the owner, for logs */
     uint8_t nonce[SP_LINK_NONCE_LEN];
     uint8_t identity_len;
     uint8_t identity[SP_LINK_IDENTITY_MAX];
+    uint8_t group_len; /* of the row; 0: none */
+    uint8_t group[SP_GROUP_NAME_MAX];
 };
 
 /* ---- for the owner ---- */
@@ -178,6 +185,12 @@ void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
 
 /** A QoS 0 PUBLISH under `$sp/`. */
 void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);
+
+/** keys sends an app key for this client: SP_MSG_GRANT, published on `$sp/key/grant` once there is room. */
+void sp_client_grant(struct sp_client *client, struct sp_view grant);
+
+/** Send a grant that waited for room. */
+void sp_client_pump_grant(struct sp_client *client);
 
 /** Put it on home->dirty. */
 void sp_client_mark(struct sp_client *client);
