@@ -30,13 +30,13 @@ static const char help[] =
     "  sallyport device add ID --role sensor --bundle ID.json -c DIR/sallyport.yaml\n"
     "  sallyport run -c DIR/sallyport.yaml\n";
 
-static const char template_head[] =
-    "# Sallyport: an attesting gateway between TLS-PSK devices and "
-    "the cloud. See sallyport.yaml(5).\n"
-    "# After a change: sallyport check -c FILE, then restart; SIGHUP is enough for attestation.\n"
-    "\n"
-    "gateway:\n"
-    "  id: ";
+static const char template_head[] = "# Sallyport: an attesting gateway between TLS-PSK devices and "
+                                    "the cloud. See sallyport.yaml(5).\n"
+                                    "# After a change: sallyport check -c FILE, then SIGHUP; the "
+                                    "log says what waits for a restart.\n"
+                                    "\n"
+                                    "gateway:\n"
+                                    "  id: ";
 static const char template_tail[] =
     "\n"
     "  state_dir: .                     # registry, journal, control socket: beside this file\n"

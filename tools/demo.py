@@ -19,8 +19,8 @@ from tools.lab.cloud import Cloud  # noqa: E402
 from tools.lab.gateway import Device, Gateway  # noqa: E402
 from tools.lab.process import wait_for  # noqa: E402
 
-SENSORS = {"hall-1": "constant:21.5,40.0", "roof-1": "wave"}
-MONITOR, LIAR = "display-1", "hall-2"
+SENSORS, MONITOR, LIAR = ("hall-1", "roof-1"), "display-1", "hall-2"
+DEFAULT_DEVICES = "sim"
 COLUMNS = ("gateway: who gets in", "cloud: what it logs", "monitor: what it prints")
 
 
@@ -64,6 +64,7 @@ class Story:
         self.screen = screen
         self.attested, self.refused, self.cloud, self.monitor = set(), {}, {}, {}
         self.log = []
+        self.heated = False
 
     def gateway_line(self, stream, line):
         self.log.append(line)
@@ -100,6 +101,8 @@ class Story:
         yield from ((f"the monitor printed {len(self.monitor.get(name, []))} records of {name}", name in self.monitor)
                     for name in SENSORS)
         yield f"{LIAR}, whose firmware was changed, was refused ({self.refused.get(LIAR, 'not seen')})", LIAR in self.refused
+        if self.heated:
+            yield "the heat reached the cloud", any(d["temperature_celsius"] > 60 for d in self.cloud.get("hall-1", []))
         yield f"nothing of {LIAR} went anywhere", LIAR not in self.cloud and LIAR not in self.monitor
 
 
@@ -108,30 +111,84 @@ def _field(line, key):
     return match.group(1).strip('"') if match else ""
 
 
-def simulate(folder, story, stop, seconds):
-    """Start everything, let it run, end it. Devices are POSIX processes."""
-    running = []
+class Simulated:
+    """Devices as POSIX processes: the same application and services as the firmware, without a secure world."""
+    title = "POSIX processes"
+    lie = "--tamper measurement"
+    patience = 15
+
+    def __init__(self, gateway, folder, story):
+        self._gateway, self._story = gateway, story
+        gateway.accept_device_program()
+
+    def start(self, name, bundle):
+        options = {"hall-1": ["--sensor", "constant:21.5,40.0"], "roof-1": ["--sensor", "wave"], LIAR: ["--tamper", "measurement"]}
+        listen = self._story.monitor_line if name == MONITOR else None
+        return Device(self._gateway, bundle, "--period", "2s", *options.get(name, []), on_line=listen)
+
+    def half_time(self, boards):
+        """Nothing can be changed from outside here."""
+
+
+class Emulated:
+    """Devices as emulated Cortex-M33 boards with TrustZone."""
+    title = "emulated Cortex-M33 boards: hall-1 is an mps2-an521, roof-1 a musca-b1, display-1 an mps2-an505"
+    lie = "one letter of its non-secure image is another"
+    patience = 60
+    MACHINES = {"hall-1": "mps2-an521", "roof-1": "musca-b1", MONITOR: "mps2-an505", LIAR: "mps2-an521"}
+
+    def __init__(self, gateway, folder, story):
+        from tools.lab import qemu
+        self._qemu, self._gateway, self._folder, self._story = qemu, gateway, folder, story
+        for machine in sorted(set(self.MACHINES.values())):
+            qemu.accept_firmware(gateway, machine)
+
+    def start(self, name, bundle):
+        machine = self.MACHINES[name]
+        changed = self._qemu.tampered_image(machine, self._folder / "changed.elf") if name == LIAR else None
+        listen = self._story.monitor_line if name == MONITOR else None
+        return self._qemu.Board(name, bundle, self._gateway.port, self._folder, machine, ns=changed, on_line=listen,
+                                period_ms=2000).start()
+
+    def half_time(self, boards):
+        self._story.screen.say("\n  Somebody holds a lighter to the thermometer of hall-1: 21 °C → 63 °C (set in the emulator from outside).\n", "33")
+        self._story.heated = True
+        boards["hall-1"].set_temperature(63.0)
+
+
+def perform(folder, story, stop, seconds, kind):
+    """Start everything, let it run, end it."""
+    screen, running = story.screen, []
     try:
-        story.screen.say("Making a certificate authority, a broker with mutual TLS in the cloud's role, a gateway, devices …", "")
+        screen.say("Making a certificate authority, a broker with mutual TLS in the cloud's role, a gateway, devices …", "")
         cloud = Cloud(folder / "cloud", story.cloud_message)
         running.append(cloud)
         cloud.start().log()
         gateway = Gateway(folder / "gateway", cloud, on_line=story.gateway_line)
-        gateway.accept_device_program()
+        devices = kind(gateway, folder, story)
         bundles = {name: gateway.add(name, role="monitor" if name == MONITOR else "sensor") for name in (*SENSORS, MONITOR, LIAR)}
         running.append(gateway)
-        story.screen.say(f"Look at it from another terminal: build/bin/sallyport status --watch -c {gateway.config}\n", "")
-        story.screen.heading()
+        screen.say(f"Devices: {devices.title}.", "")
+        screen.say(f"Look at it from another terminal: build/bin/sallyport status --watch -c {gateway.config}\n", "")
+        screen.heading()
         gateway.start()
         wait_for(lambda: gateway.events("cloud_connected"), 15, "the cloud link")
-        running.append(Device(gateway, bundles[MONITOR], on_line=story.monitor_line))
-        wait_for(lambda: MONITOR in story.attested, 15, "the monitor")
-        for name, readings in SENSORS.items():
-            running.append(Device(gateway, bundles[name], "--sensor", readings, "--period", "2s"))
-        stop.wait(min(6, seconds / 3))
-        story.screen.say(f"\n  Now {LIAR} comes with changed firmware (--tamper measurement). Its keys are right; what it booted is not.\n", "33")
-        running.append(Device(gateway, bundles[LIAR], "--tamper", "measurement", "--period", "2s"))
-        stop.wait(max(1, seconds - (time.monotonic() - story.screen.started)))
+        boards = {}
+
+        def start(name):
+            boards[name] = devices.start(name, bundles[name])
+            running.append(boards[name])
+        start(MONITOR)
+        wait_for(lambda: MONITOR in story.attested or stop.is_set(), devices.patience, "the monitor")
+        for name in SENSORS:
+            start(name)
+        wait_for(lambda: set(SENSORS) <= set(story.cloud) or stop.is_set(), devices.patience, "records of both sensors")
+        stop.wait(min(6, seconds / 5))
+        screen.say(f"\n  Now {LIAR} comes with changed firmware ({devices.lie}). Its keys are right; what it booted is not.\n", "33")
+        start(LIAR)
+        stop.wait(min(8, seconds / 4))
+        devices.half_time(boards)
+        stop.wait(max(4, seconds - (time.monotonic() - screen.started)))
     finally:
         for process in reversed(running):
             process.stop()
@@ -140,7 +197,8 @@ def simulate(folder, story, stop, seconds):
 def main():
     parser = argparse.ArgumentParser(prog="./demo", description=__doc__)
     parser.add_argument("--seconds", type=float, help="end by itself after so long, and judge what was seen")
-    parser.add_argument("--devices", choices=["sim"], default="sim", help="sim: POSIX processes (emulated Cortex-M33 boards come next)")
+    parser.add_argument("--devices", choices=["qemu", "sim"], default=DEFAULT_DEVICES,
+                        help="qemu: emulated Cortex-M33 boards; sim: POSIX processes")
     parser.add_argument("--plain", action="store_true", help="no colours")
     options = parser.parse_args()
     stop = threading.Event()
@@ -149,7 +207,8 @@ def main():
     story = Story(Screen(options.plain))
     with tempfile.TemporaryDirectory(prefix="sallyport-demo-") as folder:
         try:
-            simulate(pathlib.Path(folder), story, stop, options.seconds or 10 ** 7)
+            kind = Emulated if options.devices == "qemu" else Simulated
+            perform(pathlib.Path(folder), story, stop, options.seconds or 10 ** 7, kind)
         except (RuntimeError, TimeoutError) as error:
             story.screen.say("\n".join(["", "The gateway's last words:", *story.log[-12:], "", f"demo: {error}"]), "31")
             return 1

@@ -39,6 +39,8 @@ static const struct option_row {
     {"concurrency", NUMBER, NETWORK, AT(concurrency), 1, 10000,
      "connections being made at once (8)"},
     {"keep-alive", NUMBER, NETWORK, AT(keep_alive), 0, 65535, "seconds (600)"},
+    {"publish", FLAG, SP_FLEET_CONNECT, AT(publish), 0, 0,
+     "one climate record with QoS 1 on each connection"},
     {"count", NUMBER, NETWORK, AT(count), 0, 100000000, "cycles | devices | messages (1000)"},
     {"warmup", NUMBER, SP_FLEET_CONNECT | SP_FLEET_PUBLISH, AT(warmup), 0, 1000000,
      "cycles or messages before the count starts (0)"},

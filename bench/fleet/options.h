@@ -32,7 +32,8 @@ struct sp_fleet_options {
     uint32_t sensors; /**< keys */
     uint32_t monitors;
     bool no_attest;
-    bool paced; /**< wait for a line on stdin after `ready` and after `done` */
+    bool publish; /**< connect: a message on each connection */
+    bool paced;   /**< wait for a line on stdin after `ready` and after `done` */
 };
 
 /** What each subcommand may be told; see the table in options.c. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
-/* Connect, be admitted, disconnect, again and again: what one connection costs. */
+/* Connect, be admitted, maybe publish, disconnect, again and again: what one connection costs. */
+#include "bench/fleet/payload.h"
 #include "bench/fleet/scenario.h"
 
 #include <stdlib.h>
@@ -16,12 +17,29 @@ struct cycles {
     struct sp_histogram *admission; /* from connect() to CONNACK */
 };
 
+static void publish(struct sp_device *device)
+{
+    uint8_t bytes[256];
+    char topic[256];
+    struct sp_writer w;
+    sp_writer_init(&w, bytes, sizeof(bytes));
+    sp_payload_climate(&w, device->talk.identity, sp_fleet_time(), 0);
+    size_t len =
+        sp_device_fill(device->fleet->options->topic, device->who, NULL, topic, sizeof(topic));
+    sp_device_publish(device, sp_view(topic, len), sp_writer_view(&w), 1);
+    sp_device_flush(device);
+}
+
 static void on_admitted(struct sp_device *device)
 {
     struct cycles *c = device->fleet->scenario;
     c->admitted++;
     sp_histogram_add(c->admission, device->fleet->now_ns - device->opened_ns);
-    sp_device_close(device);
+    if (device->fleet->options->publish) {
+        publish(device);
+    } else {
+        sp_device_close(device);
+    }
 }
 
 static void on_closed(struct sp_device *device, bool asked)
@@ -39,9 +57,11 @@ static void on_message(struct sp_device *device, const struct sp_mqtt_publish *m
 
 static void on_acked(struct sp_device *device, uint8_t reason, uint64_t ns)
 {
-    (void)device;
-    (void)reason;
     (void)ns;
+    if (reason >= SP_MQTT_RC_UNSPECIFIED_ERROR) {
+        sp_fleet_complain(device->fleet, "a message was refused");
+    }
+    sp_device_close(device);
 }
 
 static const struct sp_fleet_hooks hooks = {on_admitted, on_message, on_acked, on_closed};
@@ -97,6 +117,10 @@ int sp_scenario_connect(const struct sp_scenario *scenario)
     }
     for (uint32_t i = 0; i < c.slot_count; i++) {
         c.slots[i] = (struct sp_device){.fleet = fleet, .who = &scenario->roll->members[i]};
+        c.slots[i].published_ns = calloc(SP_FLEET_IN_FLIGHT, sizeof(uint64_t));
+        if (c.slots[i].published_ns == NULL) {
+            abort();
+        }
     }
     fleet->hooks = &hooks;
     fleet->scenario = &c;
@@ -110,6 +134,9 @@ int sp_scenario_connect(const struct sp_scenario *scenario)
         (void)sp_scenario_pause(fleet, c.slots, c.slot_count);
     }
     sp_scenario_dismiss(fleet, c.slots, c.slot_count);
+    for (uint32_t i = 0; i < c.slot_count; i++) {
+        free(c.slots[i].published_ns);
+    }
     free(c.slots);
     free(c.admission);
     return c.admitted == options->count ? 0 : 1;

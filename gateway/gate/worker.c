@@ -186,7 +186,7 @@ static enum sp_err verdict(struct sp_worker *worker, const struct sp_frame *fram
     message.detail[sizeof(message.detail) - 1] = '\0';
     if (client->state != SP_CLIENT_OPEN) {
         /* What can be read without waiting was sent before the verdict (docs/protocol.md 3.2). */
-        sp_conn_read(sp_conn_of(client));
+        sp_conn_read_early(sp_conn_of(client));
     }
     sp_guard_verdict(client, &message);
     return SP_OK;

@@ -41,7 +41,10 @@ static void log_reload(int fd)
     if (sp_config_load_fd(fd, "reload", stderr, &config) == SP_OK) {
         sp_log_info(SP_EVENT("child_reloaded"),
                     SP_F_INT("interval", config->attestation.reattest_interval_s),
-                    SP_F_INT("listeners", config->listener_count));
+                    SP_F_INT("listeners", config->listener_count),
+                    SP_F_INT("handshakes", config->limits.handshakes),
+                    SP_F_INT("packet", config->limits.packet), SP_F_STR("host", config->cloud.host),
+                    SP_F_INT("rate", config->cloud.limits.publishes_per_second));
         sp_config_destroy(config);
     }
     close(fd);
@@ -354,6 +357,27 @@ static void a_reload_takes_what_it_can_and_refuses_faults(void)
     SP_CHECK_INT(stop_gateway(SIGTERM), 0);
 }
 
+static void a_reload_takes_single_keys_of_a_section(void)
+{
+    static const char cloud[] = "cloud: {endpoint: '%s:1', ca: /a, certificate: /b, key: /c, "
+                                "limits: {publishes_per_second: %d}}\n%s";
+    char text[400];
+    (void)snprintf(text, sizeof(text), cloud, "a.b", 10, "");
+    write_config(text);
+    start_gateway();
+    SP_CHECK(logged("event=ready", 1));
+    (void)snprintf(text, sizeof(text), cloud, "c.d", 20,
+                   "limits: {packet: 8KiB, connections: 5, handshakes: 7}\n");
+    write_config(text);
+    kill(gateway, SIGHUP);
+    SP_CHECK(logged("event=reload_needs_restart section=cloud waits=\"all but limits\"", 1));
+    SP_CHECK(logged("event=reload_changes section=cloud", 1));
+    SP_CHECK(logged("event=reload_needs_restart section=limits waits=\"packet, connections\"", 1));
+    SP_CHECK(logged("event=reload_changes section=limits", 1));
+    SP_CHECK(logged("listeners=2 handshakes=7 packet=16384 host=a.b rate=20", 3));
+    SP_CHECK_INT(stop_gateway(SIGTERM), 0);
+}
+
 static void an_address_in_use_is_told_even_with_many_loops(void)
 {
     struct sockaddr_in address = {.sin_family = AF_INET};
@@ -383,6 +407,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_child_that_cannot_start_ends_the_gateway),
     SP_TEST(a_second_gateway_on_the_same_state_is_refused),
     SP_TEST(a_reload_takes_what_it_can_and_refuses_faults),
+    SP_TEST(a_reload_takes_single_keys_of_a_section),
     SP_TEST(an_address_in_use_is_told_even_with_many_loops),
 };
 

@@ -11,12 +11,15 @@
 
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
+#include "gateway/store/rest.h"
 #include "gateway/store/uplink.h"
 
 #define EVENTS_MAX       32
 #define ID_HANDOFF       UINT32_MAX
 #define ID_RESOLVER      (UINT32_MAX - 1U)
 #define FAREWELL_WAIT_MS 1500U /* for acknowledgements, when stopping */
+#define BUSY_US          5000U /* a turn so soon after the one before: there is traffic … */
+#define REST_US          2000U /* … and turns start so far apart */
 
 struct sp_cloud {
     struct sp_uplink_env env;
@@ -189,16 +192,22 @@ static void *run(void *arg)
 {
     struct sp_cloud *c = arg;
     sp_metrics_use_slot(SP_METRICS_SLOT_STORE);
+    uint64_t last = 0;
     while (!finished(c, monotonic_ms())) {
         struct epoll_event events[EVENTS_MAX];
         int n = epoll_wait(c->env.epoll, events, EVENTS_MAX, patience(c, monotonic_ms()));
-        uint64_t now = monotonic_ms();
+        uint64_t start = sp_rest_now();
+        uint64_t now = start / 1000U;
         for (int i = 0; i < n; i++) {
             dispatch(c, &events[i], now);
         }
         look_at_stop(c, now);
         look_at_config(c, now);
         turn(c, now);
+        if (start - last < BUSY_US) {
+            sp_rest_until(start + REST_US);
+        }
+        last = start;
     }
     for (uint32_t i = 0; i < c->count; i++) {
         sp_uplink_farewell(c->links[i], monotonic_ms());

@@ -9,7 +9,7 @@
 
 struct side {
     int fd;
-    bool woken; /* the eventfd is readable: no need to write again */
+    bool woken; /* the eventfd is readable, or will be at once: no need to write again */
 };
 
 struct link_lists {
@@ -90,11 +90,14 @@ static void unlock(struct sp_handoff *h)
     (void)pthread_mutex_unlock(&h->lock);
 }
 
-static void wake(struct side *side)
+/* Unlock, and wake the side if it is not awake. In this order: who wakes up wants the lock. */
+static void unlock_and_wake(struct sp_handoff *h, struct side *side)
 {
-    if (!side->woken) {
-        uint64_t one = 1;
-        side->woken = write(side->fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
+    bool asleep = !side->woken;
+    side->woken = true;
+    unlock(h);
+    if (asleep) {
+        (void)eventfd_write(side->fd, 1);
     }
 }
 
@@ -118,8 +121,7 @@ void sp_handoff_give(struct sp_handoff *h, uint32_t link, struct sp_row_list *ro
     }
     lock(h);
     sp_row_list_append(&h->link[link].rows, rows);
-    wake(&h->cloud);
-    unlock(h);
+    unlock_and_wake(h, &h->cloud);
 }
 
 bool sp_handoff_is_up(struct sp_handoff *h, uint32_t link)
@@ -153,8 +155,7 @@ void sp_handoff_released(struct sp_handoff *h, const struct sp_row_list *ended)
             h->link[row->stream % h->links].unreleased--;
         }
     }
-    wake(&h->cloud);
-    unlock(h);
+    unlock_and_wake(h, &h->cloud);
 }
 
 void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag)
@@ -164,8 +165,7 @@ void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag)
         h->taken[h->taken_count++] = tag;
     }
     h->command_count--;
-    wake(&h->cloud);
-    unlock(h);
+    unlock_and_wake(h, &h->cloud);
 }
 
 void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config)
@@ -173,8 +173,7 @@ void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config)
     lock(h);
     struct sp_config *passed_over = h->config;
     h->config = config;
-    wake(&h->cloud);
-    unlock(h);
+    unlock_and_wake(h, &h->cloud);
     sp_config_destroy(passed_over);
 }
 
@@ -182,8 +181,7 @@ void sp_handoff_stop(struct sp_handoff *h)
 {
     lock(h);
     h->stop = true;
-    wake(&h->cloud);
-    unlock(h);
+    unlock_and_wake(h, &h->cloud);
 }
 
 int sp_handoff_cloud_fd(const struct sp_handoff *h)
@@ -234,8 +232,11 @@ void sp_handoff_end(struct sp_handoff *h, struct sp_row_list *ended)
         }
     }
     sp_row_list_append(&h->ended, ended);
-    wake(&h->journal);
-    unlock(h);
+    if (h->ended.count >= SP_HANDOFF_ENDED_ROWS || h->ended.bytes >= SP_HANDOFF_ENDED_BYTES) {
+        unlock_and_wake(h, &h->journal);
+    } else {
+        unlock(h);
+    }
 }
 
 void sp_handoff_set_up(struct sp_handoff *h, uint32_t link, bool up)
@@ -278,13 +279,12 @@ enum sp_err sp_handoff_command(struct sp_handoff *h, const struct sp_command *co
         *h->last_command = copy;
         h->last_command = &copy->next;
         h->command_count++;
-        wake(&h->journal);
+        unlock_and_wake(h, &h->journal);
+        return SP_OK;
     }
     unlock(h);
-    if (!room) {
-        free(copy);
-    }
-    return room ? SP_OK : SP_ERR_LIMIT;
+    free(copy);
+    return SP_ERR_LIMIT;
 }
 
 bool sp_handoff_next_taken(struct sp_handoff *h, uint64_t *tag)

@@ -13,6 +13,10 @@
 
 #define SP_HANDOFF_COMMANDS_MAX 64U /**< commands from the cloud that may wait for gate */
 
+/** From so many rows on, or so many bytes, the journal thread is woken to let go of what has ended. */
+#define SP_HANDOFF_ENDED_ROWS  128U
+#define SP_HANDOFF_ENDED_BYTES (256U << 10)
+
 struct sp_handoff; /* opaque */
 
 /** A command from the cloud; heap block, release with free(). The views point behind the struct. */
@@ -70,7 +74,7 @@ struct sp_config *sp_handoff_take_config(struct sp_handoff *h);
 /** Everything given for a link, appended to `rows`. */
 void sp_handoff_take(struct sp_handoff *h, uint32_t link, struct sp_row_list *rows);
 
-/** Rows that are done (QoS 0 ones too); empties `ended`. */
+/** Rows that are done (QoS 0 ones too); empties `ended`. A few do not wake the journal thread, which looks by itself. */
 void sp_handoff_end(struct sp_handoff *h, struct sp_row_list *ended);
 
 void sp_handoff_set_up(struct sp_handoff *h, uint32_t link, bool up);

@@ -54,7 +54,7 @@ static const char upgrade[] =
     "+length(payload)+64)"
 
 enum statement {
-    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_GET, ST_OLDEST,
+    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_OLDEST,
     ST_MARK, ST_UNMARK, ST_COUNT
 };
 
@@ -65,11 +65,10 @@ static const char *const statements[ST_COUNT] = {
     [ST_INSERT] = "INSERT INTO messages(stream,time_ms,expiry_s,qos,format,protection,flags,"
                   "device,topic,origin,payload,counter)"
                   " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
-    [ST_DELETE] = "DELETE FROM messages WHERE seq=?1",
+    [ST_DELETE] = "DELETE FROM messages WHERE seq BETWEEN ?1 AND ?2",
     [ST_BURY] = "INSERT OR REPLACE INTO dead_letters(" COLUMNS ",reason,dead_ms)"
                 " SELECT " COLUMNS ",?2,?3 FROM messages WHERE seq=?1",
-    [ST_SCAN] = "SELECT seq,stream FROM messages WHERE seq>?1 ORDER BY seq",
-    [ST_GET] = "SELECT " ALL_COLUMNS " FROM messages WHERE seq=?1",
+    [ST_SCAN] = "SELECT " ALL_COLUMNS " FROM messages WHERE seq>?1 ORDER BY seq",
     /* ?5: first sequence of this commit, 0 without messages; ?6: last one of those before */
     [ST_MARK] = "INSERT INTO marks VALUES(?1,?2,?3,?4,0,?5) ON CONFLICT DO UPDATE"
                 " SET before=CASE WHEN seq>?6 THEN before ELSE counter END,"
@@ -249,7 +248,7 @@ static int read_epoch(struct sp_journal *j)
 }
 
 /* One scan over both tables: what they hold. */
-static int take_stock(struct sp_journal *j)
+static int take_stock(struct sp_journal *j, struct sp_journal_stats *stats)
 {
     int rc;
     struct sp_journal_stats s = {0};
@@ -264,7 +263,7 @@ static int take_stock(struct sp_journal *j)
         s.dead_bytes = (uint64_t)number(j, "SELECT sum" COST " FROM dead_letters", &rc);
     }
     if (rc == SQLITE_OK) {
-        j->stats = s;
+        *stats = s;
     }
     return rc;
 }
@@ -289,7 +288,7 @@ static enum sp_err open_all(struct sp_journal *j, const char *state_dir)
     SP_TRY(check_schema(j));
     rc = read_epoch(j);
     if (rc == SQLITE_OK) {
-        rc = take_stock(j);
+        rc = take_stock(j, &j->stats);
     }
     if (rc == SQLITE_OK) {
         rc = prepare_all(j);
@@ -305,6 +304,8 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
                             struct sp_journal **out)
 {
     *out = NULL;
+    /* Nobody asks SQLite how much memory it uses; the count costs a lock per allocation. */
+    (void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     size_t cap = strlen(state_dir) + sizeof("/" SP_JOURNAL_FILE);
     struct sp_journal *j = calloc(1, sizeof(*j) + cap);
     if (j == NULL) {
@@ -414,27 +415,44 @@ static int insert(struct sp_journal *j, struct sp_row *row)
     return rc;
 }
 
-static int let_go(struct sp_journal *j, const struct sp_row *row, struct sp_journal_stats *s)
+static int bury(struct sp_journal *j, const struct sp_row *row)
 {
+    sqlite3_stmt *st = j->prepared[ST_BURY];
+    int rc = sqlite3_bind_int64(st, 1, (int64_t)row->seq);
+    rc = rc == SQLITE_OK ? bind_text(st, 2, sp_view_str(row->reason)) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 3, (int64_t)row->end_ms) : rc;
+    return rc == SQLITE_OK ? run(j, ST_BURY) : rc;
+}
+
+/* Delete rows `first` to `last`, both included. */
+static int delete_run(struct sp_journal *j, uint64_t first, uint64_t last)
+{
+    sqlite3_stmt *st = j->prepared[ST_DELETE];
+    int rc = sqlite3_bind_int64(st, 1, (int64_t)first);
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 2, (int64_t)last) : rc;
+    return rc == SQLITE_OK ? run(j, ST_DELETE) : rc;
+}
+
+/* Let go of `*at` and the rows behind it as long as their sequence has no gap; moves `*at` on. */
+static int let_go(struct sp_journal *j, const struct sp_row **at, struct sp_journal_stats *s)
+{
+    const struct sp_row *row = *at;
+    uint64_t first = row->seq;
+    uint64_t next = first;
     int rc = SQLITE_OK;
-    if (row->end == SP_ROW_DEAD) {
-        sqlite3_stmt *bury = j->prepared[ST_BURY];
-        rc = sqlite3_bind_int64(bury, 1, (int64_t)row->seq);
-        rc = rc == SQLITE_OK ? bind_text(bury, 2, sp_view_str(row->reason)) : rc;
-        rc = rc == SQLITE_OK ? sqlite3_bind_int64(bury, 3, (int64_t)row->end_ms) : rc;
-        rc = rc == SQLITE_OK ? run(j, ST_BURY) : rc;
-    }
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_bind_int64(j->prepared[ST_DELETE], 1, (int64_t)row->seq);
-    }
-    if (rc == SQLITE_OK) {
-        rc = run(j, ST_DELETE);
-    }
-    if (rc == SQLITE_OK && sqlite3_changes(j->db) == 1) {
-        s->messages--;
+    for (; row != NULL && row->seq == next && rc == SQLITE_OK; row = row->next, next++) {
         s->bytes -= sp_row_cost(row);
-        s->dead_letters += row->end == SP_ROW_DEAD;
-        s->dead_bytes += row->end == SP_ROW_DEAD ? sp_row_cost(row) : 0;
+        if (row->end == SP_ROW_DEAD) {
+            rc = bury(j, row);
+            s->dead_letters++;
+            s->dead_bytes += sp_row_cost(row);
+        }
+    }
+    *at = row;
+    rc = rc == SQLITE_OK ? delete_run(j, first, next - 1) : rc;
+    s->messages -= next - first;
+    if (rc == SQLITE_OK && (uint64_t)sqlite3_changes(j->db) != next - first) {
+        rc = take_stock(j, s); /* somebody else deleted some */
     }
     return rc;
 }
@@ -453,8 +471,9 @@ static int write_all(struct sp_journal *j, struct sp_row_list *append,
         s->messages += message;
         s->bytes += message ? sp_row_cost(row) : 0;
     }
-    for (const struct sp_row *row = ended->head; row != NULL && rc == SQLITE_OK; row = row->next) {
-        rc = let_go(j, row, s);
+    const struct sp_row *row = ended->head;
+    while (row != NULL && rc == SQLITE_OK) {
+        rc = let_go(j, &row, s);
     }
     return rc == SQLITE_OK ? run(j, ST_COMMIT) : rc;
 }
@@ -505,26 +524,6 @@ static struct sp_row *row_of(sqlite3_stmt *st)
     return row;
 }
 
-static enum sp_err fetch(struct sp_journal *j, int64_t seq, struct sp_row_list *rows)
-{
-    sqlite3_stmt *st = j->prepared[ST_GET];
-    int rc = sqlite3_bind_int64(st, 1, seq);
-    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
-    enum sp_err err = SP_OK;
-    if (rc == SQLITE_ROW) {
-        struct sp_row *row = row_of(st);
-        if (row == NULL) {
-            err = SP_ERR_NOMEM;
-        } else {
-            sp_row_list_push(rows, row);
-        }
-    } else {
-        err = fail(j, rc == SQLITE_DONE ? SQLITE_CORRUPT : rc);
-    }
-    (void)sqlite3_reset(st);
-    return err;
-}
-
 enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_want *want,
                             struct sp_row_list *rows, uint64_t *reached)
 {
@@ -548,9 +547,14 @@ enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_
             if (rows->count >= count || rows->bytes >= bytes) {
                 break;
             }
-            err = fetch(journal, seq, rows);
+            struct sp_row *row = row_of(scan);
+            if (row == NULL) {
+                err = SP_ERR_NOMEM;
+                break;
+            }
+            sp_row_list_push(rows, row);
         }
-        seen = err == SP_OK ? (uint64_t)seq : seen;
+        seen = (uint64_t)seq;
     }
     if (rc == SQLITE_DONE) {
         seen = journal->last;
@@ -613,7 +617,7 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
                        journal->last, journal->last, (long long)time(NULL));
         rc = sqlite3_exec(journal->db, sql, NULL, NULL, NULL);
     }
-    rc = rc == SQLITE_OK ? take_stock(journal) : rc;
+    rc = rc == SQLITE_OK ? take_stock(journal, &journal->stats) : rc;
     rc = rc == SQLITE_OK ? prepare_all(journal) : rc;
     if (rc != SQLITE_OK) {
         (void)fail(journal, rc);

@@ -2,7 +2,8 @@
 /* Copyright The Sallyport Authors */
 /*
  * One turn: wait; read what all gate loops sent; one commit for all of it together with the rows that the cloud
- * thread is done with; answer every loop; hand the new rows on.
+ * thread is done with; answer every loop; hand the new rows on. When messages come thick, commits start at least
+ * SP_KEEPER_COMMIT_US apart: a sync costs more than all else, and waiting shares it.
  *
  * A link is either level with the journal (everything committed was handed to it, new rows go to it from
  * memory) or behind (its next rows are read back from the journal when it has room). So what is in memory is bounded, a
@@ -20,11 +21,11 @@
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/channel.h"
 #include "gateway/store/intake.h"
+#include "gateway/store/rest.h"
 
 #define EVENTS_MAX 64
 #define ID_CONTROL UINT32_MAX
 #define ID_HANDOFF (UINT32_MAX - 1U)
-#define GAUGES_MS  1000U
 #define RECOVER_MS 1000U
 #define PAYLOAD_MIN_MAX \
     65536U /* payloads up to this are taken whatever the devices' packet limit is */
@@ -68,9 +69,9 @@ struct sp_keeper {
     bool refused_full;   /* a message did not fit, this turn */
     uint64_t free_below; /* bytes; when full: what it takes to be free again */
     uint64_t now;
-    uint64_t gauges_at;
+    uint64_t tick_at; /* gauges, and what has ended */
     uint64_t recover_at;
-    uint64_t ended_since; /* when the oldest of `ended` came; 0: none */
+    uint64_t rest_until; /* microseconds */
     uint32_t payload_max;
     struct sp_row_list batch; /* of this turn, not committed yet */
     struct sp_row_list marks; /* of what needs no journal; for the next commit */
@@ -492,7 +493,6 @@ static void release_ended(struct sp_keeper *k)
         f->held_bytes -= sp_row_cost(row);
     }
     sp_row_list_clear(&k->ended);
-    k->ended_since = 0;
 }
 
 /* New rows go to links that are level; for a link that has no room they stay in the journal only. */
@@ -529,7 +529,7 @@ static void commit_failed(struct sp_keeper *k)
 
 static bool marks_due(const struct sp_keeper *k)
 {
-    return k->marks.head != NULL && (k->stop || k->marks.count >= SP_KEEPER_ENDED_ROWS ||
+    return k->marks.head != NULL && (k->stop || k->marks.count >= SP_KEEPER_MARKS ||
                                      k->now - k->marks_since >= SP_KEEPER_MARKS_MS);
 }
 
@@ -538,8 +538,9 @@ static bool commit_due(const struct sp_keeper *k)
     if (sp_journal_broken(k->journal)) {
         return false;
     }
-    return k->batch.head != NULL || marks_due(k) || k->ended.count >= SP_KEEPER_ENDED_ROWS ||
-           (k->ended.head != NULL && (k->stop || k->now - k->ended_since >= SP_KEEPER_ENDED_MS));
+    return k->batch.head != NULL || marks_due(k) || k->ended.count >= SP_HANDOFF_ENDED_ROWS ||
+           k->ended.bytes >= SP_HANDOFF_ENDED_BYTES ||
+           (k->ended.head != NULL && (k->stop || k->now >= k->tick_at));
 }
 
 /* @return SP_OK, or what the rows of the batch are refused with. */
@@ -549,6 +550,8 @@ static enum sp_err commit(struct sp_keeper *k)
         return SP_OK;
     }
     size_t count = k->batch.count;
+    /* A single message is likely from somebody who waits for the ack before the next. */
+    k->rest_until = count > 1 ? sp_rest_now() + SP_KEEPER_COMMIT_US : 0;
     sp_row_list_append(&k->batch, &k->marks);
     k->marks_since = 0;
     enum sp_err err = sp_journal_commit(k->journal, &k->batch, &k->ended);
@@ -647,7 +650,6 @@ static void take_back(struct sp_keeper *k)
             sp_row_destroy(row);
             continue;
         }
-        k->ended_since = k->ended_since == 0 ? k->now : k->ended_since;
         sp_row_list_push(&k->ended, row);
     }
     take_commands(k, commands);
@@ -690,10 +692,10 @@ static void look_at_pressure(struct sp_keeper *k)
 
 static void set_gauges(struct sp_keeper *k)
 {
-    if (k->now < k->gauges_at) {
+    if (k->now < k->tick_at) {
         return;
     }
-    k->gauges_at = k->now + GAUGES_MS;
+    k->tick_at = k->now + SP_KEEPER_TICK_MS;
     struct sp_journal_stats s = sp_journal_stats(k->journal);
     sp_metric_set(SP_M_JOURNAL_DEPTH, (int64_t)s.messages);
     sp_metric_set(SP_M_JOURNAL_BYTES, (int64_t)s.bytes);
@@ -735,13 +737,11 @@ static void dispatch(struct sp_keeper *k, const struct epoll_event *event)
 
 static int patience(const struct sp_keeper *k, bool more)
 {
-    uint64_t due = k->gauges_at;
+    uint64_t due = k->tick_at;
     if (sp_journal_broken(k->journal)) {
         due = k->recover_at < due ? k->recover_at : due;
-    } else {
-        uint64_t ended = k->ended_since == 0 ? due : k->ended_since + SP_KEEPER_ENDED_MS;
-        uint64_t marks = k->marks_since == 0 ? due : k->marks_since + SP_KEEPER_MARKS_MS;
-        due = ended < due ? ended : due;
+    } else if (k->marks_since != 0) {
+        uint64_t marks = k->marks_since + SP_KEEPER_MARKS_MS;
         due = marks < due ? marks : due;
     }
     uint64_t now = monotonic_ms();
@@ -754,13 +754,14 @@ void sp_keeper_run(struct sp_keeper *keeper)
     bool more = true;
     while (!k->stop) {
         struct epoll_event events[EVENTS_MAX];
+        sp_rest_until(k->rest_until);
         int n = epoll_wait(k->epoll, events, EVENTS_MAX, patience(k, more));
         k->now = monotonic_ms();
-        for (int i = 0; i < n; i++) {
-            dispatch(k, &events[i]);
-        }
         if (k->links > 0) {
             take_back(k);
+        }
+        for (int i = 0; i < n; i++) {
+            dispatch(k, &events[i]);
         }
         enum sp_err committed = commit(k);
         for (uint32_t i = 0; i < k->door_count; i++) {

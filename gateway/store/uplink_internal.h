@@ -55,6 +55,7 @@ struct sp_uplink {
     size_t filter_count;
     bool subscribed;     /* `filters` is what the configuration wants */
     uint64_t generation; /* of the connection: packet ids of an older one mean nothing */
+    size_t unreleased;   /* rows that ended before this turn and are in the journal still */
     bool stopping;
 };
 

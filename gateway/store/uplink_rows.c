@@ -118,8 +118,7 @@ static bool may_go(struct sp_uplink *l, uint64_t now, const struct sp_row *row)
     if (now < l->stream_care_until && stream_flies(l, row->stream)) {
         return false;
     }
-    size_t gone = sp_handoff_unreleased(l->env->handoff, l->index) + l->ended.count;
-    return l->flying.count + gone < SP_UPLINK_REPEATS_MAX;
+    return l->flying.count + l->unreleased + l->ended.count < SP_UPLINK_REPEATS_MAX;
 }
 
 static bool buckets_ready(struct sp_uplink *l, uint64_t now, size_t size)
@@ -206,6 +205,7 @@ void sp_uplink_send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
 {
     l->bucket_wait_until = 0;
     l->pause_until = now < l->pause_until ? l->pause_until : 0;
+    l->unreleased = sp_handoff_unreleased(l->env->handoff, l->index);
     while (l->state == SP_UPLINK_UP && !l->stopping && l->out.used < OUT_HIGH) {
         struct sp_row_list *from = next_list(l, now);
         if (from == NULL || !send_row(l, now, from, w)) {

@@ -94,8 +94,9 @@ static void parse_extension(uint16_t type, struct sp_view data, struct sp_client
     } else if (type == EXT_EXTENDED_MASTER_SECRET) {
         out->extended_master_secret = true;
     } else if (type == EXT_PRE_SHARED_KEY) {
-        sp_read_u16(&r);
-        out->psk_identity = sp_read_bytes(&r, sp_read_u16(&r));
+        struct sp_reader list;
+        sp_reader_init(&list, sp_read_bytes(&r, sp_read_u16(&r)));
+        out->psk_identity = sp_read_bytes(&list, sp_read_u16(&list));
     }
 }
 

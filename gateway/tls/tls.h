@@ -89,6 +89,9 @@ void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites);
 SP_MUST_CHECK enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len,
                                       struct sp_tls_out *out);
 
+/** After sp_tls_read() has asked for more: some bytes of a record have come, and not all. */
+bool sp_tls_has_part(const struct sp_tls *tls);
+
 /** Encrypt `plain` whole, in as few records as it takes, and append them to `out`. */
 SP_MUST_CHECK enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain,
                                        struct sp_tls_out *out);

@@ -22,9 +22,10 @@
 #include "libs/link/link.h"
 
 #define HELD_MAX \
-    (SP_HELLO_MAX * 2U)   /* a message in tiny records carries five bytes more for each */
-#define IDENTITY_MAX 256U /* kept for the log; longer ones are unknown anyway */
-#define SUITE_MAX    64U
+    (SP_HELLO_MAX * 2U)    /* a message in tiny records carries five bytes more for each */
+#define RECORD_HEADER 5U   /* bytes: type, version, length */
+#define IDENTITY_MAX  256U /* kept for the log; longer ones are unknown anyway */
+#define SUITE_MAX     64U
 #define IDLE_RECORDS_MAX \
     64U /* warning alerts and empty records in a row, before the session is closed */
 
@@ -60,6 +61,9 @@ struct sp_tls {
     struct sp_tls_out *out; /* the caller's, during a call */
     uint8_t *held;          /* bytes of a message that is not whole yet */
     size_t held_len;
+    size_t record_left; /* bytes of the body of the record that GnuTLS has begun to read */
+    uint8_t head[RECORD_HEADER];
+    uint8_t head_len;                 /* of that record; 0: GnuTLS stands between two records */
     const struct sp_tls_suite *suite; /* TLS 1.2: the one that was picked */
     uint8_t *psk;                     /* SP_PSK_MAX bytes while a handshake needs it */
     size_t psk_len;
@@ -107,6 +111,25 @@ static bool out_append(struct sp_tls_out *out, const void *bytes, size_t len)
 
 /* ---- transport ---- */
 
+/* Where in a record the bytes end that GnuTLS has taken: it does not tell. */
+static void follow(struct sp_tls *tls, struct sp_view taken)
+{
+    while (taken.len > 0) {
+        size_t len = 1;
+        if (tls->head_len < RECORD_HEADER) {
+            tls->head[tls->head_len++] = taken.ptr[0];
+            tls->record_left = (size_t)tls->head[3] << 8 | tls->head[4];
+        } else {
+            len = taken.len < tls->record_left ? taken.len : tls->record_left;
+            tls->record_left -= len;
+        }
+        if (tls->head_len == RECORD_HEADER && tls->record_left == 0) {
+            tls->head_len = 0;
+        }
+        taken = sp_view_from(taken, len);
+    }
+}
+
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
 {
     struct sp_tls *tls = ptr;
@@ -116,6 +139,7 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
         return -1;
     }
     sp_copy(buf, tls->in.ptr, len);
+    follow(tls, sp_view_first(tls->in, len));
     tls->in = sp_view_from(tls->in, len);
     return (ssize_t)len;
 }
@@ -621,13 +645,18 @@ static void finish(struct sp_tls *tls)
 static void run_handshake(struct sp_tls *tls)
 {
     for (;;) {
+        size_t before = tls->in.len;
         int code = gnutls_handshake(tls->session);
         if (code == 0) {
             finish(tls);
             return;
         }
         if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED) {
-            return;
+            /* It also says so after each record of a message that comes in several. */
+            if (tls->in.len == 0 || tls->in.len == before) {
+                return;
+            }
+            continue;
         }
         if (code == GNUTLS_E_WARNING_ALERT_RECEIVED || code == GNUTLS_E_GOT_APPLICATION_DATA) {
             if (++tls->idle_records > IDLE_RECORDS_MAX) {
@@ -806,6 +835,11 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
     }
     tls->out = NULL;
     return err;
+}
+
+bool sp_tls_has_part(const struct sp_tls *tls)
+{
+    return tls->head_len > 0 || tls->held_len > 0 || tls->in.len > 0;
 }
 
 enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)

@@ -343,6 +343,25 @@ static void many_records_in_one_piece_are_read_one_after_another(void)
     finish(&run);
 }
 
+static void a_part_of_a_record_is_known_to_be_one(void)
+{
+    struct run run = make_run(CCM);
+    handshake(&run);
+    SP_CHECK(!sp_tls_has_part(run.server));
+    SP_CHECK_INT(gnutls_record_send(run.client, "0123456789", 10), 10);
+    SP_CHECK_INT(gnutls_record_send(run.client, "0123456789", 10), 10);
+    uint8_t buf[64];
+    size_t len = 0;
+    for (size_t i = 0; i < run.to_server_len; i++) {
+        sp_tls_input(run.server, sp_view(run.to_server + i, 1));
+        enum sp_err err = sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client);
+        bool whole = i + 1 == run.to_server_len || i + 1 == run.to_server_len / 2;
+        SP_CHECK_INT(err, whole ? SP_OK : SP_ERR_AGAIN);
+        SP_CHECK(sp_tls_has_part(run.server) == !whole);
+    }
+    finish(&run);
+}
+
 static void a_key_may_come_late(void)
 {
     struct run run = make_run(CCM);
@@ -411,6 +430,7 @@ static const struct sp_test tests[] = {
     SP_TEST(close_notify_is_told_and_said),
     SP_TEST(renegotiation_is_refused),
     SP_TEST(many_records_in_one_piece_are_read_one_after_another),
+    SP_TEST(a_part_of_a_record_is_known_to_be_one),
     SP_TEST(a_key_may_come_late),
     SP_TEST(oversized_messages_are_refused),
     SP_TEST(an_unknown_suite_name_is_an_error_with_its_name),

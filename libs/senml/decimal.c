@@ -112,6 +112,9 @@ double sp_decimal_to_double(struct sp_decimal value)
 
 #define WORDS 40 /* 1280 bits; a double needs at most 1140 */
 
+#define SMALL_BITS 54
+#define SMALL      (UINT64_C(1) << 60) /* eleven times as much fits into 64 bits */
+
 struct big {
     uint32_t words[WORDS]; /* least significant first */
     int used;
@@ -237,15 +240,21 @@ static void ratio_init(struct ratio *ratio, uint64_t mantissa, int exponent, boo
     }
 }
 
-/* Scale to r / s < 1 <= 10 * r / s, as seen from the upper bound; the power of ten taken out. */
-static int ratio_scale(struct ratio *ratio, uint64_t mantissa, int exponent)
+/* The power of ten to scale with; it is never too large, and what it lacks a loop mends. */
+static int guess_power(uint64_t mantissa, int exponent)
 {
     int bits = 0;
     while (mantissa >> bits != 0 && bits < 63) {
         bits++;
     }
-    /* log10(2) = 0.30103, from below: at most one too small, which the loop mends. */
-    int power = (int)(((int64_t)(bits + exponent - 1) * 30103) / 100000) - 1;
+    /* log10(2) = 0.30103, from below */
+    return (int)(((int64_t)(bits + exponent - 1) * 30103) / 100000) - 1;
+}
+
+/* Scale to r / s < 1 <= 10 * r / s, as seen from the upper bound; the power of ten taken out. */
+static int ratio_scale(struct ratio *ratio, uint64_t mantissa, int exponent)
+{
+    int power = guess_power(mantissa, exponent);
     if (power >= 0) {
         big_times_ten_to(&ratio->s, power);
     } else {
@@ -284,8 +293,79 @@ static bool upper_half(const struct ratio *ratio)
     return big_compare(&twice, &ratio->s) >= 0;
 }
 
+/* A ratio in machine words, s <= SMALL: enough for next to all that sensors report. */
+struct small {
+    uint64_t r;
+    uint64_t s;
+    uint64_t low;
+    uint64_t high;
+    bool even;
+};
+
+static bool small_reaches_one(const struct small *v)
+{
+    return v->even ? v->r + v->high >= v->s : v->r + v->high > v->s;
+}
+
+/* ratio_init() and ratio_scale(). @return false when it does not fit. */
+static bool small_init(struct small *v, uint64_t mantissa, int exponent, bool uneven,
+                       int32_t *power)
+{
+    int extra = uneven ? 2 : 1;
+    if (exponent > 0 || extra - exponent > SMALL_BITS || mantissa >> 53 != 0) {
+        return false;
+    }
+    *v = (struct small){.r = mantissa << extra,
+                        .s = UINT64_C(1) << (extra - exponent),
+                        .low = 1,
+                        .high = uneven ? 2 : 1,
+                        .even = mantissa % 2 == 0};
+    *power = guess_power(mantissa, exponent);
+    for (int i = 0; i > *power; i--) {
+        v->r *= 10; /* stays below 1000 * s */
+        v->low *= 10;
+        v->high *= 10;
+    }
+    for (int i = 0; i < *power || small_reaches_one(v); i++) {
+        if (v->s > SMALL / 10) {
+            return false;
+        }
+        v->s *= 10;
+        *power += i >= *power;
+    }
+    return true;
+}
+
+static bool shortest_small(uint64_t mantissa, int exponent, bool uneven, struct sp_decimal *out)
+{
+    struct small v;
+    *out = (struct sp_decimal){0, 0};
+    if (!small_init(&v, mantissa, exponent, uneven, &out->exponent)) {
+        return false;
+    }
+    for (;;) {
+        uint64_t digit = v.r * 10 / v.s;
+        v.r = v.r * 10 % v.s;
+        v.low *= 10;
+        v.high *= 10;
+        bool low = v.even ? v.r <= v.low : v.r < v.low;
+        bool high = small_reaches_one(&v);
+        bool up = low && high ? v.r * 2 >= v.s : high;
+        out->mantissa = out->mantissa * 10 + (int64_t)digit + (up ? 1 : 0);
+        out->exponent--;
+        if (low || high) {
+            *out = sp_decimal_normal(*out);
+            return true;
+        }
+    }
+}
+
 static struct sp_decimal shortest(uint64_t mantissa, int exponent, bool uneven)
 {
+    struct sp_decimal small;
+    if (shortest_small(mantissa, exponent, uneven, &small)) {
+        return small;
+    }
     struct ratio ratio;
     ratio_init(&ratio, mantissa, exponent, uneven);
     struct sp_decimal out = {0, ratio_scale(&ratio, mantissa, exponent)};

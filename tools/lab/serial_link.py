@@ -4,7 +4,7 @@
 
 The frames and their rules are in device/port/link/frame.h. The board asks for a connection (OPEN); we make one to the
 gateway and say so (OPENED), or that we cannot (CLOSE). Nothing is repeated: a gap in the sequence ends the connection, and
-the board opens another. The board's side is a TCP port that the emulator connects to; for a real board, put
+the board opens another. When a board's line comes in, CLOSE with epoch 0 tells it that whatever it had open is gone. The board's side is a TCP port that the emulator connects to; for a real board, put
 `socat TCP:127.0.0.1:PORT /dev/ttyACM1,b115200,raw,crtscts` there. One board per link.
 
     python3 -m tools.lab.serial_link --listen 5600 --gateway 127.0.0.1:8883
@@ -16,11 +16,13 @@ import selectors
 import socket
 import struct
 import threading
+import time
 
 OPEN, OPENED, DATA, CLOSE = 1, 2, 3, 4
 VERSION = b"\x01"
 PAYLOAD_MAX = 240
 WIRE_MAX = 7 + PAYLOAD_MAX + 4 + 1
+PROBE_SECONDS = 1.0  # after the last DATA an empty one follows, so that the loss of the last is noticed
 HIGH_WATER = 65536  # bytes on their way to a side that does not take them: the other is not read meanwhile
 
 Frame = collections.namedtuple("Frame", "type epoch sequence payload")
@@ -77,6 +79,7 @@ class _Connection:
         self.sent = self.expected = 0  # sequences to and from the board
         self.out = bytearray()
         self.established = False
+        self.probe_at = None  # when the empty DATA is due
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -140,9 +143,10 @@ class SerialLink:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._wake_read, selectors.EVENT_READ, self._work)
         while self._running:
-            for key, mask in self._selector.select():
+            for key, mask in self._selector.select(PROBE_SECONDS / 4):
                 if key.fileobj.fileno() >= 0:
                     key.data(mask)
+            self._probe()
             self._interests()
         self._drop()
         self._board_gone()
@@ -161,6 +165,8 @@ class SerialLink:
         board.setblocking(False)
         board.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._board = board
+        self._drop()  # bytes may be missing, and what the board had open was perhaps not ours
+        self._send(CLOSE, 0)
 
     def _interests(self):
         """Tell the selector what each side is waited for."""
@@ -202,6 +208,16 @@ class SerialLink:
     def _send(self, kind, epoch, sequence=0, payload=b""):
         if self._board is not None:
             self._out += encode(Frame(kind, epoch, sequence, payload))
+
+    def _send_data(self, payload):
+        connection = self._connection
+        self._send(DATA, connection.epoch, connection.sent, payload)
+        connection.sent = (connection.sent + 1) & 0xFFFF
+        connection.probe_at = time.monotonic() + PROBE_SECONDS if payload else None
+
+    def _probe(self):
+        if self._connection is not None and self._connection.probe_at is not None and time.monotonic() >= self._connection.probe_at:
+            self._send_data(b"")
 
     def _on_board(self, mask):
         try:
@@ -257,8 +273,7 @@ class SerialLink:
             if mask & selectors.EVENT_READ:
                 data = connection.socket.recv(4096)
                 for at in range(0, len(data), PAYLOAD_MAX):
-                    self._send(DATA, connection.epoch, connection.sent, data[at:at + PAYLOAD_MAX])
-                    connection.sent = (connection.sent + 1) & 0xFFFF
+                    self._send_data(data[at:at + PAYLOAD_MAX])
                 if not data:
                     self._close()
         except BlockingIOError:

@@ -17,6 +17,8 @@
 #define BOARD_ETHERNET_BASE  0x42000000U /* LAN9118, non-secure */
 #define BOARD_ETHERNET_IRQ   48U
 
+#define BOARD_TIMER_BASE 0x40000000U /* timer 0, non-secure, at the core's clock */
+
 /* The interrupts that the non-secure image serves, in rising order. */
 #define BOARD_CONSOLE_IRQ 33
 #define BOARD_NETWORK_IRQ 48

@@ -17,6 +17,8 @@
 #define BOARD_CONSOLE_UART         0U
 #define BOARD_LINK_UART            1U
 
+#define BOARD_TIMER_BASE 0x40000000U /* timer 0, non-secure, at the core's clock */
+
 /* The interrupts that the non-secure image serves, in rising order: combined ones of both UARTs. */
 #define BOARD_CONSOLE_IRQ 44
 #define BOARD_NETWORK_IRQ 50

@@ -9,7 +9,9 @@
 /** Nothing sensible can follow: says where on the console and resets the device. */
 _Noreturn void sp_firmware_halt(const char *file, int line);
 
-/** Milliseconds since the scheduler started; from tasks. */
+void sp_firmware_clock_start(void);
+
+/** Milliseconds since the clock was started; from tasks. */
 uint64_t sp_firmware_now(void);
 
 /** Four random bytes of the secure world, for what needs no secret. */

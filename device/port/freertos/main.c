@@ -74,19 +74,6 @@ void sp_ns_unlock(void)
     }
 }
 
-uint64_t sp_firmware_now(void)
-{
-    static uint32_t last;
-    static uint32_t wraps;
-    taskENTER_CRITICAL();
-    uint32_t now = xTaskGetTickCount();
-    wraps += now < last ? 1U : 0U;
-    last = now;
-    uint64_t result = ((uint64_t)wraps << 32) + now;
-    taskEXIT_CRITICAL();
-    return result;
-}
-
 uint32_t sp_firmware_random(void)
 {
     uint8_t bytes[4] = {0};
@@ -221,6 +208,7 @@ static void run_watch(void *arg)
 int main(void)
 {
     mbedtls_memory_buffer_alloc_init(tls_heap, sizeof(tls_heap));
+    sp_firmware_clock_start();
     sp_console_start();
     secure_mutex = xSemaphoreCreateMutexStatic(&secure_mutex_memory);
     app_task = xTaskCreateStatic(run_app, "app", APP_STACK_WORDS, NULL, 1, app_stack, &app_tcb);

@@ -29,7 +29,7 @@ enum sp_frame_type {
 
 struct sp_frame {
     uint8_t type;
-    uint32_t epoch;    /**< the connection, chosen at random by the device */
+    uint32_t epoch;    /**< the connection, chosen at random by the device, not 0 */
     uint16_t sequence; /**< DATA only, else 0; wraps */
     struct sp_view payload;
 };

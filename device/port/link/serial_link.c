@@ -51,7 +51,8 @@ static void on_data(struct sp_serial_link *link, const struct sp_frame *frame)
 static void on_frame(struct sp_serial_link *link, const struct sp_frame *frame)
 {
     bool alive = link->state == SP_SERIAL_OPENING || link->state == SP_SERIAL_OPEN;
-    if (!alive || frame->epoch != link->epoch) {
+    bool ours = frame->epoch == link->epoch || (frame->type == SP_FRAME_CLOSE && frame->epoch == 0);
+    if (!alive || !ours) {
         if (frame->type == SP_FRAME_DATA || frame->type == SP_FRAME_OPENED) {
             (void)send(link, SP_FRAME_CLOSE, frame->epoch, (struct sp_view){0});
         }
@@ -61,6 +62,7 @@ static void on_frame(struct sp_serial_link *link, const struct sp_frame *frame)
         give_up(link, link->state == SP_SERIAL_OPEN ? "the host closed the connection"
                                                     : "the host does not reach the gateway");
     } else if (frame->type == SP_FRAME_OPENED) {
+        link->due_ms = link->state == SP_SERIAL_OPENING ? NEVER : link->due_ms;
         link->state = SP_SERIAL_OPEN;
     } else if (frame->type == SP_FRAME_DATA && link->state == SP_SERIAL_OPEN) {
         on_data(link, frame);
@@ -88,18 +90,25 @@ void sp_serial_link_poll(struct sp_serial_link *link, uint64_t now_ms)
     static const uint8_t version[] = {SP_FRAME_VERSION};
     link->now_ms = now_ms;
     receive(link);
-    if (link->state == SP_SERIAL_OPENING && now_ms >= link->open_ms &&
+    if (now_ms < link->due_ms) {
+        return;
+    }
+    if (link->state == SP_SERIAL_OPENING &&
         send(link, SP_FRAME_OPEN, link->epoch, SP_VIEW_ARRAY(version))) {
-        link->open_ms = now_ms + SP_SERIAL_OPEN_MS;
+        link->due_ms = now_ms + SP_SERIAL_OPEN_MS;
+    } else if (link->state == SP_SERIAL_OPEN &&
+               send(link, SP_FRAME_DATA, link->epoch, (struct sp_view){0})) {
+        link->sent++;
+        link->due_ms = NEVER;
     }
 }
 
 uint64_t sp_serial_link_due(const struct sp_serial_link *link, uint64_t now_ms)
 {
-    if (link->state != SP_SERIAL_OPENING) {
+    if (link->state != SP_SERIAL_OPENING && link->state != SP_SERIAL_OPEN) {
         return NEVER;
     }
-    return link->open_ms > now_ms ? link->open_ms : now_ms + 1U;
+    return link->due_ms > now_ms ? link->due_ms : now_ms + 1U;
 }
 
 static enum sp_err link_open(void *ctx)
@@ -107,7 +116,8 @@ static enum sp_err link_open(void *ctx)
     struct sp_serial_link *link = ctx;
     link->state = SP_SERIAL_OPENING;
     link->epoch = link->wire.random(link->wire.ctx);
-    link->open_ms = link->now_ms;
+    link->epoch += link->epoch == 0 ? 1U : 0U;
+    link->due_ms = link->now_ms;
     link->sent = 0;
     link->expected = 0;
     link->used = 0;
@@ -157,6 +167,7 @@ static enum sp_err link_write(void *ctx, struct sp_view bytes, size_t *len)
     if (done == 0 && bytes.len != 0) {
         return SP_ERR_AGAIN;
     }
+    link->due_ms = link->now_ms + SP_SERIAL_PROBE_MS;
     *len = done;
     return SP_OK;
 }

@@ -14,6 +14,8 @@
 #include "device/port/tls_mbedtls.h"
 
 #define SP_SERIAL_OPEN_MS 500U /**< OPEN is repeated that often */
+/** That long after the last DATA an empty one follows, so that the loss of the last is noticed; at both ends. */
+#define SP_SERIAL_PROBE_MS 1000U
 
 /** The line. Nothing blocks. */
 struct sp_serial_wire {
@@ -32,7 +34,7 @@ struct sp_serial_link {
     struct sp_serial_wire wire;
     struct sp_frame_decoder decoder;
     uint64_t now_ms;
-    uint64_t open_ms; /* when to send OPEN (again) */
+    uint64_t due_ms; /* OPENING: when to send OPEN (again); OPEN: an empty DATA, UINT64_MAX: none */
     uint32_t epoch;
     uint16_t sent;     /* sequence of the next DATA */
     uint16_t expected; /* sequence of the next DATA to come */

@@ -279,6 +279,47 @@ static void open_is_repeated_until_it_is_answered(void)
     SP_CHECK(host_receive(&second) && second.type == SP_FRAME_OPEN && second.epoch == first.epoch);
 }
 
+static void the_last_frame_is_followed_by_an_empty_one(void)
+{
+    struct sp_frame frame = {0};
+    size_t len = 0;
+    start();
+    uint32_t epoch = connect_both();
+    SP_CHECK(sp_serial_link_due(&device_link, 0) == UINT64_MAX);
+    sp_serial_link_poll(&device_link, 100);
+    SP_CHECK_INT(stream.write(stream.ctx, SP_VIEW_LIT("last"), &len), SP_OK);
+    SP_CHECK(host_receive(&frame) && frame.payload.len == 4);
+    SP_CHECK_INT(sp_serial_link_due(&device_link, 100), 100U + SP_SERIAL_PROBE_MS);
+    sp_serial_link_poll(&device_link, 99U + SP_SERIAL_PROBE_MS);
+    SP_CHECK(!host_receive(&frame));
+    sp_serial_link_poll(&device_link, 100U + SP_SERIAL_PROBE_MS);
+    SP_CHECK(host_receive(&frame) && frame.type == SP_FRAME_DATA && frame.sequence == 1 &&
+             frame.payload.len == 0);
+    SP_CHECK(sp_serial_link_due(&device_link, 0) == UINT64_MAX);
+    host_send(SP_FRAME_DATA, epoch, 0, ""); /* the host's own: no bytes, and none is missing */
+    SP_CHECK_INT(stream.read(stream.ctx, (uint8_t[1]){0}, 1, &len), SP_ERR_AGAIN);
+    host_send(SP_FRAME_DATA, epoch, 2, "");
+    SP_CHECK_INT(stream.read(stream.ctx, (uint8_t[1]){0}, 1, &len), SP_ERR_CLOSED);
+}
+
+static void a_host_that_starts_anew_ends_what_there_was(void)
+{
+    size_t len = 0;
+    start();
+    (void)connect_both();
+    host_send(SP_FRAME_CLOSE, 0, 0, "");
+    SP_CHECK_INT(stream.read(stream.ctx, (uint8_t[1]){0}, 1, &len), SP_ERR_CLOSED);
+    SP_CHECK_INT(stream.write(stream.ctx, SP_VIEW_LIT("x"), &len), SP_ERR_CLOSED);
+}
+
+static void no_connection_has_epoch_0(void)
+{
+    start();
+    line.next_epoch = 0;
+    SP_CHECK_INT(stream.open(stream.ctx), SP_OK);
+    SP_CHECK(device_link.epoch != 0);
+}
+
 static void the_host_that_cannot_reach_the_gateway_says_so(void)
 {
     start();
@@ -349,6 +390,9 @@ static const struct sp_test tests[] = {
     SP_TEST(a_reader_that_rests_holds_the_line),
     SP_TEST(a_lost_frame_ends_the_connection),
     SP_TEST(open_is_repeated_until_it_is_answered),
+    SP_TEST(the_last_frame_is_followed_by_an_empty_one),
+    SP_TEST(a_host_that_starts_anew_ends_what_there_was),
+    SP_TEST(no_connection_has_epoch_0),
     SP_TEST(the_host_that_cannot_reach_the_gateway_says_so),
     SP_TEST(frames_of_an_earlier_connection_do_not_reach_a_later_one),
     SP_TEST(garbage_on_an_idle_line_does_no_harm),

@@ -14,9 +14,11 @@ enum sp_fault {
     SP_FAULT_USAGE = 6,
     SP_FAULT_SECURE = 7,
     SP_FAULT_ISOLATION = 32, /**< protection did not read back as set */
-    SP_FAULT_IMAGE = 33,     /**< there is no non-secure image that could be started */
-    SP_FAULT_RETURNED = 34,  /**< the non-secure world came back */
-    SP_FAULT_SERVICES = 35,  /**< the secure services do not start */
+    SP_FAULT_IMAGE =
+        33, /**< there is no non-secure image that could be started, or not the one to start */
+    SP_FAULT_RETURNED = 34, /**< the non-secure world came back */
+    SP_FAULT_SERVICES = 35, /**< the secure services do not start */
+    SP_FAULT_STACK = 36,    /**< a function wrote behind its buffer */
 };
 
 /**

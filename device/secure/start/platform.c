@@ -6,6 +6,7 @@
 #include "device/boards/board_secure.h"
 #include "device/secure/partitions/crypto/random.h"
 #include "device/secure/secure.h"
+#include "device/secure/start/accept.h"
 #include "device/secure/start/clock.h"
 #include "device/secure/start/provision.h"
 #include "libs/cose/crypto.h"
@@ -55,4 +56,15 @@ bool sp_platform_start(const struct sp_ns_header *image)
     boot.lifecycle = sp_provision_lifecycle();
     return measure("SPE", MAP_S_CODE, (uintptr_t)__image_end - MAP_S_CODE) &&
            measure("NSPE", MAP_NS_CODE, image->size);
+}
+
+bool sp_platform_image_accepted(void)
+{
+    return boot.component_count == 2 && sp_image_accepted(boot.components[1].value);
+}
+
+uint32_t sp_platform_random_word(void)
+{
+    uint32_t word = 0;
+    return psa_generate_random((uint8_t *)&word, sizeof(word)) == PSA_SUCCESS ? word : 0;
 }

@@ -7,6 +7,7 @@
 #include "device/boards/ns_header.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /**
  * Measure both images, start the services, take over what provisioning left.
@@ -14,5 +15,11 @@
  * @return false when the device cannot work.
  */
 bool sp_platform_start(const struct sp_ns_header *image);
+
+/** Whether the non-secure image that was measured may run (accept.h). */
+bool sp_platform_image_accepted(void);
+
+/** For the stack canary; 0 on a device that has no randomness yet. */
+uint32_t sp_platform_random_word(void);
 
 #endif

@@ -97,7 +97,16 @@ _Noreturn static void start_ns(void)
     sp_fault(SP_FAULT_RETURNED);
 }
 
-void sp_secure_reset(void)
+/* The canary of -fstack-protector-strong; what it was at reset is no secret, what it becomes below is. */
+uintptr_t __stack_chk_guard = 0x5A117042U;
+_Noreturn void __stack_chk_fail(void);
+
+void __stack_chk_fail(void)
+{
+    sp_fault(SP_FAULT_STACK);
+}
+
+__attribute__((no_stack_protector)) void sp_secure_reset(void)
 {
     /* 1. A C environment. */
     prepare_stacks();
@@ -118,6 +127,10 @@ void sp_secure_reset(void)
     if (!sp_platform_start(image)) {
         sp_fault(SP_FAULT_SERVICES);
     }
+    if (!sp_platform_image_accepted()) {
+        sp_fault(SP_FAULT_IMAGE);
+    }
+    __stack_chk_guard ^= sp_platform_random_word();
 
     /* 4. The non-secure world. */
     start_ns();

@@ -289,8 +289,9 @@ void sp_guard_verdict(struct sp_client *client, const struct sp_msg_verdict *ver
     if (client->state == SP_CLIENT_CLOSED || client->guard != SP_GUARD_APPRAISING) {
         return;
     }
-    if (is_guest(client) && client->in.used > 0) {
-        /* The beginning of a packet was sent before the verdict. */
+    bool early = client->in.used > 0 || (client->early && client->state == SP_CLIENT_GUEST_5);
+    if (is_guest(client) && early) {
+        /* The beginning of a packet, or of a record, was sent before the verdict. */
         sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_GUEST_EARLY,
                                                       .event = "guest_out_of_turn",
                                                       .code = SP_MQTT_RC_PROTOCOL_ERROR});

@@ -457,6 +457,12 @@ void sp_conn_read(struct sp_conn *conn)
     }
 }
 
+void sp_conn_read_early(struct sp_conn *conn)
+{
+    sp_conn_read(conn);
+    conn->client.early = sp_tls_has_part(conn->tls);
+}
+
 static void conn_ready(struct sp_watch *watch, uint32_t events)
 {
     struct sp_conn *conn = (struct sp_conn *)watch;

@@ -58,6 +58,9 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer);
 /** keys is gone, and what it was asked with it. */
 void sp_conn_keys_lost(struct sp_conn *conn);
 
+/** Read what is there, without waiting, before a guest's verdict: client.early says that part of a record was. */
+void sp_conn_read_early(struct sp_conn *conn);
+
 /** Read what is there, without waiting. */
 void sp_conn_read(struct sp_conn *conn);
 

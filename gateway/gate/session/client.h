@@ -73,6 +73,7 @@ struct sp_client {
     bool stalled; /* 3.1.1: paused for good, for a message that could not be stored */
     bool lost;    /**< the transport is gone: nothing can be written */
     bool linger;  /**< we ended it: let the peer read why before the socket is closed */
+    bool early;   /**< set by the owner: the transport holds the beginning of more input */
     bool clean_start;
     bool assigned_id;
     bool method;   /* MQTT 5: the CONNECT named the method */

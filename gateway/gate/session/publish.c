@@ -36,6 +36,9 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) != 0) {
         code = SP_MQTT_RC_TOPIC_ALIAS_INVALID;
         detail = "topic alias";
+    } else if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
+        code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
+        detail = "subscription identifier in PUBLISH";
     } else if (publish->qos > 1) {
         code = SP_MQTT_RC_QOS_NOT_SUPPORTED;
         detail = "PUBLISH with QoS 2";

@@ -1147,6 +1147,10 @@ static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
                "\x30\x08\x00\x02"
                "dt\x03\x23\x00\x01",
                0x94),
+        MISUSE("subscription id in PUBLISH",
+               "\x30\x07\x00\x02"
+               "dt\x02\x0B\x01",
+               0x82),
         MISUSE("empty topic", "\x30\x03\x00\x00\x00", 0x82),
         MISUSE("PUBREL", "\x62\x02\x00\x01", 0x82),
         MISUSE("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
@@ -1498,6 +1502,76 @@ static void a_message_for_another_home_travels_as_one_parcel(void)
     end();
 }
 
+static void offer_a_will(struct sp_mqtt_connect *packet)
+{
+    ask_for_an_hour(packet);
+    packet->will = (struct sp_mqtt_will){.present = true,
+                                         .qos = 1,
+                                         .topic = SP_VIEW_LIT("dt/dev1/gone"),
+                                         .payload = SP_VIEW_LIT("bye")};
+}
+
+static void a_new_configuration_drops_what_a_role_no_longer_allows_and_nothing_else(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = admitted_with("dev1", monitor_name, offer_a_will);
+    struct peer *watcher = admitted("watch", client_name);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
+    SP_CHECK_INT(subscribe(peer, "dt/+/climate", 1), 1);
+    SP_CHECK_INT(subscribe(watcher, "dt/dev1/gone", 1), 1);
+    struct sp_role_config narrow[] = {roles[0], roles[1], roles[2]};
+    narrow[1] = (struct sp_role_config){.name = monitor_name, .subscribe = sensor_subscribe};
+    struct sp_config fresh = config;
+    fresh.roles = narrow;
+    fresh.limits.receive_maximum = 1;
+    fresh.attestation.reattest_interval_s = 60;
+    sp_home_configure(&w->home, &fresh);
+    turn();
+    SP_CHECK(!peer->closed && !watcher->closed);
+    SP_CHECK_INT(peer->client.session->sub_count, 1);
+    SP_CHECK_INT(subscribe(peer, "dt/+/climate", 1), 0x87);
+    command("still here");
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "still here"));
+    say_publish(peer, "dt/dev1/x", "1", 1, 1);
+    SP_CHECK_INT(puback(peer, 1), 0x87);
+    say_publish(watcher, "dt/a/b", "1", 1, 1);
+    say_publish(watcher, "dt/a/b", "2", 1, 2);
+    SP_CHECK(!watcher->closed); /* its CONNACK said 4 */
+    hang_up(peer);
+    SP_CHECK(!hear_publish(watcher, &got)); /* the will is not allowed any more */
+    size_t asked = w->keys.count;
+    pass(61000);
+    SP_CHECK(w->keys.count > asked && last(&w->keys, SP_MSG_NONCE) != NULL);
+    sp_home_configure(&w->home, &config);
+    hang_up(watcher);
+    end();
+}
+
+static void whose_role_is_gone_is_closed_and_forgotten(void)
+{
+    begin();
+    struct peer *here = admitted("dev1", monitor_name);
+    struct peer *away = admitted_with("dev2", monitor_name, ask_for_an_hour);
+    struct peer *other = admitted("dev3", sensor_name);
+    struct peer *early = dial("dev4", monitor_name, SP_ATTESTATION_REQUIRED);
+    SP_CHECK_INT(subscribe(away, "cmd/dev2/#", 1), 1);
+    hang_up(away);
+    struct sp_config fresh = config;
+    fresh.role_count = 1;
+    sp_home_configure(&w->home, &fresh);
+    turn();
+    SP_CHECK_INT(disconnect_code(here), 0x98);
+    SP_CHECK(here->closed && early->closed && !other->closed);
+    SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev2")) == NULL);
+    sp_home_configure(&w->home, &config); /* the closed ones are in the list still */
+    hang_up(here);
+    hang_up(early);
+    hang_up(other);
+    SP_CHECK_INT(w->home.devices.count, 0);
+    end();
+}
+
 static void packets_may_come_byte_by_byte(void)
 {
     begin();
@@ -1560,6 +1634,8 @@ static const struct sp_test tests[] = {
     SP_TEST(a_delayed_will_is_cancelled_by_the_return_of_its_device),
     SP_TEST(a_revoked_device_is_closed_at_once_with_its_session),
     SP_TEST(a_message_for_another_home_travels_as_one_parcel),
+    SP_TEST(a_new_configuration_drops_what_a_role_no_longer_allows_and_nothing_else),
+    SP_TEST(whose_role_is_gone_is_closed_and_forgotten),
     SP_TEST(packets_may_come_byte_by_byte),
 };
 SP_TEST_MAIN(tests)

@@ -6,7 +6,10 @@
 
 #include <stddef.h>
 
+/** Bytes; a build with larger pointers may say more. */
+#ifndef SP_HEAP_SIZE
 #define SP_HEAP_SIZE 3072U
+#endif
 
 /** Zeroed memory, aligned to 8 bytes, or NULL. */
 void *sp_heap_calloc(size_t count, size_t size);

@@ -1,0 +1,880 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Attacks, as tables of bytes where that is possible. All the while a canary device publishes; at the end it must have lost nothing,
+no process may have died, and no line of the log may hold anything unprintable. Names such as M-05 are those of the list of bug
+classes that other brokers and TLS stacks had."""
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+
+import pytest
+
+from tests.lib import mqtt, wire
+from tests.lib.attester import MEASUREMENT, METHODS, SIGNER, TestDevice, climate
+from tests.lib.tlspsk import CCM8, TlsError, TlsPsk, _lib
+from tools.lab.process import wait_for
+
+TLS13 = "NONE:+VERS-TLS1.3:+COMP-NULL:+SIGN-ALL:+GROUP-ALL:+ECDHE-PSK:+AES-128-GCM:+AEAD"
+
+
+class Canary:
+    """Publishes ten messages a second, and counts what was acknowledged and the longest wait for it."""
+
+    def __init__(self, gateway, bundle):
+        self.device = TestDevice(gateway, bundle)
+        self.device.attest()
+        self.topic = f"dt/{self.device.bundle.id}/sign"
+        self.at_cloud = f"gw-1/{self.device.bundle.id}/sign"
+        self.acked, self.longest, self.fault, self.going = [], 0.0, None, True
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        number = 0
+        try:
+            while self.going:
+                number += 1
+                started = time.monotonic()
+                self.device.mqtt.publish(self.topic, b"%d" % number, qos=1)
+                assert self.device.mqtt.expect(mqtt.PUBACK).reason == 0
+                self.acked.append(b"%d" % number)
+                self.longest = max(self.longest, time.monotonic() - started)
+                time.sleep(0.1)
+        except BaseException as error:  # pylint: disable=broad-except
+            self.fault = error
+
+    def stop(self):
+        self.going = False
+        self.thread.join(15)
+        return self.fault
+
+
+@pytest.fixture(scope="module", autouse=True)
+def canary(gateway, cloud):
+    """What every attack of this file is held against."""
+    bird = Canary(gateway, gateway.add("canary"))
+    pids = gateway.pids()
+    yield bird
+    assert bird.stop() is None, bird.fault
+    assert bird.longest < 5, f"the canary waited {bird.longest:.1f} s"
+    assert gateway.pids() == pids
+    wait_for(lambda: len(cloud.received(bird.at_cloud)) >= len(bird.acked), 10, "the canary's messages")
+    assert [payload for topic, payload in cloud.messages if topic.endswith(bird.at_cloud)][:len(bird.acked)] == bird.acked
+    assert all(line.isprintable() for line in gateway.lines)
+    assert not any("Sanitizer" in line or "runtime error" in line for line in gateway.lines)
+    assert gateway.stop() == 0, "\n".join(gateway.lines[-30:])
+    assert not any("Sanitizer" in line or "runtime error" in line for line in gateway.lines), "\n".join(gateway.lines[-60:])
+
+
+@pytest.fixture
+def open_device(gateway, device):
+    """`open_device(version)`: admitted without a token, under a fresh name."""
+    def enter(version=5, **more):
+        dev = TestDevice(gateway, device("--attestation", "none"), version)
+        dev.connect(props={mqtt.METHOD: None}, **more)
+        assert dev.mqtt.expect(mqtt.CONNACK).reason == 0
+        return dev
+    return enter
+
+
+def ask(dev, **more):
+    """CONNECT; the nonce that comes back."""
+    dev.connect(**more)
+    if dev.version == 4:
+        assert dev.mqtt.expect(mqtt.CONNACK).reason == 0
+    return dev.nonce()
+
+
+def hear(dev, topic, seconds=15):
+    """The next message on a topic, whatever comes before it."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        found = dev.mqtt.receive()
+        if found.kind == mqtt.PUBLISH and found.topic == topic:
+            return found
+    raise TimeoutError(topic)
+
+
+def hexed(text):
+    return bytes.fromhex(text.replace(" ", ""))
+
+
+def reasons(said, kind=mqtt.DISCONNECT):
+    return [p.reason for p in said if p.kind == kind]
+
+
+def publish5(topic, props=b"\0", payload=b"x", flags=0, packet_id=b""):
+    return mqtt.packet(mqtt.PUBLISH, mqtt.text(topic) + packet_id + props + payload, flags)
+
+
+def prop_block(body):
+    return mqtt.varint(len(body)) + body
+
+
+# Bytes of one property each, by number (MQTT 5, 2.2.2.2).
+ONE_PROPERTY = {1: "01 00", 2: "02 00000001", 3: "03 0001 61", 8: "08 0001 61", 9: "09 0001 61", 11: "0B 01", 17: "11 00000001",
+                18: "12 0001 61", 19: "13 0001", 21: "15 0001 61", 22: "16 0001 61", 23: "17 00", 24: "18 00000001", 25: "19 00",
+                26: "1A 0001 61", 28: "1C 0001 61", 31: "1F 0001 61", 33: "21 0001", 34: "22 0001", 35: "23 0001", 36: "24 00",
+                37: "25 00", 38: "26 0001 61 0001 61", 39: "27 00000001", 40: "28 00", 41: "29 00", 42: "2A 00"}
+IN_PUBLISH = {1, 2, 3, 8, 9, 35, 38}  # 35, the alias, has an answer of its own; 11 is the server's alone
+IN_SUBSCRIBE = {11, 38}
+IN_CONNECT = {17, 21, 22, 23, 25, 33, 34, 38, 39}
+IN_WILL = {1, 2, 3, 8, 9, 24, 38}
+BAD_TEXT = ["00", "C0 80", "ED A0 80", "F4 90 80 80", "F5 80 80 80", "80", "E2 28 A1", "C3"]
+
+# name, bytes of an admitted MQTT 5 client, reasons that are right
+AFTER_CONNACK = [
+    ("M-01 256 MB announced", hexed("30 FF FF FF 7F"), {0x95}),
+    ("M-02 five bytes of length", hexed("10 FF FF FF FF 7F"), {0x81}),
+    ("M-02 a long way to say little", hexed("10 80 80 80 80 01"), {0x81}),
+    ("M-03 no length in two bytes", hexed("C0 80 00"), {0x81}),
+    ("M-03 no properties in two bytes", hexed("30 06 00 01 61 80 00 78"), {0x81}),
+    ("M-04 a topic longer than its packet", hexed("30 05 00 FF 61 2F 62"), {0x81}),
+    ("M-06 QoS 1 without a packet id", hexed("32 05 00 03 61 2F 62"), {0x81}),
+    ("M-07 a filter without options", hexed("82 08 00 01 00 00 03 61 2F 62"), {0x81}),
+    ("M-08 SUBSCRIBE to nothing", hexed("82 03 00 01 00"), {0x82}),
+    ("M-08 UNSUBSCRIBE from nothing", hexed("A2 03 00 01 00"), {0x82}),
+    ("M-09 SUBSCRIBE with flags 0", hexed("80 03 00 01 00"), {0x81}),
+    ("M-09 PUBREL with flags 0", hexed("60 02 00 01"), {0x81}),
+    ("M-09 PINGREQ with a flag", hexed("C1 00"), {0x81}),
+    ("M-09 DISCONNECT with a flag", hexed("E1 00"), {0x81}),
+    ("M-09 PINGREQ with a body", hexed("C0 01 00"), {0x81}),
+    ("M-10 PUBLISH with packet id 0", hexed("32 07 00 01 61 00 00 00 78"), {0x81, 0x82}),
+    ("M-10 SUBSCRIBE with packet id 0", hexed("82 07 00 00 00 00 01 61 00"), {0x81, 0x82}),
+    ("M-10 PUBACK with packet id 0", hexed("40 02 00 00"), {0x81, 0x82}),
+    ("M-11 PUBLISH with QoS 3", hexed("36 07 00 01 61 00 01 00 78"), {0x81}),
+    ("M-11 SUBSCRIBE with QoS 3", hexed("82 07 00 01 00 00 01 61 03"), {0x82}),
+    ("M-11 retain handling 3", hexed("82 07 00 01 00 00 01 61 30"), {0x82}),
+    ("M-11 reserved options", hexed("82 07 00 01 00 00 01 61 40"), {0x81}),
+    ("M-11 DUP with QoS 0", hexed("38 05 00 01 61 00 78"), {0x81}),
+    ("M-12 no topic and no alias", hexed("30 03 00 00 00"), {0x82}),
+    ("M-13 a wildcard in a topic", publish5("dt/a/#"), {0x82, 0x90}),
+    ("M-13 the other wildcard", publish5("dt/+/x"), {0x82, 0x90}),
+    ("M-15 a topic of 257 bytes", publish5("dt/" + "a" * 254), {0x90}),
+    ("M-15 17 levels", publish5("/" * 16), {0x90}),
+    ("M-20 a second CONNECT", mqtt.connect(5, b"again"), {0x82}),
+    ("M-24 CONNACK", hexed("20 03 00 00 00"), {0x82}),
+    ("M-24 SUBACK", hexed("90 04 00 01 00 00"), {0x82}),
+    ("M-24 UNSUBACK", hexed("B0 04 00 01 00 00"), {0x82}),
+    ("M-24 PINGRESP", hexed("D0 00"), {0x82}),
+    ("M-24 type 0", hexed("00 00"), {0x81}),
+    ("M-25 properties longer than the packet", hexed("30 05 00 01 61 7F 78"), {0x81}),
+    ("M-25 a property across the end of its block", hexed("30 08 00 01 61 02 02 00 00 00"), {0x81}),
+    ("M-28 10000 user properties", publish5("dt/x", prop_block(hexed("26 0000 0000") * 3000)), {0x95, 0x97}),
+    ("M-28 nine user properties", publish5("dt/x", prop_block(hexed("26 0000 0000") * 9)), {0x97}),
+    ("M-28 a user property of 16000 bytes", publish5("dt/x", prop_block(b"\x26\x00\x01a" + mqtt.text(b"b" * 16400))), {0x95}),
+    ("M-29 alias 0", publish5("", prop_block(hexed("23 0000"))), {0x82, 0x94}),
+    ("M-29 an alias where there may be none", publish5("dt/x", prop_block(hexed("23 0001"))), {0x94}),
+    ("M-29 an alias never set", publish5("", prop_block(hexed("23 0007"))), {0x94}),
+    ("M-31 subscription id 0", hexed("82 09 00 01 02 0B 00 00 01 61 00"), {0x82}),
+    ("M-31 subscription id", hexed("82 09 00 01 02 0B 01 00 01 61 00"), {0xA1}),
+    ("M-31 subscription id in PUBLISH", publish5("dt/x", prop_block(hexed("0B 01"))), {0x82}),
+    ("M-34 PUBREL out of nowhere", hexed("62 02 00 09"), {0x82}),
+    ("M-34 PUBREC out of nowhere", hexed("50 02 00 09"), {0x82}),
+    ("M-34 PUBCOMP out of nowhere", hexed("70 02 00 09"), {0x82}),
+    ("M-45 AUTH without a method", hexed("F0 02 18 00"), {0x82}),
+    ("M-45 AUTH", hexed("F0 00"), {0x82}),
+    ("session expiry raised at the end", hexed("E0 07 00 05 11 00 00 00 09"), {0x82}),
+    ("reason that is no reason", hexed("E0 01 03"), {0x82}),
+]
+AFTER_CONNACK += [(f"M-14 {bad} in a topic", publish5(b"dt/" + hexed(bad)), {0x81, 0x82}) for bad in BAD_TEXT]
+AFTER_CONNACK += [(f"M-14 {bad} in a user property", publish5("dt/x", prop_block(b"\x26" + mqtt.text(b"k") + mqtt.text(hexed(bad)))),
+                   {0x81}) for bad in BAD_TEXT]
+AFTER_CONNACK += [(f"M-26 property {number} in PUBLISH", publish5("dt/x", prop_block(hexed(one))), {0x82})
+                  for number, one in ONE_PROPERTY.items() if number not in IN_PUBLISH]
+AFTER_CONNACK += [(f"M-26 property {number} in SUBSCRIBE",
+                   mqtt.packet(mqtt.SUBSCRIBE, b"\0\1" + prop_block(hexed(one)) + mqtt.text("a") + b"\0", 2), {0x82})
+                  for number, one in ONE_PROPERTY.items() if number not in IN_SUBSCRIBE]
+AFTER_CONNACK += [(f"M-26 unknown property {one}", publish5("dt/x", prop_block(hexed(one))), {0x81, 0x82}) for one in ("00", "7F", "80 01")]
+AFTER_CONNACK += [(f"M-27 property {number} twice", publish5("dt/x", prop_block(hexed(ONE_PROPERTY[number]) * 2)), {0x82})
+                  for number in sorted(IN_PUBLISH - {38})]
+
+
+def test_an_admitted_mqtt_5_client_that_breaks_a_rule_is_told_which_and_closed(gateway, open_device, cloud):
+    before, faults = gateway.metric("protocol_errors_total"), []
+    for name, data, right in AFTER_CONNACK:
+        dev = open_device()
+        dev.mqtt.send(data)
+        try:
+            said = reasons(dev.mqtt.expect_close())
+        except TimeoutError:
+            said = "nothing"
+        if len(said) != 1 or said[0] not in right:
+            faults.append(f"{name}: {said}, not one of {sorted(right)}")
+    assert not faults, "\n".join(faults)
+    gateway.wait_metric("protocol_errors_total", before + len(AFTER_CONNACK))
+    assert gateway.metric("protocol_errors_total") == before + len(AFTER_CONNACK)
+    assert not cloud.received("gw-1/x")
+
+
+AFTER_CONNACK_311 = [
+    ("M-02", "10 FF FF FF FF 7F"), ("M-03", "C0 80 00"), ("M-06", "32 05 00 03 61 2F 62"), ("M-07", "82 07 00 01 00 03 61 2F 62"),
+    ("M-08", "82 02 00 01"), ("M-08", "A2 02 00 01"), ("M-09", "80 06 00 01 00 01 61 00"), ("M-09", "C0 01 00"), ("M-09", "E0 01 00"),
+    ("M-10", "32 05 00 01 61 00 00"), ("M-10", "82 06 00 00 00 01 61 00"), ("M-10", "40 02 00 00"), ("M-11", "36 05 00 01 61 00 01"),
+    ("M-11", "82 06 00 01 00 01 61 03"), ("M-11 an option of MQTT 5", "82 06 00 01 00 01 61 04"), ("M-12", "30 02 00 00"),
+    ("M-13", "30 05 00 03 61 2F 23"), ("M-22 PUBACK with a byte too much", "40 03 00 01 00"), ("M-24", "20 02 00 00"),
+    ("M-24", "90 03 00 01 00"), ("M-24", "D0 00"), ("M-24", "00 00"), ("M-24 AUTH", "F0 00"), ("M-34", "62 02 00 01"),
+    ("M-16 $SYS", "30 08 00 06 24 53 59 53 2F 78"), ("M-16 $", "30 03 00 01 24"),
+]
+
+
+def test_an_admitted_311_client_that_breaks_a_rule_is_closed_without_a_word(open_device):
+    faults = []
+    for name, data in AFTER_CONNACK_311:
+        dev = open_device(4)
+        dev.mqtt.send(hexed(data))
+        try:
+            said = dev.mqtt.expect_close()
+        except TimeoutError:
+            said = "it stays"
+        if said:
+            faults.append(f"{name} {data}: {said}")
+    assert not faults, "\n".join(faults)
+
+
+def connect_body(flags=2, level=5, name=b"MQTT", props=b"\0", rest=b"", client_id=b"", keep_alive=60):
+    props = props if level == 5 else b""
+    return mqtt.packet(mqtt.CONNECT, mqtt.text(name) + bytes([level, flags]) + struct.pack(">H", keep_alive) + props
+                       + mqtt.text(client_id) + rest)
+
+
+WILL = b"\0" + mqtt.text("dt/x/y") + mqtt.text("w")
+# name, first bytes of a connection, reasons of a CONNACK that are right; empty: closed without one
+INSTEAD_OF_CONNECT = [
+    ("M-01 256 MB announced at once", hexed("30 FF FF FF 7F"), set()),
+    ("M-01 a CONNECT of 256 MB", hexed("10 FF FF FF 7F"), set()),
+    ("M-02", hexed("10 FF FF FF FF 7F"), set()),
+    ("M-20 PUBLISH first", publish5("dt/x"), set()),
+    ("M-20 PINGREQ first", hexed("C0 00"), set()),
+    ("M-45 AUTH first", hexed("F0 00"), set()),
+    ("M-21 the reserved flag", connect_body(3), {0x81}),
+    ("M-21 will QoS without a will", connect_body(0x0A), {0x81}),
+    ("M-21 will retain without a will", connect_body(0x22), {0x81}),
+    ("M-21 will QoS 3", connect_body(0x1E, rest=WILL), {0x81}),
+    ("M-21 password without user name, 3.1.1", connect_body(0x42, 4, rest=mqtt.text("p")), set()),
+    ("M-22 a byte too much", connect_body(rest=b"x"), {0x81}),
+    ("M-22 user name announced and missing", connect_body(0x82), {0x81}),
+    ("M-23 another protocol", connect_body(name=b"MQTX"), {0x81, None}),
+    ("M-23 small letters", connect_body(name=b"mqtt"), {0x81, None}),
+    ("M-23 level 6", connect_body(level=6), {0x84}),
+    ("M-23 level 255", connect_body(level=255), {0x84}),
+    ("M-23 MQIsdp", connect_body(level=3, name=b"MQIsdp"), {1}),
+    ("M-17 a name with #", connect_body(client_id=b"dev#"), {0x85}),
+    ("M-17 a name with /", connect_body(client_id=b"dev/1"), {0x85}),
+    ("M-47 a name with a line end", connect_body(client_id=b"dev\r\n"), {0x81, 0x85}),
+    ("M-47 a name with formats", connect_body(client_id=b"%s%n"), {0x85}),
+    ("M-18 empty without Clean Session, 3.1.1", connect_body(0, 4), {2}),
+    ("M-30 Receive Maximum 0", connect_body(props=hexed("03 21 0000")), {0x82}),
+    ("M-30 Maximum Packet Size 0", connect_body(props=hexed("05 27 00000000")), {0x82}),
+    ("M-30 Request Response Information 2", connect_body(props=hexed("02 19 02")), {0x82}),
+    ("M-44 a will of 64 KiB", connect_body(6, rest=b"\0" + mqtt.text("dt/x/y") + mqtt.text(b"w" * 65535)), set()),
+    ("M-44 a will on $SYS", connect_body(6, rest=b"\0" + mqtt.text("$SYS/x") + mqtt.text("w")), {0x87}),
+    ("M-44 a will of somebody else", connect_body(6, rest=WILL), {0x87}),
+    ("M-44 a will with a wildcard", connect_body(6, rest=b"\0" + mqtt.text("dt/#") + mqtt.text("w")), {0x81, 0x82, 0x90}),
+    ("M-45 data without a method", connect_body(props=hexed("04 16 0001 61")), {0x82}),
+    ("M-28 nine user properties", connect_body(props=prop_block(hexed("26 0000 0000") * 9)), {0x97}),
+]
+INSTEAD_OF_CONNECT += [(f"M-14 {bad} in the client id", connect_body(client_id=hexed(bad)), {0x81}) for bad in BAD_TEXT]
+INSTEAD_OF_CONNECT += [(f"M-14 {bad} in the user name", connect_body(0x82, rest=mqtt.text(hexed(bad))), {0x81}) for bad in BAD_TEXT]
+INSTEAD_OF_CONNECT += [(f"M-26 property {number} in CONNECT", connect_body(props=prop_block(hexed(one))), {0x82})
+                       for number, one in ONE_PROPERTY.items() if number not in IN_CONNECT]
+INSTEAD_OF_CONNECT += [(f"M-26 property {number} in a will",
+                        connect_body(6, rest=prop_block(hexed(one)) + mqtt.text("dt/x/y") + mqtt.text("w")), {0x82})
+                       for number, one in ONE_PROPERTY.items() if number not in IN_WILL]
+INSTEAD_OF_CONNECT += [(f"M-27 property {number} twice in CONNECT", connect_body(props=prop_block(hexed(ONE_PROPERTY[number]) * 2)), {0x82})
+                       for number in sorted(IN_CONNECT - {38})]
+
+
+def test_a_wrong_first_packet_is_refused_and_leaves_nothing(gateway, device):
+    bundle, faults = device("--attestation", "none"), []
+    online = gateway.metric("devices_online")
+    for name, data, right in INSTEAD_OF_CONNECT:
+        dev = TestDevice(gateway, bundle)
+        dev.mqtt.version = 4 if right and right < {1, 2, 3, 4, 5} else 5
+        dev.mqtt.send(data)
+        try:
+            got = reasons(dev.mqtt.expect_close(), mqtt.CONNACK) or [None]
+        except TimeoutError:
+            got = ["nothing, and it stays"]
+        if len(got) != 1 or got[0] not in (right or {None}):
+            faults.append(f"{name}: {got}, not one of {right or 'silence'}")
+    assert not faults, "\n".join(faults)
+    assert gateway.metric("devices_online") == online
+
+
+def test_packets_cut_at_every_byte_are_never_taken_for_more_than_they_are(open_device):
+    """M-05: the length is that of the cut, so each is a whole packet."""
+    whole = [(mqtt.PUBLISH, 2, mqtt.text("dt/x") + b"\0\1" + prop_block(hexed("01 01 26 0001 61 0001 62")) + b"pay"),
+             (mqtt.SUBSCRIBE, 2, b"\0\2" + prop_block(hexed("26 0001 61 0001 62")) + mqtt.text("cmd/x") + b"\1" + mqtt.text("a/+") + b"\0"),
+             (mqtt.UNSUBSCRIBE, 2, b"\0\3\0" + mqtt.text("cmd/x") + mqtt.text("a")),
+             (mqtt.PUBACK, 0, hexed("00 01 10 06 1F 00 03 61 62 63")),
+             (mqtt.DISCONNECT, 0, hexed("04 0B 11 00 00 00 00 1F 00 03 61 62 63"))]
+    for kind, flags, body in whole:
+        for cut in range(len(body)):
+            dev = open_device()
+            dev.mqtt.send(mqtt.packet(kind, body[:cut], flags) + mqtt.packet(mqtt.PINGREQ, b""))
+            try:
+                while dev.mqtt.receive().kind not in (mqtt.PINGRESP, mqtt.DISCONNECT):
+                    pass
+            except mqtt.Closed:
+                assert kind == mqtt.DISCONNECT
+            dev.abort()
+
+
+def test_filters_that_are_none_are_refused(open_device):
+    """M-15, M-37, M-38: in SUBACK or by closing."""
+    for filters in (["a/#/b"], ["a+"], ["#/"], [""], ["$share//x"], ["$share/g+/x"], ["a/#b"], ["/".join(["+"] * 17)], ["x" * 257]):
+        dev = open_device()
+        try:
+            assert all(code >= 0x80 for code in dev.mqtt.subscribe(*filters)), filters
+        except (mqtt.Closed, AssertionError) as error:
+            assert isinstance(error, mqtt.Closed) or "packet 14" in str(error), (filters, error)
+        dev.abort()
+
+
+def test_a_thousand_subscriptions_come_and_go_without_a_trace(gateway, open_device):
+    dev = open_device()
+    before = gateway.metric("subscriptions")
+    for number in range(1000):
+        assert dev.mqtt.subscribe(f"cmd/{dev.bundle.id}/{number}") == [1]
+        body = struct.pack(">H", dev.mqtt.next_id()) + b"\0" + mqtt.text(f"cmd/{dev.bundle.id}/{number}")
+        dev.mqtt.send(mqtt.packet(mqtt.UNSUBSCRIBE, body, 2))
+        assert dev.mqtt.expect(mqtt.UNSUBACK).codes == [0]
+    codes = [dev.mqtt.subscribe(f"cmd/{dev.bundle.id}/{number}")[0] for number in range(20)]
+    assert codes == [1] * 16 + [0x97] * 4
+    dev.close()
+    wait_for(lambda: gateway.metric("subscriptions") == before)
+
+
+def test_nobody_has_an_unlimited_keep_alive(gateway, device):
+    """M-40."""
+    for asked in (0, 65535):
+        dev = TestDevice(gateway, device("--attestation", "none"))
+        dev.connect(props={mqtt.METHOD: None}, keep_alive=asked)
+        assert 0 < dev.mqtt.expect(mqtt.CONNACK).props[19] <= 1800
+        dev.close()
+
+
+def test_a_connect_in_drops_does_not_outlive_its_deadline(gateway, device):
+    """M-43: absolute, whatever trickles in."""
+    dev = TestDevice(gateway, device("--attestation", "none"))
+    data = connect_body(client_id=b"x" * 60)
+    started = time.monotonic()
+    before = gateway.metric("deadline_timeouts_total")
+    with pytest.raises((OSError, TlsError)):
+        for byte in data:
+            dev.tls.send(bytes([byte]))
+            time.sleep(0.3)
+    assert time.monotonic() - started < 6
+    gateway.wait_metric("deadline_timeouts_total", before + 1)
+
+
+def test_eight_connections_that_take_each_other_over_break_nothing(gateway, device, open_device):
+    """M-48, M-49: one name from eight sockets, while somebody floods what they subscribe to."""
+    bundle = device("--attestation", "none", role="monitor")
+    sensor, faults, ends = open_device(), [], time.monotonic() + 6
+
+    def take_over():
+        while time.monotonic() < ends:
+            try:
+                dev = TestDevice(gateway, bundle)
+                dev.connect(props={mqtt.METHOD: None}, clean=False)
+                dev.mqtt.expect(mqtt.CONNACK)
+                dev.mqtt.subscribe("dt/+/climate", f"cmd/{dev.bundle.id}/#")
+                dev.abort()
+            except (mqtt.Closed, TlsError, OSError, AssertionError, TimeoutError):
+                pass
+            except BaseException as error:  # pylint: disable=broad-except
+                faults.append(error)
+
+    threads = [threading.Thread(target=take_over) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    while time.monotonic() < ends:
+        for _ in range(20):
+            sensor.mqtt.publish(f"dt/{sensor.bundle.id}/climate", b"\x81\xa0", qos=0)
+            sensor.mqtt.publish(f"dt/{sensor.bundle.id}/x", b"f" * 500, qos=0)
+        sensor.mqtt.ping()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    sensor.close()
+
+
+def test_a_monitor_that_does_not_read_is_closed_and_holds_nobody_up(gateway, device, open_device):
+    """M-42."""
+    monitor = TestDevice(gateway, device("--attestation", "none", role="monitor"))
+    monitor.tls.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    monitor.connect(props={mqtt.METHOD: None})
+    monitor.mqtt.expect(mqtt.CONNACK)
+    monitor.mqtt.subscribe("dt/+/climate", qos=0)
+    sensor, before = open_device(), gateway.metric("slow_readers_closed_total")
+    record, topic = climate(sensor.bundle.id), f"dt/{sensor.bundle.id}/climate"
+    props = {38: [("k" * 100, "v" * 1900)] * 4}
+    ends = time.monotonic() + 25
+    while gateway.metric("slow_readers_closed_total") == before and time.monotonic() < ends:
+        for _ in range(30):
+            sensor.mqtt.publish(topic, record, props=props)
+        sensor.mqtt.ping()
+        time.sleep(0.3)
+    assert gateway.metric("slow_readers_closed_total") == before + 1
+    monitor.abort()
+    sensor.close()
+
+
+def test_what_devices_say_is_escaped_in_the_log(gateway, open_device):
+    """M-47; the fixture looks at every line."""
+    dev = open_device()
+    for topic in ("dt/x/%s%n", "dt/x/\u202e\u2028", "dt/y/ev=1 level=error"):
+        dev.mqtt.publish(topic, b"x", qos=1)
+        assert dev.mqtt.expect(mqtt.PUBACK).reason == 0x87
+    dev.mqtt.send(mqtt.packet(mqtt.DISCONNECT, b"\x04" + prop_block(b"\x1f" + mqtt.text("a\" event=ready x=\""))))
+    dev.mqtt.expect_close()
+    gateway.wait_event("publish_denied")
+
+
+# ---- TLS ----
+
+def refused(said):
+    return said is not None and b"\x14\x03\x03\x00\x01\x01" not in said  # no ChangeCipherSpec of the gateway's
+
+
+HELLOS = [
+    ("T-01 TLS 1.1", wire.client_hello(0x0302), 70),
+    ("T-01 TLS 1.0", wire.client_hello(0x0301), 70),
+    ("T-01 SSL 3", wire.client_hello(0x0300), 70),
+    ("T-01 a fallback from nowhere", wire.client_hello(0x0302, (0xC0A8, 0x5600)), 70),
+    ("T-02 NULL encryption", wire.client_hello(suites=(0x00B0, 0x002C)), 40),
+    ("T-02 RSA-PSK", wire.client_hello(suites=(0x00AC,)), 40),
+    ("T-02 plain CBC", wire.client_hello(suites=(0x00AE, 0x008C)), 40),
+    ("T-02 anonymous", wire.client_hello(suites=(0x00A6, 0xC018)), 40),
+    ("T-02 RC4 and 3DES", wire.client_hello(suites=(0x008A, 0x008B)), 40),
+    ("T-02 certificates", wire.client_hello(suites=(0xC02B, 0x1301)), 40),
+    ("T-18 no extended master secret", wire.client_hello(extensions=b""), 40),
+    ("no suite at all", wire.client_hello(suites=()), None),
+    ("no compression method", wire.client_hello(compression=b""), None),
+    ("a session id of 255 bytes", wire.client_hello(session=bytes(255)), None),
+    ("an extension longer than its block", wire.client_hello(extensions=b"\x00\x17\x40\x00"), 50),
+    ("bytes behind the extensions", wire.message(1, wire.client_hello()[4:] + b"x"), 50),
+    ("a hello of 16 MB", b"\x01\xff\xff\xff" + bytes(200), 50),
+    ("a hello of 4096 bytes and more", wire.client_hello(extensions=wire.EMS + wire.extension(21, bytes(5000))), 50),
+]
+
+
+@pytest.mark.parametrize("name,hello,alert", HELLOS, ids=[case[0] for case in HELLOS])
+def test_a_hello_that_will_not_do_gets_its_alert(gateway, name, hello, alert):
+    said = wire.talk(gateway.port, wire.records_of(hello, version=0x0301), seconds=12)
+    assert refused(said), name
+    assert alert is None or wire.alerts(said) == [alert], (name, said)
+
+
+@pytest.mark.parametrize("length", [0, 1, 64, 65, 256, 257, 4000, 16000, 65535])
+def test_identities_of_any_length_end_in_an_alert(gateway, length):
+    """T-04; a Finished of noise follows, so that the key is tried."""
+    exchange = wire.records_of(wire.key_exchange(b"a" * length))
+    rest = wire.record(20, b"\1") + wire.record(22, bytes(40))
+    said = wire.talk(gateway.port, wire.records_of(wire.client_hello()), exchange + rest, seconds=12)
+    assert refused(said) and len(wire.alerts(said)) == 1, said
+
+
+OUT_OF_TURN = [
+    ("Finished before the key", wire.record(22, wire.message(20, bytes(12)))),
+    ("CertificateVerify", wire.record(22, wire.message(15, bytes(8)))),
+    ("Certificate", wire.record(22, wire.message(11, bytes(3)))),
+    ("application data", wire.record(23, mqtt.connect(5, b"dev"))),
+    ("ChangeCipherSpec and data", wire.record(20, b"\1") + wire.record(23, mqtt.connect(5, b"dev"))),
+    ("two hellos", wire.records_of(wire.client_hello())),
+    ("HelloRequest", wire.record(22, wire.message(0, b""))),
+    ("empty handshake records", wire.record(22, b"") * 2000),
+    ("ChangeCipherSpec a thousand times", wire.record(20, b"\1") * 1000),
+    ("a ChangeCipherSpec of two", wire.record(20, b"\2")),
+    ("warning alerts", wire.record(21, b"\1\x5a") * 2000),
+    ("a fatal alert", wire.record(21, b"\2\x28")),
+    ("a heartbeat", wire.record(24, b"\1\x40\0" + bytes(19))),
+    ("a record of 64 KB", b"\x16\3\3\xff\xff" + bytes(70000)),
+    ("a type that is none", wire.record(99, b"x")),
+]
+
+
+@pytest.mark.parametrize("name,second", OUT_OF_TURN, ids=[case[0] for case in OUT_OF_TURN])
+def test_messages_out_of_turn_end_the_handshake(gateway, name, second):
+    """T-10, T-11, T-14."""
+    before = gateway.metric("tls_handshakes_ok_total")
+    said = wire.talk(gateway.port, wire.records_of(wire.client_hello()), second, seconds=12)
+    assert refused(said), name
+    assert gateway.metric("tls_handshakes_ok_total") <= before + 1  # the canary's neighbours, not this one
+
+
+BROKEN_PSK = [
+    ("binder of no bytes", wire.hello13(wire.psk_extension(b"dev", b""))),
+    ("binder cut", wire.hello13(wire.psk_extension(b"dev", binders=b"\x20" + bytes(9)))),
+    ("more binders than identities", wire.hello13(wire.psk_extension(b"dev", binders=(b"\x20" + bytes(32)) * 2))),
+    ("no binder", wire.hello13(wire.psk_extension(b"dev", binders=b""))),
+    ("no identity", wire.hello13(wire.psk_extension(b"", identities=b""))),
+    ("identity of no bytes", wire.hello13(wire.psk_extension(b""))),
+    ("identity longer than its list", wire.hello13(wire.psk_extension(b"", identities=b"\xff\xffdev" + bytes(4)))),
+    ("an extension behind it", wire.hello13(wire.psk_extension(b"dev"), wire.EMS)),
+    ("a wrong binder", wire.hello13(wire.psk_extension(b"dev"))),
+    ("early data", wire.hello13(wire.extension(42, b"") + wire.psk_extension(b"dev"))),
+    ("twice", wire.hello13(wire.psk_extension(b"dev") + wire.psk_extension(b"dev"))),
+]
+
+
+@pytest.mark.parametrize("name,hello", BROKEN_PSK, ids=[case[0] for case in BROKEN_PSK])
+def test_a_tls_13_hello_with_a_broken_psk_extension_is_refused(gateway, name, hello):
+    """T-16, T-19."""
+    said = wire.talk(gateway.port, wire.records_of(hello), seconds=12)
+    assert refused(said) and wire.alerts(said), (name, said)
+
+
+def test_in_tls_13_too_a_wrong_key_looks_like_an_unknown_name(gateway, device):
+    """T-03, T-05."""
+    dev, seen = device(), []
+    for how in ({"psk": b"w" * 32}, {"identity": b"nobody"}, {"identity": b"dev\0evil"}, {"identity": b"a" * 200}):
+        with pytest.raises(TlsError) as error:
+            TestDevice(gateway, dev, priority=TLS13, **how)
+        seen.append(error.value.alert)
+    assert len(set(seen)) == 1, seen
+    for priority in (TLS13, CCM8, TLS13, CCM8):  # T-17
+        entered = TestDevice(gateway, dev, priority=priority)
+        entered.attest()
+        entered.close()
+
+
+@pytest.mark.parametrize("change", [wire.by_bytes, lambda data, at: wire.tiny_records(data, at, 1), lambda data, at: wire.tiny_records(data, at, 7)],
+                         ids=["segments", "records of 1", "records of 7"])
+def test_a_handshake_in_crumbs_is_a_handshake(gateway, device, change):
+    """T-12."""
+    class Through:
+        port = wire.Relay(gateway.port, change).port
+    dev = TestDevice(Through, device())
+    dev.attest()
+    dev.close()
+
+
+def test_no_bit_of_a_handshake_may_change(gateway, device):
+    """T-21, first part: whatever is flipped, nobody comes out with another key or another name."""
+    bundle, entered = device(), []
+
+    def attempt(position):
+        class Through:
+            port = wire.Relay(gateway.port, wire.flip(position, 1 << position % 8)).port
+        try:
+            dev = TestDevice(Through, bundle, timeout=7)
+            dev.attest()
+            entered.append(position)
+            dev.abort()
+        except (TlsError, OSError, TimeoutError, mqtt.Closed, AssertionError):
+            pass
+
+    threads = [threading.Thread(target=attempt, args=(position,)) for position in range(11, 250, 6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert entered == []
+
+
+def test_a_changed_record_is_the_end_of_its_connection(gateway, device, cloud):
+    """T-21, second part."""
+    limit = {"at": None, "sent": 0}
+
+    def change(data, offset):
+        limit["sent"] = offset + len(data)
+        if limit["at"] is not None and offset >= limit["at"]:
+            return [data[:-3] + bytes([data[-3] ^ 16]) + data[-2:]]
+        return [data]
+
+    class Through:
+        port = wire.Relay(gateway.port, change).port
+    dev = TestDevice(Through, device())
+    dev.attest()
+    before = gateway.metric("tls_bad_record_total")
+    limit["at"] = limit["sent"]
+    dev.mqtt.publish(f"dt/{dev.bundle.id}/x", b"changed", qos=1)
+    assert reasons(dev.mqtt.expect_close()) == []
+    gateway.wait_metric("tls_bad_record_total", before + 1)
+    assert not cloud.received(f"{dev.bundle.id}/x")
+
+
+@pytest.mark.parametrize("priority,what", [
+    (CCM8, lambda s: _lib.gnutls_handshake(s)),
+    (CCM8, lambda s: [_lib.gnutls_alert_send(s, 1, 90) for _ in range(1000)]),
+    (TLS13, lambda s: [_lib.gnutls_session_key_update(s, 1) for _ in range(1000)]),
+])
+def test_renegotiation_and_floods_of_nothing_are_cut_off(gateway, device, priority, what):
+    """T-09, T-11."""
+    dev = TestDevice(gateway, device(), priority=priority)
+    dev.attest()
+    what(dev.tls._session)  # pylint: disable=protected-access
+    try:
+        dev.mqtt.ping()
+        dev.mqtt.ping()
+        stayed = True
+    except (mqtt.Closed, TlsError, OSError, AssertionError):
+        stayed = False
+    assert not stayed
+
+
+def test_nothing_resumes(gateway, device):
+    """T-19: no session id, no ticket."""
+    said = wire.talk(gateway.port, wire.records_of(wire.client_hello(session=b"r" * 32, extensions=wire.EMS + wire.extension(35, b"ticket"))),
+                     wire.record(21, b"\2\x28"), seconds=12)
+    hello = said[9:]
+    assert said[5] == 2 and hello[34] in (0, 32) and hello[35:35 + hello[34]] != b"r" * 32
+
+
+# ---- tokens ----
+
+def attempt(gateway, bundle, **changes):
+    """CONNECT and a token; the CONNACK."""
+    dev = TestDevice(gateway, bundle)
+    dev.connect()
+    connack = dev.answer(dev.token(dev.nonce(), **changes))
+    dev.abort()
+    return connack
+
+
+SOFTWARE = {1: "NSPE", 2: MEASUREMENT, 5: SIGNER}
+TOKENS = [
+    *[(f"C-16 a nonce of {n} bytes", {"nonce": bytes(n)}, {"claims", "nonce"}) for n in (0, 16, 31, 33, 48, 64)],
+    ("C-16 no nonce", {"nonce": None}, {"claims"}),
+    ("C-16 a nonce of text", {"nonce": "a" * 32}, {"claims"}),
+    ("C-16 several nonces", {"nonce": [bytes(32), bytes(32)]}, {"claims"}),
+    ("C-19 another profile", {"profile": "PSA_IOT_PROFILE_1"}, {"profile", "claims"}),
+    ("C-19 no profile", {"profile": None}, {"profile", "claims"}),
+    *[(f"C-20 lifecycle {value:#x}", {"lifecycle": value}, {"lifecycle", "claims"})
+      for value in (0, 0x1000, 0x2000, 0x2FFF, 0x3100, 0x4000, 0x5000, 0x6000, 0x13000, -1)],
+    ("C-20 no lifecycle", {"lifecycle": None}, {"claims"}),
+    ("C-21 no software", {"software": None}, {"claims", "software"}),
+    ("C-21 empty software", {"software": []}, {"claims", "software"}),
+    ("C-21 90 components", {"software": [SOFTWARE] * 30}, {"claims", "software"}),
+    ("C-21 a type twice", {"software": [SOFTWARE, SOFTWARE]}, {"software"}),
+    ("C-21 one more, unknown", {"software": [SOFTWARE, {1: "X", 2: MEASUREMENT, 5: SIGNER}]}, {"software"}),
+    ("C-21 another signer", {"software": [{1: "NSPE", 2: MEASUREMENT, 5: bytes(32)}]}, {"software"}),
+    *[(f"C-22 an instance id of {n} bytes", {"instance_id": b"\x01" + bytes(n - 1)}, {"claims"}) for n in (32, 34)],
+    ("C-22 not a RAND", {"instance_id": b"\x02" + bytes(32)}, {"claims", "instance-id"}),
+    ("C-22 somebody else", {"instance_id": b"\x01" + bytes(32)}, {"instance-id"}),
+    ("C-22 another implementation", {"implementation_id": bytes(32)}, {"implementation-id"}),
+]
+
+
+def test_tokens_that_do_not_hold_are_refused_by_the_right_check(gateway, device):
+    faults, bundle = [], None
+    for number, (name, changes, right) in enumerate(TOKENS):
+        bundle = device() if number % 20 == 0 else bundle  # thirty a minute, then 0x97
+        connack = attempt(gateway, bundle, **changes)
+        check = connack.props.get(mqtt.REASON_STRING, b"").split(b":")[0].decode()
+        if (connack.reason, check in right) != (0x87, True):
+            faults.append(f"{name}: {connack}")
+    assert not faults, "\n".join(faults)
+
+
+def test_a_lifecycle_of_all_secured_values_passes(gateway, device):
+    for value in (0x3000, 0x30FF):
+        assert attempt(gateway, device(), lifecycle=value).reason == 0
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_a_good_token_is_good_once(gateway, device, version):
+    """C-17: again on the same connection, on another one, and before there was a challenge."""
+    dev = TestDevice(gateway, device(), version)
+    good = dev.token(ask(dev))
+    dev.answer(good)
+    if version == 5:
+        dev.send_auth(good)
+    else:
+        dev.mqtt.publish("$sp/attest/token", good, qos=1)
+    assert reasons(dev.mqtt.expect_close()) == ([0x82] if version == 5 else [])
+    again = TestDevice(gateway, dev.bundle, version)
+    ask(again)
+    found = again.answer(good)
+    assert (found.props[mqtt.REASON_STRING] if version == 5 else found.payload).startswith(b"nonce")
+
+
+def test_a_token_too_large_or_in_crumbs(gateway, device):
+    """C-24."""
+    bundle = device()
+    dev = TestDevice(gateway, bundle)
+    dev.connect()
+    dev.nonce()
+    assert dev.answer(bytes(4097)).props[mqtt.REASON_STRING].startswith(b"size")
+    dev = TestDevice(gateway, bundle)
+    dev.connect()
+    data = dev.token(dev.nonce())
+    for byte in mqtt.packet(mqtt.AUTH, b"\x18" + mqtt.properties({mqtt.METHOD: METHODS["tls"], mqtt.DATA: data})):
+        dev.tls.send(bytes([byte]))
+    assert dev.mqtt.receive().reason == 0
+    dev.close()
+    dev = TestDevice(gateway, bundle)
+    dev.connect()
+    dev.nonce()
+    dev.send_auth(bytes(9000))
+    assert reasons(dev.mqtt.expect_close(), mqtt.CONNACK) == [0x95]
+
+
+def test_a_token_that_never_comes_is_a_timeout(gateway, device):
+    before = gateway.refused("timeout")
+    dev = TestDevice(gateway, device("--answer-timeout", "700ms"))
+    dev.connect()
+    dev.nonce()
+    started = time.monotonic()
+    connack = dev.mqtt.receive()
+    assert (connack.reason, connack.props[mqtt.REASON_STRING][:8]) == (0x87, b"timeout:")
+    assert time.monotonic() - started < 3
+    assert gateway.refused("timeout") == before + 1
+
+
+def test_too_many_refused_tokens_are_turned_away_at_connect(gateway, device):
+    """C-26."""
+    bundle = device()
+    for _ in range(30):
+        assert attempt(gateway, bundle, mac_key=bytes(32)).reason == 0x87
+    before = gateway.refused("mac")
+    dev = TestDevice(gateway, bundle)
+    dev.connect()
+    assert dev.mqtt.receive().reason == 0x97
+    assert gateway.refused("mac") == before
+
+
+def test_publishes_behind_a_bad_token_go_nowhere(gateway, device, cloud):
+    """C-25: ten of them in flight when the verdict is no."""
+    dev = TestDevice(gateway, device())
+    dev.connect()
+    bad = dev.token(dev.nonce(), mac_key=bytes(32))
+    topic = f"dt/{dev.bundle.id}/early"
+    auth = mqtt.packet(mqtt.AUTH, b"\x18" + mqtt.properties({mqtt.METHOD: METHODS["tls"], mqtt.DATA: bad}))
+    for number in range(1, 11):
+        auth += publish5(topic, flags=2, packet_id=struct.pack(">H", number))
+    dev.mqtt.send(auth)
+    assert all(p.kind == mqtt.CONNACK and p.reason in (0x82, 0x87) for p in dev.mqtt.expect_close())
+    time.sleep(0.3)
+    assert not cloud.received(f"{dev.bundle.id}/early")
+
+
+# ---- many ----
+
+def test_three_hundred_connections_left_at_each_stage_go_away_by_themselves(gateway, device):
+    """T-13: idle, half a hello, a whole one, in TLS without CONNECT, half a CONNECT. A device comes in afterwards."""
+    bundle = TestDevice(gateway, device("--attestation", "none")).bundle
+    wait_for(lambda: gateway.metric("connections_open") <= 1, 15)
+    half, whole = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc", wire.records_of(wire.client_hello())
+
+    def raw(data):
+        sock = socket.create_connection(("127.0.0.1", gateway.port), 10)
+        sock.sendall(data)
+        return sock
+
+    def secured(data):
+        tls = TlsPsk(gateway.port, bundle.id.encode(), bundle.psk, timeout=20)
+        tls.send(data)
+        return tls
+
+    for leave in (lambda: raw(b""), lambda: raw(half), lambda: raw(whole), lambda: secured(b""), lambda: secured(b"\x10\x30\x00\x04MQ")):
+        left = []
+        try:
+            for _ in range(300):
+                left.append(leave())
+        except (TimeoutError, TlsError, OSError):
+            pass  # they wait for a place themselves
+        for one in left:
+            one.abort() if isinstance(one, TlsPsk) else one.close()
+        del left
+        wait_for(lambda: gateway.metric("connections_open") <= 1, 30, "they are gone")
+        dev = TestDevice(gateway, bundle, timeout=20)
+        dev.connect(props={mqtt.METHOD: None})
+        assert dev.mqtt.expect(mqtt.CONNACK).reason == 0
+        dev.close()
+
+
+# ---- keys dies in the middle; a gateway of its own, since the canary's must live ----
+
+@pytest.fixture
+def lonely(tmp_path):
+    from tests.conftest import add_reference
+    from tools.lab.gateway import Gateway
+    made = Gateway(tmp_path / "home", threads=2, extra="limits:\n  preauth_timeout: 4s\n  tls_timeout: 4s\n  connect_timeout: 4s\n"
+                                                       "attestation:\n  answer_timeout: 3s\n")
+    add_reference(made)
+    made.start()
+    yield made
+    assert made.stop() == 0
+    assert not any("Sanitizer" in line or "runtime error" in line for line in made.lines)
+
+
+def kill_keys(gateway, wait=True):
+    before = gateway.metric("keys_restarts_total")
+    os.kill(gateway.pids()["keys"], signal.SIGKILL)
+    if wait:
+        wait_for(lambda: gateway.metric("keys_restarts_total") > before and len(gateway.events("channel_renewed")) >= 2 * (before + 1), 20)
+
+
+def test_keys_dies_at_every_step_of_an_attestation(lonely):
+    """C-28: never in without a verdict, told to come back, and in the next time."""
+    bundle = lonely.add("dev")
+    inside = TestDevice(lonely, lonely.add("inside"))
+    inside.attest()
+    time.sleep(1)  # keys notes what it has told; a name that it does not know to be told of it tells again
+    dev = TestDevice(lonely, bundle)  # TLS is there, CONNECT is not
+    kill_keys(lonely)
+    dev.connect()
+    assert dev.mqtt.receive().reason == 0x88
+
+    for version in (5, 4):
+        dev = TestDevice(lonely, bundle, version)  # challenged
+        data = dev.token(ask(dev))
+        kill_keys(lonely)
+        assert reasons(dev.mqtt.expect_close(), mqtt.CONNACK) == ([0x88] if version == 5 else [])
+        again = TestDevice(lonely, bundle, version)
+        ask(again)
+        found = again.answer(data)  # of before
+        assert (found.props[mqtt.REASON_STRING] if version == 5 else found.payload).startswith(b"nonce")
+        last = TestDevice(lonely, bundle, version)
+        last.attest()
+        last.close()
+    inside.mqtt.ping()
+    inside.close()
+
+
+def test_the_token_of_a_device_inside_is_not_held_against_it_when_keys_dies(lonely):
+    dev = TestDevice(lonely, lonely.add("dev"), timeout=20)  # ten seconds until it is asked again
+    dev.attest()
+    lonely.cli("reference", "add", "--implementation-id", "11" * 32, "--component", "X=" + "22" * 32)
+    challenge = hear(dev, "$sp/attest/challenge")
+    dev.mqtt.ack(challenge)
+    time.sleep(1)
+    kill_keys(lonely)
+    dev.mqtt.publish("$sp/attest/token", dev.token(challenge.payload), qos=1)
+    assert dev.mqtt.expect(mqtt.PUBACK).reason == 0
+    dev.mqtt.ping()
+    challenge = hear(dev, "$sp/attest/challenge")
+    dev.mqtt.publish("$sp/attest/token", dev.token(challenge.payload), qos=1)
+    assert hear(dev, "$sp/attest/verdict").payload == b"ok"
+    dev.close()
+
+
+def test_a_device_that_may_take_its_time_gets_it(lonely):
+    """answer_timeout of a row goes beyond the time that a connection usually has."""
+    dev = TestDevice(lonely, lonely.add("slow", "--answer-timeout", "9s"))
+    dev.connect()
+    data = dev.token(dev.nonce())
+    time.sleep(5)
+    assert dev.answer(data).reason == 0
+    dev.close()
+    dev = TestDevice(lonely, lonely.add("usual"))
+    dev.connect()
+    data = dev.token(dev.nonce())
+    assert dev.mqtt.receive().props[mqtt.REASON_STRING].startswith(b"timeout")
+
+
+def test_a_device_that_acknowledges_no_challenge_is_not_trusted_for_ever(lonely):
+    dev = TestDevice(lonely, lonely.add("dev"))
+    dev.attest()
+    lonely.cli("reference", "add", "--implementation-id", "11" * 32, "--component", "X=" + "22" * 32)
+    challenge = hear(dev, "$sp/attest/challenge")
+    dev.mqtt.publish("$sp/attest/token", dev.token(challenge.payload), qos=1)  # and no PUBACK
+    hear(dev, "$sp/attest/verdict")
+    lonely.cli("reference", "add", "--implementation-id", "33" * 32, "--component", "X=" + "22" * 32)
+    assert reasons(dev.mqtt.expect_close()) == [0x87]
