@@ -368,3 +368,76 @@ def test_rotation_under_load_loses_nothing(tmp_path):
     finally:
         gateway.stop()
         cloud.stop()
+
+
+@pytest.fixture(scope="module")
+def programs(system):
+    gateway, _ = system
+    gateway.accept_device_program()
+    return gateway
+
+
+def test_the_device_program_seals_and_the_monitor_opens(programs, system, names, tmp_path):
+    gateway, cloud = system
+    sensor_name, monitor_name = names("prog"), names("mon")
+    monitor = Device(gateway, gateway.add(monitor_name, "--group", "private", role="monitor"))
+    monitor.process.wait_line("key_granted")
+    bundle = gateway.add(sensor_name, "--group", "private")
+    options = ["--state", tmp_path / "state", "--sensor", "constant:23.5,41.0", "--period", "100ms", "--count", "5"]
+    assert Device(gateway, bundle, *options).process.wait(30) == 0
+    records = wait_for(lambda: len(mine(monitor, sensor_name)) >= 5 and mine(monitor, sensor_name), 10, "opened records")
+    assert [r["sequence"] for r in records] == [1, 2, 3, 4, 5]
+    assert all((r["temperature_celsius"], r["humidity_percent"], r["protection"]) == (23.5, 41.0, "sealed") for r in records)
+    assert Device(gateway, bundle, *options).process.wait(30) == 0
+    records = wait_for(lambda: len(mine(monitor, sensor_name)) >= 10 and mine(monitor, sensor_name), 10, "more records")
+    assert [r["sequence"] for r in records[5:]] == [1025, 1026, 1027, 1028, 1029], "counting goes on at the stored limit"
+    assert monitor.stop() == 0
+    wait_for(lambda: len(cloud.received(f"/{sensor_name}/climate")) >= 10)
+    assert all(payload[0] == 0xD0 for _, payload in cloud.received(f"/{sensor_name}/climate"))
+
+
+def mine(monitor, name):
+    return [r for r in monitor.records() if r.get("device") == name]
+
+
+def test_the_device_program_follows_a_rotation(programs, system, names, tmp_path):
+    gateway, cloud = system
+    gateway.cli("group", "add", "turning")
+    name = names("turn")
+    monitor = Device(gateway, gateway.add(names("mon"), "--group", "turning", role="monitor"))
+    monitor.process.wait_line("key_granted")
+    dev = Device(gateway, gateway.add(name, "--group", "turning"), "--state", tmp_path / "state",
+                 "--sensor", "constant:20,50", "--period", "100ms")
+    wait_for(lambda: len(mine(monitor, name)) > 3, 20)
+    for epoch in (2, 3, 4):
+        gateway.cli("group", "rotate", "turning")
+        wait_for(lambda: epochs(gateway, "turning")[-1]["in_use_since"] is not None, 15, f"epoch {epoch} in use")
+        seen = len(mine(monitor, name))
+        wait_for(lambda: len(mine(monitor, name)) > seen + 5, 15, f"records under epoch {epoch}")
+    assert all(r["temperature_celsius"] == 20 for r in mine(monitor, name)), "none was shown without its values"
+    sequences = [r["sequence"] for r in mine(monitor, name)]
+    assert len(set(zip(sequences, range(len(sequences))))) == len(sequences) and sequences.count(1) == 4
+    assert dev.stop() == 0 and monitor.stop() == 0
+    documents_ = documents(cloud, name)
+    assert documents_ and all(d["protection"] == "sealed" for d in documents_)
+
+
+def test_a_sensor_in_a_group_needs_a_place_for_its_counters(programs, names):
+    dev = Device(programs, programs.add(names("stateless"), "--group", "hall"))
+    assert dev.process.wait(10) == 1
+    assert any("--state" in line for line in dev.process.err)
+
+
+def test_a_capture_of_the_device_link_shows_neither_key_nor_value(system, sensor):
+    gateway, _ = system
+    dev = sensor("private")
+    seen = bytearray()
+    send = dev.tls.send
+
+    def spy(data):
+        seen.extend(data)
+        return send(data)
+    dev.tls.send = spy  # what lies under TLS: the most that whoever has the PSK could see
+    assert dev.send(dev.sealed(4711)) == 0
+    assert dev.keys[1] not in seen and dev.kek not in seen and b"temperature" not in seen
+    assert climate(dev.bundle.id, 4711) not in seen
