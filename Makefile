@@ -1,5 +1,5 @@
 # Front door for daily work; ./demo and ./check do their own set-up.
-.PHONY: all build check demo lint asan fuzz bench cm33 install clean
+.PHONY: all build check demo lint asan fuzz bench cm33 firmware install clean
 all build:
 	cmake --preset release && cmake --build --preset release
 check demo:
@@ -14,6 +14,9 @@ bench: build
 	/usr/bin/python3 bench/compare.py
 cm33:
 	cmake --preset cm33 && cmake --build --preset cm33
+firmware:
+	packaging/setup.sh firmware
+	for board in an521 an505 musca; do cmake --preset firmware-$$board && cmake --build --preset firmware-$$board || exit 1; done
 install: build
 	cmake --install build
 clean:

@@ -93,7 +93,8 @@ class Server:
         return self.process.pid
 
 
-# The queue limits are lifted: as they are by default, mosquitto would drop what the fleet counts.
+# The queue limits are lifted on both sides: as they are by default, a stall of the fleet on a busy machine would make
+# the servers drop what it counts.
 MOSQUITTO = """\
 user root
 listener {port} 127.0.0.1
@@ -209,6 +210,9 @@ gateway:
 listeners:
   - address: 127.0.0.1:{port}
     suites: [profile-small]
+
+limits:
+  session_queue: 64MiB
 """
 SALLYPORT_CLOUD = """
 cloud:

@@ -241,15 +241,18 @@ def test_a_policy_change_asks_again_and_refuses_what_no_longer_fits(gateway, dev
     number = next(e["id"] for e in listed if e["implementation_id"] == implementation.hex())
     assert re.search(str(number), added)
     gateway.cli("reference", "remove", number)
-    while True:
-        publish = dev.mqtt.expect(mqtt.PUBLISH)
-        if publish.topic == "$sp/attest/challenge":
-            break
-    dev.mqtt.ack(publish)
-    dev.mqtt.publish("$sp/attest/token", dev.token(publish.payload, **software), qos=1)
+    verdict = b"ok"
+    while verdict == b"ok":  # the entry that was added is a change of policy too, and may be asked about first
+        found = dev.mqtt.receive()
+        if found.kind != mqtt.PUBLISH:
+            continue
+        if found.topic == "$sp/attest/challenge":
+            dev.mqtt.ack(found)
+            dev.mqtt.publish("$sp/attest/token", dev.token(found.payload, **software), qos=1)
+        elif found.topic == "$sp/attest/verdict":
+            verdict = found.payload
+    assert verdict.startswith(b"implementation-id")
     said = dev.mqtt.expect_close()
-    verdicts = [p.payload for p in said if p.kind == mqtt.PUBLISH and p.topic == "$sp/attest/verdict"]
-    assert verdicts and verdicts[0].startswith(b"implementation-id")
     assert [p.reason for p in said if p.kind == mqtt.DISCONNECT] == [0x87]
 
 

@@ -435,6 +435,17 @@ def test_what_devices_say_is_escaped_in_the_log(gateway, open_device):
     gateway.wait_event("publish_denied")
 
 
+def test_a_device_cannot_fill_the_log(gateway, open_device):
+    dev, before = open_device(), gateway.metric("messages_denied_total")
+    for _ in range(20):
+        dev.mqtt.send(publish5("dt/not-mine/x") * 50)
+    dev.mqtt.ping()
+    assert gateway.metric("messages_denied_total") == before + 1000
+    assert len([line for line in gateway.lines if f"device={dev.bundle.id} " in line and "publish_denied" in line]) == 100
+    assert len([line for line in gateway.events("log_limited") if f"device={dev.bundle.id} " in line]) == 1
+    dev.close()
+
+
 # ---- TLS ----
 
 def refused(said):
@@ -760,7 +771,7 @@ def test_three_hundred_connections_left_at_each_stage_go_away_by_themselves(gate
     """T-13: idle, half a hello, a whole one, in TLS without CONNECT, half a CONNECT. A device comes in afterwards."""
     bundle = TestDevice(gateway, device("--attestation", "none")).bundle
     wait_for(lambda: gateway.metric("connections_open") <= 1, 15)
-    half, whole = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc", wire.records_of(wire.client_hello())
+    half, whole = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", wire.records_of(wire.client_hello())
 
     def raw(data):
         sock = socket.create_connection(("127.0.0.1", gateway.port), 10)

@@ -88,8 +88,10 @@ class Story:
                                f"{document['humidity_percent']:.1f} %RH  {document['protection']}")
 
     def monitor_line(self, stream, line):
-        if stream == "out" and line.startswith("{"):
-            record = json.loads(line)
+        if stream != "out" or not (line.startswith("{") and line.endswith("}")):
+            return
+        record = json.loads(line)
+        if "temperature_celsius" in record:  # a board reports its events on the same line
             self.monitor.setdefault(record["device"], []).append(record)
             self.screen.row(2, f"{record['device']}  {record['temperature_celsius']:.2f} °C  "
                                f"{record['humidity_percent']:.1f} %RH")

@@ -23,10 +23,13 @@ MACHINES = ("mps2-an521", "mps2-an505", "musca-b1")
 HOST = "10.0.2.2"  # our loopback, as an emulated board with Ethernet sees it
 
 
-def _storage_address():
-    """Where a musca-b1's storage image is loaded: the memory map is the one place that says so."""
-    text = (ROOT / "device/boards/musca-b1/map.h").read_text()
-    return re.search(r"^#define MAP_S_STORAGE\s+(0x[0-9A-Fa-f]+)$", text, re.MULTILINE).group(1)
+def _map(machine, name):
+    """A number of a board's memory map: its map.h is the one place that says so."""
+    boards = ROOT / "device/boards"
+    text = (boards / machine / "map.h").read_text()
+    for included in re.findall(r'^#include "device/boards/(.*)"$', text, re.MULTILINE):
+        text += (boards / included).read_text()
+    return int(re.search(rf"^#define {name}\s+(0x[0-9A-Fa-f]+)\b", text, re.MULTILINE).group(1), 16)
 
 
 def available():
@@ -54,9 +57,8 @@ class Qmp:
 
     def __init__(self, path):
         self._socket = socket.socket(socket.AF_UNIX)
-        wait_for(lambda: pathlib.Path(path).exists(), 10, "the emulator's control socket")
         self._socket.settimeout(10)
-        self._socket.connect(str(path))
+        wait_for(lambda: self._socket.connect_ex(str(path)) == 0, 10, "the emulator's control socket")
         self._file = self._socket.makefile("rw")
         self._file.readline()
         self.command("qmp_capabilities")
@@ -86,7 +88,7 @@ class Board:
     def __init__(self, name, bundle, gateway_port, folder, machine="mps2-an521", ns=None, on_line=None, period_ms=None):
         if machine not in MACHINES:
             raise ValueError(f"{machine} is none of {', '.join(MACHINES)}")
-        self.name, self.machine = name, machine
+        self.name, self.machine, self.bundle = name, machine, pathlib.Path(bundle)
         self.ns = pathlib.Path(ns) if ns else FIRMWARE / machine / "ns.elf"
         self.storage = pathlib.Path(folder) / f"{name}.storage"
         self.lines = []
@@ -111,7 +113,7 @@ class Board:
                 "-nic", "user,model=lan9118,id=net"]
 
     def _serial(self):
-        return ["-device", f"loader,file={self.storage},addr={_storage_address()},force-raw=on",
+        return ["-device", f"loader,file={self.storage},addr={_map(self.machine, 'MAP_S_STORAGE'):#x},force-raw=on",
                 "-chardev", f"socket,id=line,host=127.0.0.1,port={self.link.port},nodelay=on,reconnect=1",
                 "-serial", "chardev:line"]
 
@@ -177,6 +179,13 @@ class Board:
     def set_network(self, up):
         """Pull the Ethernet plug, or put it in again."""
         self.qmp.command("set_link", name="net", up=up)
+
+    def non_secure_memory(self):
+        """All of the memory that the non-secure world can write."""
+        dump = pathlib.Path(self._sockets) / "dump"
+        self.qmp.command("memsave", val=_map(self.machine, "MAP_NS_RAM"), size=_map(self.machine, "MAP_NS_RAM_SIZE"),
+                         filename=str(dump))
+        return dump.read_bytes()
 
     def reset(self):
         """As the reset button does."""

@@ -6,6 +6,9 @@
 
 #include "libs/base/bytes.h"
 
+/** Clock, console, the lock of the secure world; before the first task is made. */
+void sp_firmware_start(void);
+
 /** Nothing sensible can follow: says where on the console and resets the device. */
 _Noreturn void sp_firmware_halt(const char *file, int line);
 

@@ -13,12 +13,10 @@
 #include "device/port/freertos/network.h"
 #include "device/port/freertos/settings.h"
 #include "device/port/tls_mbedtls.h"
-#include "device/secure/ns/ns.h"
 #include "device/secure/partitions/crypto/crypto_keys.h"
 #include "psa/initial_attestation.h"
 
 #include "FreeRTOS.h"
-#include "semphr.h"
 #include "task.h"
 
 #include <mbedtls/memory_buffer_alloc.h>
@@ -37,12 +35,8 @@
 
 static StackType_t app_stack[APP_STACK_WORDS] __attribute__((aligned(8)));
 static StackType_t watch_stack[WATCH_STACK_WORDS] __attribute__((aligned(8)));
-static StackType_t idle_stack[configMINIMAL_STACK_SIZE] __attribute__((aligned(8)));
 static StaticTask_t app_tcb;
 static StaticTask_t watch_tcb;
-static StaticTask_t idle_tcb;
-static StaticSemaphore_t secure_mutex_memory;
-static SemaphoreHandle_t secure_mutex;
 static TaskHandle_t app_task;
 static volatile uint32_t rounds; /* of the application's loop */
 
@@ -50,40 +44,6 @@ static uint8_t tls_heap[TLS_HEAP] __attribute__((aligned(8)));
 static struct sp_app app;
 static struct sp_profile profile;
 static struct sp_settings settings;
-
-void vApplicationGetIdleTaskMemory(StaticTask_t **tcb, StackType_t **stack, uint32_t *words);
-
-void vApplicationGetIdleTaskMemory(StaticTask_t **tcb, StackType_t **stack, uint32_t *words)
-{
-    *tcb = &idle_tcb;
-    *stack = idle_stack;
-    *words = configMINIMAL_STACK_SIZE;
-}
-
-void sp_ns_lock(void)
-{
-    if (xTaskGetSchedulerState() != taskSCHEDULER_NOT_STARTED) {
-        (void)xSemaphoreTake(secure_mutex, portMAX_DELAY);
-    }
-}
-
-void sp_ns_unlock(void)
-{
-    if (xTaskGetSchedulerState() != taskSCHEDULER_NOT_STARTED) {
-        (void)xSemaphoreGive(secure_mutex);
-    }
-}
-
-uint32_t sp_firmware_random(void)
-{
-    uint8_t bytes[4] = {0};
-    struct sp_reader r;
-    if (psa_generate_random(bytes, sizeof(bytes)) != PSA_SUCCESS) {
-        sp_firmware_halt("no randomness", __LINE__);
-    }
-    sp_reader_init(&r, SP_VIEW_ARRAY(bytes));
-    return sp_read_u32(&r);
-}
 
 void sp_firmware_wake(void)
 {
@@ -211,9 +171,7 @@ static void run_watch(void *arg)
 int main(void)
 {
     mbedtls_memory_buffer_alloc_init(tls_heap, sizeof(tls_heap));
-    sp_firmware_clock_start();
-    sp_console_start();
-    secure_mutex = xSemaphoreCreateMutexStatic(&secure_mutex_memory);
+    sp_firmware_start();
     app_task = xTaskCreateStatic(run_app, "app", APP_STACK_WORDS, NULL, 1, app_stack, &app_tcb);
     (void)xTaskCreateStatic(run_watch, "watch", WATCH_STACK_WORDS, NULL, 2, watch_stack,
                             &watch_tcb);

@@ -2,7 +2,9 @@
 # Copyright The Sallyport Authors
 """The firmware on emulated boards against a real gateway: three boards, and all that may happen to them."""
 import json
+import os
 import pathlib
+import random
 import sys
 import time
 
@@ -10,15 +12,17 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[3]))
 
-from tools.lab import qemu  # noqa: E402
+from tools.lab import qemu, serial_link  # noqa: E402
 from tools.lab.cloud import Cloud, free_port  # noqa: E402
 from tools.lab.gateway import Gateway  # noqa: E402
 from tools.lab.process import wait_for  # noqa: E402
 
 pytestmark = pytest.mark.skipif(not qemu.available(), reason="no emulator, or no images in build/firmware")
+VECTOR = bytes.fromhex("00020302020307010261066280546c6300")  # of device/port/link/serial_link_test.c
 
 SENSORS = ("mps2-an521", "musca-b1")
 PERIOD_MS = 500
+POWER_CUTS = int(os.environ.get("SALLYPORT_POWER_CUTS", "8"))
 BACK = 60  # seconds in which a device must be back, its longest pause of 30 s included
 
 
@@ -63,6 +67,27 @@ def wait_for_more(cloud, board, seconds=BACK, what="records"):
     wait_for(lambda: len(documents(cloud, board)) >= before + 3, seconds,
              f"{what} of {board.name}; its last lines: {board.lines[-8:]}")
     return documents(cloud, board)[-1]
+
+
+def test_both_ends_of_the_serial_line_mean_the_same_bytes():
+    frame = serial_link.Frame(serial_link.DATA, 0x00020007, 0x0100, b"a\0b")
+    assert serial_link.encode(frame) == VECTOR
+    assert serial_link.Decoder().feed(VECTOR) == [frame]
+    byte_by_byte = serial_link.Decoder()
+    assert [f for at in range(len(VECTOR)) for f in byte_by_byte.feed(VECTOR[at:at + 1])] == [frame]
+
+
+def test_the_host_finds_a_frame_behind_any_garbage():
+    numbers = random.Random(1)
+    for _ in range(300):
+        decoder = serial_link.Decoder()
+        payload = numbers.randbytes(numbers.randrange(serial_link.PAYLOAD_MAX + 1))
+        frame = serial_link.Frame(serial_link.DATA, numbers.getrandbits(32), numbers.getrandbits(16), payload)
+        assert decoder.feed(numbers.randbytes(numbers.randrange(2000))) == []
+        assert decoder.feed(serial_link.encode(frame)) == [frame]
+        damaged = bytearray(serial_link.encode(frame))
+        damaged[numbers.randrange(1, len(damaged) - 1)] ^= 1 << numbers.randrange(8)
+        assert decoder.feed(bytes(damaged)) == []
 
 
 @pytest.mark.parametrize("machine", qemu.MACHINES)
@@ -123,7 +148,7 @@ def test_the_boards_come_back_when_the_gateway_was_killed(boards, gateway, cloud
         wait_for_more(cloud, boards[machine])
 
 
-def test_a_short_loss_of_the_network_loses_no_record(boards, cloud):
+def test_a_short_loss_of_the_network_does_not_end_the_connection(boards, cloud):
     board = boards["mps2-an521"]
     lost = len(board.events("connection_lost"))
     board.set_network(False)
@@ -196,3 +221,56 @@ def test_a_board_comes_back_from_a_power_cut(boards, machine):
     board.kill()
     board.start()
     board.wait_event("attested", BACK, times + 1)
+
+
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_a_board_survives_power_cuts_at_any_moment_of_its_start(boards, machine):
+    board = boards[machine]
+    seconds = random.Random(machine)
+    for _ in range(POWER_CUTS):
+        board.kill()
+        board.start()
+        time.sleep(seconds.uniform(0, 0.4))
+    times = len(board.events("attested"))
+    board.kill()
+    board.start()
+    board.wait_event("attested", BACK, times + 1)
+
+
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_the_keys_are_nowhere_in_non_secure_memory(boards, machine):
+    board = boards[machine]
+    keys = json.loads(board.bundle.read_text())
+    memory = board.non_secure_memory()
+    assert board.name.encode() in memory, "this is not the memory of the board"
+    for name in ("psk", "iak"):
+        secret = bytes.fromhex(keys[name])
+        for form in (secret, secret[::-1], keys[name].encode(), keys[name].upper().encode()):
+            assert form not in memory, f"{name} is in non-secure memory"
+
+
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_tasks_that_are_preempted_inside_the_secure_world_do_not_disturb_each_other(gateway, tmp_path, machine):
+    name = f"stress-{machine}"
+    board = qemu.Board(name, gateway.add(name), gateway.port, tmp_path, machine,
+                       ns=qemu.FIRMWARE / machine / "test_stress.elf")
+    board.start()
+    try:
+        wait_for(lambda: board.events("stress_done") or board.events("stress_failed"), 60, "the end of the stress")
+        assert board.events("stress_done") and not board.events("restart")
+    finally:
+        board.stop()
+
+
+@pytest.mark.parametrize("attempt,exception", [("execute_data", 4), ("write_code", 4), ("exceed_stack", 6)])
+@pytest.mark.parametrize("machine", qemu.MACHINES)
+def test_the_non_secure_world_protects_itself(gateway, tmp_path, machine, attempt, exception):
+    name = f"{attempt.replace('_', '-')}-{machine}"
+    board = qemu.Board(name, gateway.add(name), gateway.port, tmp_path, machine,
+                       ns=qemu.FIRMWARE / machine / f"test_{attempt}.elf")
+    board.start()
+    try:
+        assert board.wait_event("restart")["code"] == exception
+        assert not board.events("survived")
+    finally:
+        board.stop()

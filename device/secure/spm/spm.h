@@ -28,7 +28,7 @@ struct sp_spm_service {
 };
 
 /** The services there are; borrowed for the life of the program. */
-void sp_spm_init(const struct sp_spm_service *services, size_t count);
+void sp_spm_init(const struct sp_spm_service *table, size_t count);
 
 /**
  * Act as a partition until sp_spm_leave(): for secure code that is entered by other ways than psa_call(), such as

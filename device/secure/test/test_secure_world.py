@@ -364,6 +364,21 @@ def test_secrets_are_nowhere_in_non_secure_memory(images, storage, board, tmp_pa
     assert stack[-8:] == struct.pack("<I", 0xFEF5EDA5) * 2
 
 
+UNITS = {"unit_base_bytes": set(), "unit_cbor_cbor": set(), "unit_link_link": set(), "unit_senml_senml": set(),
+         "unit_mqtt_topic": set(), "unit_mqtt_client": set(), "unit_mqtt_client_message": set(),
+         # the firmware's crypto service has no SHA-384 and SHA-512
+         "unit_attest_attest": {"good_tokens_of_all_profiles_and_algorithms_are_accepted"}}
+
+
+@pytest.mark.parametrize("board", BOARDS)
+@pytest.mark.parametrize("unit", UNITS)
+def test_unit_tests_of_the_libraries_pass_on_the_board(images, storage, board, unit):
+    folder = images(board)
+    result = run(folder, board, folder / f"{unit}.elf", storage, secure="secure")
+    assert re.search(r"^\d+ passed, \d+ failed$", result.stdout, re.M), result.stdout
+    assert set(re.findall(r"^FAIL (\w+)$", result.stdout, re.M)) == UNITS[unit], result.stdout
+
+
 def tool(name, *args):
     return subprocess.run([f"arm-none-eabi-{name}", *args], check=True, capture_output=True, text=True).stdout
 

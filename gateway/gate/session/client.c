@@ -11,6 +11,7 @@
 
 #define GUEST_PACKET_MAX 8192U /* body of a packet before the verdict: a token, or a CONNECT */
 #define TAIL_KEEP_MAX    1024U /* an empty input buffer larger than this is given back */
+#define LINES_PER_MINUTE 100U  /* in the log, about single messages of one client */
 
 static void on_ping(struct sp_client *client, const struct sp_mqtt_header *header,
                     struct sp_view body);
@@ -243,6 +244,23 @@ static void on_disconnect(struct sp_client *client, const struct sp_mqtt_header 
         client->session_expiry_s = wanted < longest ? wanted : longest;
     }
     sp_client_end(client, packet.reason != SP_MQTT_RC_SUCCESS);
+}
+
+bool sp_client_may_log(struct sp_client *client)
+{
+    uint64_t now = client->home->timers->now_ms;
+    if (now >= client->lines_until_ms) {
+        client->lines_until_ms = now + 60000;
+        client->lines = 0;
+    }
+    if (client->lines == LINES_PER_MINUTE) {
+        sp_log_warn(SP_EVENT("log_limited"), SP_F_VIEW("device", sp_client_identity(client)),
+                    SP_F_STR("detail", "no more lines about its messages this minute"));
+    }
+    if (client->lines <= LINES_PER_MINUTE) {
+        client->lines++;
+    }
+    return client->lines <= LINES_PER_MINUTE;
 }
 
 /* ---- the end ---- */

@@ -48,16 +48,18 @@ struct sp_client {
     struct sp_will *will;
     sp_slot_tag tag; /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
-    uint64_t heard_ms;      /* last input */
-    uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
-    uint64_t give_up_ms;    /* 3.1.1 with a message that cannot be stored; UINT64_MAX: none */
-    struct sp_buf in;       /* an incomplete packet */
-    struct sp_buf out;      /**< plaintext to be written; the owner consumes it */
-    size_t unsent;          /**< set by the owner: bytes that the socket did not take yet */
-    uint32_t max_packet;    /* of the peer */
+    uint64_t heard_ms;       /* last input */
+    uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
+    uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
+    uint64_t give_up_ms;     /* 3.1.1 with a message that cannot be stored; UINT64_MAX: none */
+    struct sp_buf in;        /* an incomplete packet */
+    struct sp_buf out;       /**< plaintext to be written; the owner consumes it */
+    size_t unsent;           /**< set by the owner: bytes that the socket did not take yet */
+    uint32_t max_packet;     /* of the peer */
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+    uint16_t lines;             /* in the log, about single messages */
     uint16_t keep_alive_s;      /* as asked for */
     uint16_t window;            /* QoS 1 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
@@ -192,6 +194,9 @@ void sp_client_grant(struct sp_client *client, struct sp_view grant);
 
 /** Send a grant that waited for room. */
 void sp_client_pump_grant(struct sp_client *client);
+
+/** A line in the log about one message of this client: so many a minute, then one that says so, then none. */
+bool sp_client_may_log(struct sp_client *client);
 
 /** Put it on home->dirty. */
 void sp_client_mark(struct sp_client *client);

@@ -62,10 +62,13 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     return code == 0;
 }
 
-static void log_refused(const struct sp_client *client, const char *event,
+static void log_refused(struct sp_client *client, const char *event,
                         const struct sp_mqtt_publish *publish, const char *detail)
 {
     char peer[SP_PEER_TEXT_MAX];
+    if (!sp_client_may_log(client)) {
+        return;
+    }
     sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_client_identity(client)),
                 SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
                 SP_F_VIEW("topic", publish->topic), SP_F_STR("detail", detail));

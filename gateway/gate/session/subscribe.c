@@ -78,10 +78,13 @@ static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filt
                     qos);
 }
 
-static void log_denied(const struct sp_client *client, struct sp_view filter, uint8_t code)
+static void log_denied(struct sp_client *client, struct sp_view filter, uint8_t code)
 {
     char peer[SP_PEER_TEXT_MAX];
     sp_metric_inc(SP_M_SUBSCRIBE_DENIED);
+    if (!sp_client_may_log(client)) {
+        return;
+    }
     sp_log_warn(SP_EVENT("subscribe_denied"), SP_F_VIEW("device", sp_client_identity(client)),
                 SP_F_STR("peer", sp_peer_format(&client->peer, peer)), SP_F_VIEW("filter", filter),
                 SP_F_INT("code", code));

@@ -6,7 +6,7 @@
 
 #include "device/port/freertos/firmware.h"
 
-#define LWIP_RAND()                sp_firmware_random()
+#define LWIP_RAND() sp_firmware_random()
 #define LWIP_PLATFORM_DIAG(text)
 #define LWIP_PLATFORM_ASSERT(text) sp_firmware_halt(__FILE__, __LINE__)
 #define LWIP_NO_CTYPE_H            1

@@ -9,7 +9,7 @@
 #define OPERATIONS 4U /* at a time; a TLS 1.2 handshake has three */
 
 static struct sp_crypto_operation *operations[OPERATIONS]; /* on the crypto heap; NULL: free */
-static uint32_t serial; /* makes handles new */
+static uint32_t serial;                                    /* makes handles new */
 
 /* What a function works on, and what becomes of it. */
 enum use {

@@ -15,7 +15,7 @@
 void *sp_heap_calloc(size_t count, size_t size);
 
 /** NULL is fine. */
-void sp_heap_free(void *block);
+void sp_heap_free(void *memory);
 
 /** The most bytes, with headers, that were ever in use. */
 size_t sp_heap_peak(void);

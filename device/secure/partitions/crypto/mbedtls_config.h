@@ -29,6 +29,6 @@
 
 #include <stddef.h>
 void *sp_heap_calloc(size_t count, size_t size); /* device/secure/partitions/crypto/heap.h */
-void sp_heap_free(void *block);
+void sp_heap_free(void *memory);
 
 #endif

@@ -16,6 +16,10 @@ int _lseek(int file, int offset, int whence);
 int _fstat(int file, struct stat *st);
 int _isatty(int file);
 void *_sbrk(ptrdiff_t increment);
+int _open(const char *name, int flags, int mode);
+int _kill(int process, int number);
+int _getpid(void);
+_Noreturn void _exit(int code);
 
 int _write(int file, const char *bytes, int len)
 {
@@ -72,4 +76,28 @@ void *_sbrk(ptrdiff_t increment)
     char *start = end;
     end += increment;
     return start;
+}
+
+int _open(const char *name, int flags, int mode)
+{
+    (void)name;
+    (void)flags;
+    (void)mode;
+    return -1;
+}
+
+int _kill(int process, int number)
+{
+    (void)process;
+    sp_semihosting_exit((uint32_t)number);
+}
+
+int _getpid(void)
+{
+    return 1;
+}
+
+void _exit(int code)
+{
+    sp_semihosting_exit((uint32_t)code);
 }
