@@ -26,39 +26,36 @@ static enum sp_err write_line(struct sp_view device, const struct sp_senml_recor
 }
 
 /* Under the group's key, if this device has it; else there are no values. */
-static enum sp_err protected_line(struct sp_view topic, struct sp_view device,
-                                  struct sp_view payload, int64_t now_ms, struct sp_writer *w)
+static enum sp_err protected_line(struct sp_view topic, struct sp_view payload,
+                                  struct sp_appkeys_record *opened, struct sp_view *plain)
 {
-    struct sp_senml_record record = {0};
-    struct sp_appkeys_record opened;
-    psa_status_t status =
-        sp_appkeys_open(topic.ptr, topic.len, payload.ptr, payload.len, &opened);
-    if (status == PSA_ERROR_DOES_NOT_EXIST) {
-        return write_line(device, &record, now_ms, NULL,
-                          payload.ptr[0] == COSE_MAC0 ? "mac" : "sealed", w);
-    }
-    if (status == PSA_ERROR_ALREADY_EXISTS) {
-        return SP_ERR_EXISTS;
-    }
-    if (status != PSA_SUCCESS) {
-        return SP_ERR_UNTRUSTED;
-    }
-    enum sp_err err = sp_senml_parse(sp_view(opened.plain, opened.len), device, &record);
-    return err != SP_OK ? err
-                        : write_line(device, &record, now_ms, &opened,
-                                     opened.sealed ? "sealed" : "mac", w);
+    psa_status_t status = sp_appkeys_open(topic.ptr, topic.len, payload.ptr, payload.len, opened);
+    *plain = sp_view(opened->plain, status == PSA_SUCCESS ? opened->len : 0);
+    return status == PSA_SUCCESS || status == PSA_ERROR_DOES_NOT_EXIST ? SP_OK
+           : status == PSA_ERROR_ALREADY_EXISTS                        ? SP_ERR_EXISTS
+                                                                       : SP_ERR_UNTRUSTED;
 }
 
 static enum sp_err record_line(struct sp_view topic, struct sp_view device, struct sp_view payload,
                                int64_t now_ms, struct sp_writer *w)
 {
+    static struct sp_appkeys_record opened; /* one monitor per device; large for a small stack */
     struct sp_senml_record record = {0};
+    struct sp_view plain = payload;
     uint8_t first = payload.len != 0 ? payload.ptr[0] : 0;
-    if (first == COSE_ENCRYPT0 || first == COSE_MAC0) {
-        return protected_line(topic, device, payload, now_ms, w);
+    bool is_protected = first == COSE_ENCRYPT0 || first == COSE_MAC0;
+    const char *protection = first == COSE_ENCRYPT0 ? "sealed" : first == COSE_MAC0 ? "mac" : "clear";
+    if (is_protected) {
+        SP_TRY(protected_line(topic, payload, &opened, &plain));
     }
-    SP_TRY(sp_senml_parse(payload, device, &record));
-    return write_line(device, &record, now_ms, NULL, "clear", w);
+    bool known = !is_protected || plain.len > 0;
+    if (known) {
+        SP_TRY(sp_senml_parse(plain, device, &record));
+    }
+    enum sp_err err =
+        write_line(device, &record, now_ms, is_protected && known ? &opened : NULL, protection, w);
+    sp_wipe(&opened, sizeof(opened));
+    return err;
 }
 
 enum sp_err sp_monitor_line(struct sp_view topic, struct sp_view payload, int64_t now_ms,
