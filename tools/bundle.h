@@ -37,7 +37,8 @@ struct sp_bundle {
  */
 SP_MUST_CHECK enum sp_err sp_bundle_prepare(const char *place, const struct sp_device *device,
                                             const struct sp_device_secrets *secrets,
-                                            const struct sp_bundle_key *key, struct sp_bundle *out, struct sp_fault *fault);
+                                            const struct sp_bundle_key *key, struct sp_bundle *out,
+                                            struct sp_fault *fault);
 
 /** Put it in its place, over an older one; or print it. The secrets in `bundle` are wiped. @retval SP_ERR_IO */
 SP_MUST_CHECK enum sp_err sp_bundle_finish(struct sp_bundle *bundle, struct sp_fault *fault);

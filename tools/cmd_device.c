@@ -39,7 +39,8 @@ static const char help[] =
     "                          none: for devices that cannot export TLS keying material\n"
     "  --suites SET[,SET]      profile-small, forward-secret, all, null-encryption; default: what\n"
     "                          the listener allows\n"
-    "  --group GROUP           seal its records under the keys of that group (sallyport group --help)\n"
+    "  --group GROUP           seal its records under the keys of that group (sallyport group "
+    "--help)\n"
     "  --records WHAT          what is accepted of it: any (default without a group), mac, sealed\n"
     "                          (default in a group, as the group's algorithm is)\n"
     "  --psk-file FILE         the device's PSK, 16 to 64 bytes; default: 32 random bytes\n"
@@ -130,7 +131,8 @@ static int take_group(const struct request *r, const struct sp_registry_tool *to
     struct sp_group group;
     if (r->group != NULL) {
         if (strlen(r->group) >= sizeof(device->group)) {
-            return sp_tool_error(SP_EXIT_USAGE, r->what, "a group's name has at most 32 characters");
+            return sp_tool_error(SP_EXIT_USAGE, r->what,
+                                 "a group's name has at most 32 characters");
         }
         if (sp_registry_group_find(tool->registry, r->group, &group) != SP_OK) {
             return sp_tool_registry_error(r->what, tool);

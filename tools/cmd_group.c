@@ -17,10 +17,13 @@ static const char help[] =
     "\n"
     "  sallyport group add NAME [options] -c FILE     a new group with its first key\n"
     "  sallyport group list [--json] -c FILE          every group and its epochs; never keys\n"
-    "  sallyport group rotate NAME -c FILE            a new epoch: monitors get its key first, then\n"
-    "                                                 sensors; the old one ends with its grace period\n"
+    "  sallyport group rotate NAME -c FILE            a new epoch: monitors get its key first, "
+    "then\n"
+    "                                                 sensors; the old one ends with its grace "
+    "period\n"
     "  sallyport group remove NAME -c FILE            forget it; no device may be in it\n"
-    "  sallyport group export NAME --out OUT -c FILE  its keys, for who opens records elsewhere: JSON,\n"
+    "  sallyport group export NAME --out OUT -c FILE  its keys, for who opens records elsewhere: "
+    "JSON,\n"
     "                                                 mode 0600; see sallyport record --help\n"
     "\n"
     "  -c, --config FILE   the gateway's configuration\n"
@@ -32,7 +35,8 @@ static const char help[] =
     "\n"
     "A running gateway sees every change within a second.\n"
     "For example:  sallyport group add hall -c gw.yaml\n"
-    "              sallyport device add hall-1 --role sensor --group hall --bundle hall-1.json -c gw.yaml\n"
+    "              sallyport device add hall-1 --role sensor --group hall --bundle hall-1.json -c "
+    "gw.yaml\n"
     "\n"
     "Exit status: 0 done, 1 refused or failed, 2 wrong usage.\n";
 
@@ -246,11 +250,13 @@ static const struct {
 int sp_cmd_group(int argc, char **argv)
 {
     struct request r = {0};
-    const struct sp_option options[] = {
-        {"--config", "-c", &r.config, NULL}, {"--mode", NULL, &r.mode, NULL},
-        {"--algorithm", NULL, &r.algorithm, NULL}, {"--grace", NULL, &r.grace, NULL},
-        {"--out", NULL, &r.out, NULL},       {"--json", NULL, NULL, &r.json},
-        {.name = NULL}};
+    const struct sp_option options[] = {{"--config", "-c", &r.config, NULL},
+                                        {"--mode", NULL, &r.mode, NULL},
+                                        {"--algorithm", NULL, &r.algorithm, NULL},
+                                        {"--grace", NULL, &r.grace, NULL},
+                                        {"--out", NULL, &r.out, NULL},
+                                        {"--json", NULL, NULL, &r.json},
+                                        {.name = NULL}};
     struct sp_registry_tool tool;
     size_t verb = 0;
     const size_t count = sizeof(verbs) / sizeof(verbs[0]);
@@ -261,8 +267,8 @@ int sp_cmd_group(int argc, char **argv)
     if (known) {
         argv[1] = argv[0];
     }
-    int status = sp_options_read(known ? argc - 1 : argc, known ? argv + 1 : argv, options, help,
-                                 &r.name);
+    int status =
+        sp_options_read(known ? argc - 1 : argc, known ? argv + 1 : argv, options, help, &r.name);
     if (status >= 0) {
         return status;
     }

@@ -44,7 +44,9 @@ static enum sp_err record_line(struct sp_view topic, struct sp_view device, stru
     struct sp_view plain = payload;
     uint8_t first = payload.len != 0 ? payload.ptr[0] : 0;
     bool is_protected = first == COSE_ENCRYPT0 || first == COSE_MAC0;
-    const char *protection = first == COSE_ENCRYPT0 ? "sealed" : first == COSE_MAC0 ? "mac" : "clear";
+    const char *protection = first == COSE_ENCRYPT0 ? "sealed"
+                             : first == COSE_MAC0   ? "mac"
+                                                    : "clear";
     if (is_protected) {
         SP_TRY(protected_line(topic, payload, &opened, &plain));
     }

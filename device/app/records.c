@@ -68,9 +68,9 @@ bool sp_app_publish(struct sp_app *app, uint64_t now_ms)
     }
     struct sp_mqtt_publish packet = packet_of(app, ack);
     struct sp_writer w = sp_app_writer(app);
-    enum sp_err err = again ? sp_mqtt_client_resend(&app->mqtt, now_ms, &packet, &w)
-                            : sp_mqtt_client_publish(&app->mqtt, now_ms, &packet,
-                                                     ack ? COOKIE_ACK : 0, &w);
+    enum sp_err err =
+        again ? sp_mqtt_client_resend(&app->mqtt, now_ms, &packet, &w)
+              : sp_mqtt_client_publish(&app->mqtt, now_ms, &packet, ack ? COOKIE_ACK : 0, &w);
     if (err == SP_OK) {
         sp_app_sent(app, &w);
         app->in_flight = true;

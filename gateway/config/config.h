@@ -72,12 +72,12 @@ struct sp_command_config {
 
 /** A fusion (docs/protocol.md 7). */
 struct sp_fusion_config {
-    char *name;         /**< identity alphabet; it publishes to fused/<name> */
-    char *inputs;       /**< filter over sensor records */
+    char *name;   /**< identity alphabet; it publishes to fused/<name> */
+    char *inputs; /**< filter over sensor records */
     uint32_t window_ms;
-    uint32_t late_ms;   /**< how long after its end a window takes records; at most window_ms */
-    bool declassify;    /**< sealed records may be inputs */
-    char *cloud;        /**< template: {gateway}; NULL: not to the cloud */
+    uint32_t late_ms; /**< how long after its end a window takes records; at most window_ms */
+    bool declassify;  /**< sealed records may be inputs */
+    char *cloud;      /**< template: {gateway}; NULL: not to the cloud */
 };
 
 /** sallyport.yaml(5) lists each with its range and default. */

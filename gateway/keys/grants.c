@@ -26,7 +26,7 @@ struct session {
     bool ready;
     bool unwritten; /* the serial is not in the registry yet */
     uint64_t serial;
-    uint32_t pending; /* epoch that was granted and not acknowledged; 0: none */
+    uint32_t pending;                /* epoch that was granted and not acknowledged; 0: none */
     uint32_t settled[SP_EPOCHS_MAX]; /* epochs that it has, or that were given up */
     size_t settled_count;
     unsigned tries;
@@ -90,7 +90,8 @@ enum sp_err sp_grants_attested(struct sp_grants *g, unsigned loop, uint64_t tag,
                                const struct sp_device *device)
 {
     struct session *s = find(g, loop, tag);
-    bool again = s != NULL && strcmp(s->id, device->id) == 0 && strcmp(s->group, device->group) == 0;
+    bool again =
+        s != NULL && strcmp(s->id, device->id) == 0 && strcmp(s->group, device->group) == 0;
     if (again || device->group[0] == '\0') {
         return SP_OK;
     }
@@ -373,9 +374,9 @@ void sp_grants_ack(struct sp_grants *g, unsigned loop, uint64_t tag, struct sp_v
                 ack.serial == s->serial && sp_view_equal(ack.group, sp_view_str(s->group));
     if (!ours) {
         sp_metric_inc(SP_M_GRANT_ACKS_REFUSED);
-        sp_log_warn(SP_EVENT("grant_ack_refused"), SP_F_STR("device", s->id),
-                    SP_F_STR("reason", err == SP_OK ? "not the grant that is open"
-                                                    : sp_err_text(err)));
+        sp_log_warn(
+            SP_EVENT("grant_ack_refused"), SP_F_STR("device", s->id),
+            SP_F_STR("reason", err == SP_OK ? "not the grant that is open" : sp_err_text(err)));
         return;
     }
     obey(g, s, &ack, mark);
@@ -425,8 +426,8 @@ static bool monitors_have(const struct sp_grants *g, const struct sp_keys_group 
 static void bring_into_use(struct sp_grants *g, struct sp_keys_group *group, uint64_t now_ms)
 {
     const struct sp_group_epoch *waiting = sp_groups_waiting(group);
-    if (waiting == NULL || (now_ms - group->seen_ms < SP_GRANT_WAIT_MS &&
-                            !monitors_have(g, group, waiting->epoch))) {
+    if (waiting == NULL ||
+        (now_ms - group->seen_ms < SP_GRANT_WAIT_MS && !monitors_have(g, group, waiting->epoch))) {
         return;
     }
     if (sp_registry_group_activate(g->reg, group->group.name, waiting->epoch) == SP_OK) {

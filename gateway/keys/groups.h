@@ -10,7 +10,8 @@ struct sp_keys_group {
     struct sp_group group;
     size_t count; /**< epochs, rising; the last one is the newest */
     struct sp_group_epoch epochs[SP_EPOCHS_MAX];
-    uint64_t seen_ms; /**< monotonic: since when the newest epoch waits to be used by sensors; 0: it does not */
+    uint64_t
+        seen_ms; /**< monotonic: since when the newest epoch waits to be used by sensors; 0: it does not */
 };
 
 struct sp_groups; /* opaque */

@@ -134,9 +134,10 @@ enum sp_err sp_registry_group_add(struct sp_registry *reg, const struct sp_group
 {
     if (!sp_record_group_valid(sp_view_str(group->name)) || group->mode > SP_GROUP_END_TO_END ||
         sp_record_key_len(group->algorithm) == 0 || group->grace_s == 0) {
-        return sp_registry_refuse(reg, SP_ERR_ARGUMENT,
-                                  "a group's name is 1 to 32 letters, digits, '.', '_' and '-', and "
-                                  "begins with a letter or digit");
+        return sp_registry_refuse(
+            reg, SP_ERR_ARGUMENT,
+            "a group's name is 1 to 32 letters, digits, '.', '_' and '-', and "
+            "begins with a letter or digit");
     }
     SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, add_in_transaction(reg, group));
@@ -200,14 +201,15 @@ static enum sp_err activate_in_transaction(struct sp_registry *reg, const char *
         return err != SP_OK ? err : no_group(reg);
     }
     struct sp_query q;
-    sp_query_start(&q, reg,
-                   "UPDATE key_epoch SET active_ms = ? WHERE name = ? AND epoch = ? AND active_ms = 0");
+    sp_query_start(
+        &q, reg,
+        "UPDATE key_epoch SET active_ms = ? WHERE name = ? AND epoch = ? AND active_ms = 0");
     sp_query_put_int(&q, now);
     sp_query_put_text(&q, name);
     sp_query_put_int(&q, epoch);
     SP_TRY(sp_query_run(&q));
-    sp_query_start(&q, reg,
-                   "UPDATE key_epoch SET until_ms = ? WHERE name = ? AND epoch < ? AND until_ms = 0");
+    sp_query_start(
+        &q, reg, "UPDATE key_epoch SET until_ms = ? WHERE name = ? AND epoch < ? AND until_ms = 0");
     sp_query_put_int(&q, now + grace * 1000);
     sp_query_put_text(&q, name);
     sp_query_put_int(&q, epoch);

@@ -28,10 +28,10 @@
 
 enum sp_device_state { SP_DEVICE_ACTIVE = 0, SP_DEVICE_REVOKED = 1 };
 
-#define SP_GROUP_KEY_LEN     32U
-#define SP_GROUP_GRACE_S     600U /**< default: how long an old epoch is accepted */
-#define SP_GROUPS_MAX        1024U
-#define SP_EPOCHS_KEPT       64U /**< of one group, for those who open old records */
+#define SP_GROUP_KEY_LEN 32U
+#define SP_GROUP_GRACE_S 600U /**< default: how long an old epoch is accepted */
+#define SP_GROUPS_MAX    1024U
+#define SP_EPOCHS_KEPT   64U /**< of one group, for those who open old records */
 
 /** A key group: devices whose records are sealed under one group key per epoch. */
 struct sp_group {

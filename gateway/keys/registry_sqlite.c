@@ -25,10 +25,11 @@
 #include "gateway/keys/rules.h"
 
 #define SCHEMA_VERSION 2
-#define SEALED_VERSION 1 /* part of the context of every secret: changing it would lock all of them */
-#define SEALED_MAX     (SP_PSK_MAX + SP_VAULT_OVERHEAD)
-#define CONTEXT_MAX    128U
-#define TOOL_WAIT_MS   5000
+#define SEALED_VERSION \
+    1 /* part of the context of every secret: changing it would lock all of them */
+#define SEALED_MAX   (SP_PSK_MAX + SP_VAULT_OVERHEAD)
+#define CONTEXT_MAX  128U
+#define TOOL_WAIT_MS 5000
 
 _Static_assert(SP_IAK_MAX <= SP_PSK_MAX && SP_KEK_LEN <= SP_PSK_MAX, "SEALED_MAX fits every kind");
 

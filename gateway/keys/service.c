@@ -43,8 +43,8 @@ struct sp_keys_service {
     struct sp_groups *groups;
     struct sp_grants *grants;
     uint64_t group_version;
-    size_t group_count;    /* that the loops were told of */
-    int64_t groups_due_ms; /* wall clock: when the next epoch ends; 0: none does */
+    size_t group_count;             /* that the loops were told of */
+    int64_t groups_due_ms;          /* wall clock: when the next epoch ends; 0: none does */
     struct sp_registry_heard heard; /* as it is in the registry */
     struct rules rules;
     uint64_t now_ms;
@@ -169,8 +169,8 @@ static void tell_groups(struct sp_keys_service *s, int only)
         if (link->channel == NULL || (only >= 0 && loop != (unsigned)only)) {
             continue;
         }
-        link->broken |= table == NULL ||
-                        sp_channel_send(link->channel, SP_MSG_GROUPS, 0, &body, 1) != SP_OK;
+        link->broken |=
+            table == NULL || sp_channel_send(link->channel, SP_MSG_GROUPS, 0, &body, 1) != SP_OK;
     }
     if (table != NULL) {
         sp_wipe(table, count * sizeof(*table));
@@ -290,7 +290,8 @@ void sp_keys_service_tick(struct sp_keys_service *s, uint64_t now_ms)
         s->behind = true;
     }
     sp_grants_tick(s->grants, s->groups, time_of(s));
-    if (reload_groups(s) != SP_OK) { /* what the tick has brought into use; polling sees others' changes only */
+    if (reload_groups(s) !=
+        SP_OK) { /* what the tick has brought into use; polling sees others' changes only */
         s->behind = true;
     }
     if (!s->behind) {

@@ -15,10 +15,10 @@
 #include "libs/attest/attest.h"
 #include "libs/link/link.h"
 
-#define SP_PSK_MAX       64U
-#define SP_ROLE_NAME_MAX 32U
+#define SP_PSK_MAX        64U
+#define SP_ROLE_NAME_MAX  32U
 #define SP_GROUP_NAME_MAX 33U /**< with the NUL */
-#define SP_EPOCHS_MAX 64U /**< of one group that are accepted at a time */
+#define SP_EPOCHS_MAX     64U /**< of one group that are accepted at a time */
 
 enum sp_message {
     /* gate → keys; `tag` names the connection within its loop, never reused while it is open */
@@ -39,12 +39,12 @@ enum sp_message {
     SP_MSG_DURABLE,  /**< struct sp_msg_durable */
     SP_MSG_PRESSURE, /**< struct sp_msg_pressure */
     SP_MSG_COMMAND, /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN if qos > 0 */
-    SP_MSG_MARKS,   /**< struct sp_msg_mark, back to back; `tag` 1 with the last ones of those on disk */
+    SP_MSG_MARKS, /**< struct sp_msg_mark, back to back; `tag` 1 with the last ones of those on disk */
     /* gate → keys */
     SP_MSG_GRANT_READY, /**< no body: the connection is admitted and can take app keys */
     SP_MSG_GRANT_ACK,   /**< struct sp_msg_grant_ack + acknowledgement, as the device sent it */
     /* keys → gate */
-    SP_MSG_GRANT,  /**< body: a grant for the connection with this tag, to be published as it is */
+    SP_MSG_GRANT, /**< body: a grant for the connection with this tag, to be published as it is */
     SP_MSG_GROUPS, /**< struct sp_msg_epoch, back to back: all groups there are, in place of earlier ones */
 };
 
@@ -76,7 +76,7 @@ struct sp_device_row {
 
 struct sp_msg_psk_answer {
     char group[SP_GROUP_NAME_MAX]; /**< NUL-terminated; "" = none */
-    uint8_t known; /**< 0: the key is a decoy, row and nonce mean nothing */
+    uint8_t known;                 /**< 0: the key is a decoy, row and nonce mean nothing */
     uint8_t psk_len;
     uint8_t nonce_ok; /**< 0: too many refused tokens; the nonce is not open, answer 0x97 */
     uint8_t reserved;
@@ -115,8 +115,9 @@ enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2
 enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
 
 #define SP_RECORD_COUNTER_LAST ((UINT64_C(1) << 40) - 1U) /**< five bytes */
-#define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
-#define SP_RECORD_MARK     2U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
+#define SP_RECORD_ATTESTED     1U                         /**< the device's last verdict was ok */
+#define SP_RECORD_MARK \
+    2U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
 
 /** Who can read the records of a group (docs/protocol.md 6). */
 enum sp_group_mode {
@@ -137,7 +138,8 @@ struct sp_msg_epoch {
 
 /** What a device answered to a grant. */
 struct sp_msg_grant_ack {
-    uint64_t mark; /**< highest counter accepted from the device under (group, epoch) of the answer; 0: none */
+    uint64_t
+        mark; /**< highest counter accepted from the device under (group, epoch) of the answer; 0: none */
     uint32_t ack_len;
     uint32_t reserved;
 };

@@ -70,8 +70,7 @@ enum sp_err sp_intake_next(struct sp_view *rest, uint32_t payload_max, struct sp
     record.group = cut(&left, record.head.group_len);
     record.payload = cut(&left, record.head.payload_len);
     if ((record.device.len > 0 && !sp_link_identity_valid(record.device)) ||
-        (record.group.len > 0 && !sp_link_identity_valid(record.group)) ||
-        !names_sound(&record)) {
+        (record.group.len > 0 && !sp_link_identity_valid(record.group)) || !names_sound(&record)) {
         return SP_ERR_MALFORMED;
     }
     *rest = left;

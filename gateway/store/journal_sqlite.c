@@ -22,7 +22,7 @@
 
 #define APPLICATION_ID 0x53504a31 /* "SPJ1" */
 #define SCHEMA_VERSION 2
-#define EPOCHS_KEPT    64 /* of a device in a group; older ones are accepted nowhere any more */
+#define EPOCHS_KEPT    64   /* of a device in a group; older ones are accepted nowhere any more */
 #define READ_SCAN_MAX  4096 /* rows looked at by one read */
 
 /* clang-format off */

@@ -211,8 +211,7 @@ static enum sp_err note(struct door *d, uint64_t ticket, enum sp_err err)
 
 static struct sp_row *make_row(const struct sp_intake_record *r)
 {
-    struct sp_row *row =
-        sp_row_create_marked(r->device, r->topic, r->origin, r->payload, r->group);
+    struct sp_row *row = sp_row_create_marked(r->device, r->topic, r->origin, r->payload, r->group);
     if (row != NULL) {
         row->time_ms = r->head.time_ms;
         row->expiry_s = r->head.expiry_s;

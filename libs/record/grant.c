@@ -83,8 +83,8 @@ static void read_start(struct sp_cbor_reader *r, uint64_t *serial, struct sp_vie
 
 static bool grant_valid(const struct sp_grant *g)
 {
-    size_t len = g->kind == SP_GRANT_GROUP_KEY ? SP_RECORD_GROUP_KEY
-                                               : sp_record_key_len(g->algorithm);
+    size_t len =
+        g->kind == SP_GRANT_GROUP_KEY ? SP_RECORD_GROUP_KEY : sp_record_key_len(g->algorithm);
     return sp_record_group_valid(g->group) && g->epoch != 0 && g->serial <= INT64_MAX &&
            (g->kind == SP_GRANT_GROUP_KEY || g->kind == SP_GRANT_RECORD_KEY) &&
            sp_record_key_len(g->algorithm) != 0 && g->key.len == len && g->not_after <= INT64_MAX;
@@ -148,9 +148,9 @@ enum sp_err sp_grant_seal(const struct sp_grant *grant, const struct sp_grant_ke
     sp_cbor_write_map(&map, 1);
     sp_cbor_write_int(&map, LABEL_IV);
     sp_cbor_write_bytes(&map, iv);
-    const struct sp_cose_headers headers = {
-        .protected_map = sp_view(maps, protected_len),
-        .unprotected_map = sp_view_from(sp_writer_view(&map), protected_len)};
+    const struct sp_cose_headers headers = {.protected_map = sp_view(maps, protected_len),
+                                            .unprotected_map =
+                                                sp_view_from(sp_writer_view(&map), protected_len)};
     const struct sp_cose_encrypt0 how = {SP_COSE_AES_CCM_16_128_128, kek->encrypt, iv,
                                          write_aad("sp-grant-1", identity, aad)};
     struct sp_writer w;
@@ -214,8 +214,8 @@ enum sp_err sp_ack_seal(const struct sp_grant_ack *ack, const struct sp_grant_ke
     write_uint(&p, STATUS, (uint64_t)ack->status);
     write_uint(&p, NEXT_COUNTER, ack->next_counter);
     sp_writer_init(&w, out, cap);
-    SP_TRY(sp_cose_mac0_encode(&w, SP_COSE_HMAC256, &kek->mac,
-                               write_aad("sp-ack-1", identity, aad), sp_writer_view(&p)));
+    SP_TRY(sp_cose_mac0_encode(&w, SP_COSE_HMAC256, &kek->mac, write_aad("sp-ack-1", identity, aad),
+                               sp_writer_view(&p)));
     *out_len = w.used;
     return w.err;
 }

@@ -9,7 +9,7 @@
 
 #include "libs/record/record.h"
 
-#define SP_GRANT_KEK_LEN   48U  /**< KE: 0..15, AES-128; KM: 16..47, HMAC-SHA-256 */
+#define SP_GRANT_KEK_LEN   48U /**< KE: 0..15, AES-128; KM: 16..47, HMAC-SHA-256 */
 #define SP_GRANT_PLAIN_MAX 256U
 #define SP_GRANT_MAX       320U /**< bytes of a sealed grant */
 #define SP_ACK_MAX         192U /**< bytes of an acknowledgement */
@@ -74,7 +74,8 @@ struct sp_grant_ack {
     struct sp_view group;
     uint32_t epoch;
     enum sp_grant_status status;
-    uint64_t next_counter; /**< what the next record under that key would have; 0 with a group key */
+    uint64_t
+        next_counter; /**< what the next record under that key would have; 0 with a group key */
 };
 
 /** @param[out] out At least SP_ACK_MAX bytes are enough. @retval SP_ERR_ARGUMENT, SP_ERR_SPACE */

@@ -13,12 +13,12 @@
 #include "libs/base/bytes.h"
 #include "libs/cose/cose.h"
 
-#define SP_RECORD_GROUP_MAX   32U                         /**< bytes of a group's name */
-#define SP_RECORD_GROUP_KEY   32U                         /**< bytes of a group key G */
-#define SP_RECORD_KEY_MAX     32U                         /**< bytes of a record key R, at most */
-#define SP_RECORD_PLAIN_MAX   1024U                       /**< bytes of the clear record inside */
-#define SP_RECORD_COUNTER_MAX ((UINT64_C(1) << 40) - 1U)  /**< five bytes */
-#define SP_RECORD_OVERHEAD    100U /**< more than what protection adds to a record */
+#define SP_RECORD_GROUP_MAX    32U                        /**< bytes of a group's name */
+#define SP_RECORD_GROUP_KEY    32U                        /**< bytes of a group key G */
+#define SP_RECORD_KEY_MAX      32U                        /**< bytes of a record key R, at most */
+#define SP_RECORD_PLAIN_MAX    1024U                      /**< bytes of the clear record inside */
+#define SP_RECORD_COUNTER_MAX  ((UINT64_C(1) << 40) - 1U) /**< five bytes */
+#define SP_RECORD_OVERHEAD     100U  /**< more than what protection adds to a record */
 #define SP_RECORD_FIRST_SEALED 0xD0U /**< first byte of a COSE_Encrypt0 */
 #define SP_RECORD_FIRST_MAC    0xD1U /**< first byte of a COSE_Mac0 */
 

@@ -10,10 +10,11 @@
 
 static uint8_t group_key[SP_RECORD_GROUP_KEY];
 static const struct sp_view topic = SP_VIEW_INIT("dt/dev-1/climate");
-static const uint8_t plain[] =
-    "\x82\xa4\x21\x66\x64\x65\x76\x2d\x31\x2f\x00\x6b\x74\x65\x6d\x70\x65\x72\x61\x74\x75\x72\x65\x01"
-    "\x63\x43\x65\x6c\x02\xc4\x82\x21\x19\x09\x2e\xa3\x00\x68\x68\x75\x6d\x69\x64\x69\x74\x79\x01\x63"
-    "\x25\x52\x48\x02\xc4\x82\x21\x19\x10\x04";
+static const uint8_t plain[] = "\x82\xa4\x21\x66\x64\x65\x76\x2d\x31\x2f\x00\x6b\x74\x65\x6d\x70"
+                               "\x65\x72\x61\x74\x75\x72\x65\x01"
+                               "\x63\x43\x65\x6c\x02\xc4\x82\x21\x19\x09\x2e\xa3\x00\x68\x68\x75"
+                               "\x6d\x69\x64\x69\x74\x79\x01\x63"
+                               "\x25\x52\x48\x02\xc4\x82\x21\x19\x10\x04";
 #define PLAIN sp_view(plain, sizeof(plain) - 1)
 
 struct sealed {
@@ -25,8 +26,7 @@ struct sealed {
 
 static struct sp_crypto_key key_of(const struct sealed *s)
 {
-    return (struct sp_crypto_key){
-        .bytes = sp_view(s->key, sp_record_key_len(s->head.algorithm))};
+    return (struct sp_crypto_key){.bytes = sp_view(s->key, sp_record_key_len(s->head.algorithm))};
 }
 
 static void seal(enum sp_cose_algorithm algorithm, struct sealed *out)
@@ -35,8 +35,8 @@ static void seal(enum sp_cose_algorithm algorithm, struct sealed *out)
         group_key[i] = (uint8_t)i;
     }
     const struct sp_crypto_key group = {.bytes = SP_VIEW_ARRAY(group_key)};
-    *out = (struct sealed){.head = {algorithm, 7, 1234567890123 & SP_RECORD_COUNTER_MAX,
-                                    SP_VIEW_LIT("hall")}};
+    *out = (struct sealed){
+        .head = {algorithm, 7, 1234567890123 & SP_RECORD_COUNTER_MAX, SP_VIEW_LIT("hall")}};
     SP_CHECK(sp_record_key(&group, algorithm, SP_VIEW_LIT("dev-1"), out->key) == SP_OK);
     const struct sp_crypto_key key = key_of(out);
     SP_CHECK(sp_record_seal(&out->head, &key, topic, PLAIN, out->bytes, sizeof(out->bytes),
@@ -89,9 +89,9 @@ static void a_record_opens_to_what_was_sealed(void)
 
 static void the_head_is_the_one_of_the_protocol_page(void)
 {
-    static const uint8_t want[] = {0xD0, 0x83, 0x54, 0xA3, 0x01, 0x0A, 0x04, 0x48, 0x00,
-                                   0x00, 0x00, 0x07, 'h',  'a',  'l',  'l',  0x06, 0x45,
-                                   0x1F, 0x71, 0xFB, 0x04, 0xCB, 0xA0};
+    static const uint8_t want[] = {0xD0, 0x83, 0x54, 0xA3, 0x01, 0x0A, 0x04, 0x48,
+                                   0x00, 0x00, 0x00, 0x07, 'h',  'a',  'l',  'l',
+                                   0x06, 0x45, 0x1F, 0x71, 0xFB, 0x04, 0xCB, 0xA0};
     struct sealed s;
     seal(SP_COSE_AES_CCM_16_64_128, &s);
     SP_CHECK(sp_view_equal(sp_view(s.bytes, sizeof(want)), SP_VIEW_ARRAY(want)));

@@ -78,7 +78,10 @@ static void start_monitor(void)
         .psk = sp_view(secret, 32),
         .iak = sp_view(secret, 32),
         .iak_algorithm = SP_ATTEST_HMAC256,
-        .app = {.kek = SP_VIEW_ARRAY(secret), .group = SP_VIEW_LIT("hall"), .keys = &key, .key_count = 1},
+        .app = {.kek = SP_VIEW_ARRAY(secret),
+                .group = SP_VIEW_LIT("hall"),
+                .keys = &key,
+                .key_count = 1},
     };
     SP_CHECK_INT(sp_storage_posix_open(NULL, &platform.storage, &why), SP_OK);
     SP_CHECK_INT(sp_secure_start(&platform), PSA_SUCCESS);

@@ -22,7 +22,8 @@ struct sp_bundle {
     size_t kek_len; /**< 0: no app keys ever */
     uint8_t group[SP_RECORD_GROUP_MAX];
     size_t group_len;
-    struct sp_appkeys_preshared app_keys[SP_APPKEYS_SLOTS]; /**< their keys point into `app_key_bytes` */
+    struct sp_appkeys_preshared
+        app_keys[SP_APPKEYS_SLOTS]; /**< their keys point into `app_key_bytes` */
     uint8_t app_key_bytes[SP_APPKEYS_SLOTS][SP_RECORD_GROUP_KEY];
     size_t app_key_count;
 };

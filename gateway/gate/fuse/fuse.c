@@ -183,7 +183,8 @@ static void roll_one(struct sp_fuse *fuse, size_t fusion, int64_t wall_ms)
         close_next(fuse, fusion);
     }
     int64_t now = wall_ms / (int64_t)part->config->window_ms;
-    if (end_of(part, part->next_close) <= wall_ms) { /* asleep, or the clock was set: go on from now */
+    if (end_of(part, part->next_close) <=
+        wall_ms) { /* asleep, or the clock was set: go on from now */
         part->next_close = end_of(part, now - 1) > wall_ms ? now - 1 : now;
     }
 }
@@ -265,8 +266,9 @@ static bool may_take(struct part *part, const struct sp_record_in *in)
     sp_metric_inc(SP_M_FUSION_REFUSED);
     if (!part->told) {
         part->told = true;
-        sp_log_warn(SP_EVENT("fusion_needs_declassify"), SP_F_STR("fusion", part->config->name),
-                    SP_F_STR("detail", "sealed records are left out; `declassify: true` takes them"));
+        sp_log_warn(
+            SP_EVENT("fusion_needs_declassify"), SP_F_STR("fusion", part->config->name),
+            SP_F_STR("detail", "sealed records are left out; `declassify: true` takes them"));
     }
     return false;
 }
@@ -319,8 +321,7 @@ enum sp_err sp_fuse_create(struct sp_home *home, struct sp_fuse **out)
     }
     for (size_t i = 0; i < fuse->count; i++) {
         fuse->parts[i].config = &home->config->fusions[i];
-        fuse->parts[i].next_close =
-            wall_of(fuse) / (int64_t)fuse->parts[i].config->window_ms;
+        fuse->parts[i].next_close = wall_of(fuse) / (int64_t)fuse->parts[i].config->window_ms;
     }
     sp_fuse_roll(fuse);
     *out = fuse;

@@ -49,7 +49,8 @@ static enum sp_err take(void *arg, uint16_t type, uint64_t tag, const struct sp_
     while (type == SP_MSG_APPEND && count == 1 && rest.len >= sizeof(struct sp_msg_record)) {
         struct sp_msg_record r;
         memcpy(&r, rest.ptr, sizeof(r));
-        rest = sp_view_from(rest, sizeof(r) + r.device_len + r.topic_len + r.origin_len + r.group_len);
+        rest =
+            sp_view_from(rest, sizeof(r) + r.device_len + r.topic_len + r.origin_len + r.group_len);
         (void)snprintf(sent[sent_count % 4], sizeof(sent[0]), "%.*s", (int)r.payload_len,
                        (const char *)rest.ptr);
         sent_count++;
@@ -99,7 +100,8 @@ static void topic_of(unsigned device, struct sp_view *identity, struct sp_view *
     *identity = sp_view(text + 3, (size_t)len - 11);
 }
 
-static void give(unsigned device, int64_t temperature, int64_t time_s, enum sp_protection protection)
+static void give(unsigned device, int64_t temperature, int64_t time_s,
+                 enum sp_protection protection)
 {
     struct sp_view identity;
     struct sp_view topic;
@@ -197,7 +199,8 @@ static void sealed_records_need_declassify(void)
     give(1, 20, T0, SP_PROTECTION_SEALED);
     give(1, 21, T0, SP_PROTECTION_MAC);
     at((T0 + 12) * 1000ULL);
-    SP_CHECK(sent_count == 1 && said(0, "\"count\":1,\"min\":21") && said(0, "\"declassified\":false"));
+    SP_CHECK(sent_count == 1 && said(0, "\"count\":1,\"min\":21") &&
+             said(0, "\"declassified\":false"));
     at((T0 + 62) * 1000ULL); /* yard takes both; it has no topic in the cloud */
     end();
 }
@@ -258,9 +261,8 @@ static void a_fusion_over_ten_thousand_devices_is_cheap(void)
     }
     in.parsed = true;
     in.record.count = 1;
-    in.record.entries[0] = (struct sp_senml_entry){.quantity = SP_SENML_TEMPERATURE,
-                                                   .kind = SP_SENML_NUMBER,
-                                                   .number = {2350, -2}};
+    in.record.entries[0] = (struct sp_senml_entry){
+        .quantity = SP_SENML_TEMPERATURE, .kind = SP_SENML_NUMBER, .number = {2350, -2}};
     in.record.temperature = &in.record.entries[0];
     double began = cpu_us();
     for (unsigned round = 0; round < ROUNDS; round++) {

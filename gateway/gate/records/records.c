@@ -73,22 +73,21 @@ static bool derive(struct sp_mark *mark, const struct sp_msg_epoch *epoch, struc
 
 static enum sp_record_fate open_record(const struct sp_record_room *room,
                                        const struct sp_record_sender *sender,
-                                       const struct sp_msg_epoch *epoch,
-                                       const struct sp_view at[2], struct sp_record_in *out)
+                                       const struct sp_msg_epoch *epoch, const struct sp_view at[2],
+                                       struct sp_record_in *out)
 {
     struct sp_view topic = at[0];
     struct sp_view payload = at[1];
     struct sp_record_head head;
     size_t len = 0;
-    struct sp_mark *mark =
-        room->marks->complete
-            ? sp_marks_get(room->marks, sender->device, sender->group, epoch->epoch)
-            : NULL;
+    struct sp_mark *mark = room->marks->complete ? sp_marks_get(room->marks, sender->device,
+                                                                sender->group, epoch->epoch)
+                                                 : NULL;
     if (mark == NULL || !derive(mark, epoch, sender->device)) {
         return SP_RECORD_LATER;
     }
-    const struct sp_crypto_key key = {
-        .bytes = sp_view(mark->key, sp_record_key_len(epoch->algorithm))};
+    const struct sp_crypto_key key = {.bytes =
+                                          sp_view(mark->key, sp_record_key_len(epoch->algorithm))};
     enum sp_err err = sp_record_open(payload, (enum sp_cose_algorithm)epoch->algorithm, &key, topic,
                                      &head, out->buffer, &len);
     if (err != SP_OK) {

@@ -23,7 +23,7 @@ struct sp_record_sender {
     struct sp_view device;
     struct sp_view group;    /**< of the row; empty = none */
     enum sp_records allowed; /**< weaker is refused */
-    bool climate;            /**< published as a sensor record; else only its protection is looked at */
+    bool climate; /**< published as a sensor record; else only its protection is looked at */
 };
 
 /** What became of it. Not to be copied: views and `record` point into it. */

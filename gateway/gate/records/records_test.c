@@ -19,7 +19,8 @@ static struct sp_record_in in;
 static struct sp_msg_epoch epoch_of(const char *group, uint32_t epoch, enum sp_group_mode mode,
                                     uint64_t until_ms)
 {
-    struct sp_msg_epoch e = {.mode = (uint8_t)mode, .algorithm = 10, .epoch = epoch, .until_ms = until_ms};
+    struct sp_msg_epoch e = {
+        .mode = (uint8_t)mode, .algorithm = 10, .epoch = epoch, .until_ms = until_ms};
     sp_copy(e.group, group, strlen(group));
     memset(e.key, (int)epoch, sizeof(e.key));
     return e;
@@ -102,8 +103,8 @@ static void each_refusal_has_its_kind(void)
     SP_CHECK(refused(seal_as("hall", 3, 1, SP_VIEW_LIT("?")), "hall", SP_M_RECORD_CONTENT));
     SP_CHECK(refused(seal_as("hall", 3, 1, clear_record(2001, 0)), "hall", SP_M_RECORD_RANGE));
     SP_CHECK(refused(seal_as("hall", 3, 1, clear_record(-274, 0)), "hall", SP_M_RECORD_RANGE));
-    SP_CHECK(refused(seal_as("hall", 3, 1, clear_record(20, 99999999999)), "hall",
-                     SP_M_RECORD_TIME));
+    SP_CHECK(
+        refused(seal_as("hall", 3, 1, clear_record(20, 99999999999)), "hall", SP_M_RECORD_TIME));
     SP_CHECK(check(seal_as("hall", 2, 1, clear_record(20, 0)), "hall", SP_RECORDS_SEALED) ==
              SP_RECORD_TAKE);
     end();

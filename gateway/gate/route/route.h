@@ -14,7 +14,7 @@ struct sp_origin {
     sp_slot_tag session; /**< in this home, for no-local; 0: none */
     sp_slot_tag client;  /**< gets sp_client_stored(); 0: nobody waits */
     bool attested;
-    uint8_t protection; /**< enum sp_protection */
+    uint8_t protection;                /**< enum sp_protection */
     const struct sp_record_in *record; /**< what is known of a sensor record; NULL: it is none */
 };
 

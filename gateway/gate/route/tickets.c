@@ -114,8 +114,8 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
                                     m->origin,
                                     group,
                                     m->payload};
-    size_t size = sizeof(record) + m->device.len + m->topic.len + m->origin.len + group.len +
-                  m->payload.len;
+    size_t size =
+        sizeof(record) + m->device.len + m->topic.len + m->origin.len + group.len + m->payload.len;
     if (tickets->batch.used > 0 && tickets->batch.used + size > BATCH_MAX) {
         sp_tickets_flush(home);
     }
@@ -134,8 +134,8 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     tickets->taken += size;
     if (m->qos > 0) {
         tickets->last_ticket++;
-        ring_put(tickets, (struct sp_ticket_ack){tickets->last_ticket, client, packet_id, 0, true,
-                                                 m->mark});
+        ring_put(tickets,
+                 (struct sp_ticket_ack){tickets->last_ticket, client, packet_id, 0, true, m->mark});
     }
     if (m->mark != NULL) {
         m->mark->pending = m->counter;
@@ -165,9 +165,8 @@ enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client, uint16_t
                               uint8_t reason)
 {
     SP_TRY(ring_room(&home->tickets));
-    ring_put(&home->tickets,
-             (struct sp_ticket_ack){home->tickets.last_ticket, client, packet_id, reason, false,
-                                    NULL});
+    ring_put(&home->tickets, (struct sp_ticket_ack){home->tickets.last_ticket, client, packet_id,
+                                                    reason, false, NULL});
     return SP_OK;
 }
 

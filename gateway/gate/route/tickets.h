@@ -33,8 +33,8 @@ struct sp_ticket_ack {
     uint64_t ticket;    /* released when this one is durable */
     sp_slot_tag client; /* 0: nobody waits */
     uint16_t packet_id;
-    uint8_t reason; /* to be sent */
-    bool stored;    /* the ticket is its own: a refusal is its refusal */
+    uint8_t reason;       /* to be sent */
+    bool stored;          /* the ticket is its own: a refusal is its refusal */
     struct sp_mark *mark; /* moves when the ticket is durable; may be NULL */
 };
 
@@ -63,7 +63,7 @@ struct sp_tickets_message {
     uint8_t qos;       /**< 0 or 1, towards the cloud */
     uint8_t format;    /**< enum sp_format */
     uint8_t protection;
-    uint8_t flags; /**< SP_RECORD_* */
+    uint8_t flags;        /**< SP_RECORD_* */
     struct sp_mark *mark; /**< of an opened record: moves with it; NULL: none */
     uint64_t counter;     /**< to where; 0 without a mark */
 };

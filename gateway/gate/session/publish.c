@@ -244,8 +244,8 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
     }
     /* A protected record belongs to its topic: carried to another one it must not pass as something else. */
     bool climate = sp_acl_is_record(origin.device, publish->topic);
-    if (climate || sp_record_is_protected(publish->payload,
-                                          sp_view(client->group, client->group_len))) {
+    if (climate ||
+        sp_record_is_protected(publish->payload, sp_view(client->group, client->group_len))) {
         route_record(client, publish, &origin, climate);
         return;
     }

@@ -77,8 +77,8 @@ static psa_status_t store_slot(const struct sp_appkeys *k, const struct sp_appke
     sp_write_view(&w, group_of(slot));
     sp_write_view(&w, SP_VIEW_ARRAY(slot->key));
     sp_write_u64(&w, slot->limit);
-    psa_status_t status = psa_its_set(SLOT_UID + (psa_storage_uid_t)(slot - k->slots), w.used, asset,
-                                      PSA_STORAGE_FLAG_NONE);
+    psa_status_t status = psa_its_set(SLOT_UID + (psa_storage_uid_t)(slot - k->slots), w.used,
+                                      asset, PSA_STORAGE_FLAG_NONE);
     sp_wipe(asset, sizeof(asset));
     return status;
 }
@@ -289,7 +289,8 @@ psa_status_t sp_appkeys_obey(struct sp_appkeys *k, struct sp_view grant, uint8_t
         }
     }
     if (status == PSA_SUCCESS) {
-        const struct sp_grant_ack answer = {g.serial, g.group, g.epoch, outcome, next_counter(k, &g)};
+        const struct sp_grant_ack answer = {g.serial, g.group, g.epoch, outcome,
+                                            next_counter(k, &g)};
         status = sp_ack_seal(&answer, &kek, device, ack, cap, ack_len) == SP_OK
                      ? PSA_SUCCESS
                      : PSA_ERROR_GENERIC_ERROR;
@@ -404,8 +405,8 @@ psa_status_t sp_appkeys_unseal(struct sp_appkeys *k, struct sp_view topic, struc
     const struct sp_crypto_key group_key = {.bytes = SP_VIEW_ARRAY(slot->key)};
     enum sp_err err = sp_record_key(&group_key, algorithm, device, record_key);
     if (err == SP_OK) {
-        const struct sp_crypto_key key = {
-            .bytes = sp_view(record_key, sp_record_key_len(algorithm))};
+        const struct sp_crypto_key key = {.bytes =
+                                              sp_view(record_key, sp_record_key_len(algorithm))};
         err = sp_record_open(payload, algorithm, &key, topic, &head, plain, &len);
     }
     sp_wipe(record_key, sizeof(record_key));

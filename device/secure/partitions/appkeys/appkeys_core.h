@@ -40,7 +40,7 @@ struct sp_appkeys_peer {
 };
 
 struct sp_appkeys {
-    bool usable; /* storage could be read */
+    bool usable;        /* storage could be read */
     uint8_t device_len; /* 0: not provisioned */
     uint8_t group_len;  /* 0: in no group, records are clear */
     uint8_t device[SP_LINK_IDENTITY_MAX];

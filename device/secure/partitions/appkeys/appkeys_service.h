@@ -10,7 +10,7 @@
 enum sp_appkeys_request {
     SP_APPKEYS_GRANT = 1001, /**< in: grant; out: acknowledgement */
     SP_APPKEYS_OPEN,         /**< in: topic, record; out: struct sp_appkeys_record */
-    SP_APPKEYS_SEAL,         /**< in: topic, clear record; out: record. For the sensor partition only */
+    SP_APPKEYS_SEAL, /**< in: topic, clear record; out: record. For the sensor partition only */
 };
 
 psa_status_t sp_appkeys_entry_init(void);

@@ -278,8 +278,7 @@ static void a_monitor_opens_what_others_sealed_once(void)
     SP_CHECK_INT(sp_appkeys_open(topic.ptr, topic.len, bytes, len, &out), PSA_SUCCESS);
     SP_CHECK(out.counter == 5 && out.epoch == 2 && out.sealed &&
              sp_view_equal(sp_view(out.plain, out.len), SP_VIEW_ARRAY(plain)));
-    SP_CHECK_INT(sp_appkeys_open(topic.ptr, topic.len, bytes, len, &out),
-                 PSA_ERROR_ALREADY_EXISTS);
+    SP_CHECK_INT(sp_appkeys_open(topic.ptr, topic.len, bytes, len, &out), PSA_ERROR_ALREADY_EXISTS);
     bytes[len - 1] ^= 1;
     SP_CHECK_INT(sp_appkeys_open(topic.ptr, topic.len, bytes, len, &out),
                  PSA_ERROR_INVALID_SIGNATURE);
