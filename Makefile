@@ -1,5 +1,5 @@
 # Front door for daily work; ./demo and ./check do their own set-up.
-.PHONY: all build check demo lint asan fuzz bench cm33 firmware install clean
+.PHONY: all build check demo lint asan fuzz bench torture cm33 firmware install clean
 all build:
 	cmake --preset release && cmake --build --preset release
 check demo:
@@ -12,6 +12,11 @@ fuzz:
 	tools/dev/fuzz.sh $(SECONDS_EACH)
 bench: build
 	/usr/bin/python3 bench/compare.py
+CYCLES ?= 1200
+SEED ?= 1
+torture: build
+	cmake --build build --target bugs
+	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/torture.py --cycles $(CYCLES) --seed $(SEED)
 cm33:
 	cmake --preset cm33 && cmake --build --preset cm33
 firmware:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Docs/delivery.md, the part that issue 1 promises: acknowledged to the device = it will reach the cloud, in order, whatever dies."""
 import json
+import sqlite3
 import threading
 
 import pytest
@@ -107,6 +108,48 @@ def test_a_process_that_dies_comes_back_and_nothing_acked_is_lost(system, proces
     check_ledger(cloud, producer, "dev")
 
 
+@pytest.mark.parametrize("version", [5, 4])
+def test_qos_2_survives_a_crash_without_a_copy_or_a_loss(system, version):
+    """D6, and security-and-reliability.md M-35: kill -9 after PUBREC, and again between PUBREL and PUBCOMP."""
+    gateway, cloud = system
+    bundle = gateway.add("dev")
+    gateway.config.write_text(gateway.config.read_text().replace("127.0.0.1:0", f"127.0.0.1:{gateway.port}"))
+
+    def connected():
+        dev = TestDevice(gateway, bundle, version=version)
+        dev.attest(clean=False)
+        return dev.mqtt
+    link = connected()
+    link.publish("dt/dev/n", b"1", qos=2, packet_id=7)
+    assert link.expect(mqtt.PUBREC).packet_id == 7
+    gateway.kill()
+    gateway.start()
+    link = connected()
+    link.publish("dt/dev/n", b"1", qos=2, packet_id=7, dup=True)
+    assert link.expect(mqtt.PUBREC).packet_id == 7
+    link.release(7)
+    gateway.kill()
+    gateway.start()
+    link = connected()
+    link.release(7)
+    assert link.expect(mqtt.PUBCOMP).packet_id == 7
+    link.publish("dt/dev/n", b"2", qos=2, packet_id=7)  # the same id, another message
+    assert link.expect(mqtt.PUBREC).reason == 0
+    gateway.kill()
+    gateway.start()
+    link = connected()  # a device that lost its state: no DUP, the same id, the same text
+    link.publish("dt/dev/n", b"2", qos=2, packet_id=7)
+    assert link.expect(mqtt.PUBREC).reason == 0
+    link.release(7)
+    assert link.expect(mqtt.PUBCOMP).packet_id == 7
+    wait_for(lambda: len(arrived(cloud, "dev")) >= 3)
+    wait_for(lambda: gateway.metric("journal_messages") == 0)
+    with sqlite3.connect(f"file:{gateway.folder}/journal.db?mode=ro", uri=True) as db:
+        assert db.execute("SELECT seq FROM sqlite_sequence").fetchall() == [(3,)], "messages ever accepted"
+        assert db.execute("SELECT count(*) FROM received").fetchall() == [(0,)], "packet ids that wait for a release"
+    assert first_seen(arrived(cloud, "dev")) == [1, 2]
+
+
 def test_formats_and_message_identity(system):
     gateway, cloud = system
     dev = TestDevice(gateway, gateway.add("thermo"))
@@ -146,6 +189,40 @@ def test_the_journal_full_refuses_and_takes_again(tmp_path):
             dev.mqtt.publish("dt/dev/n", b"1000", qos=1)
             return dev.mqtt.expect(mqtt.PUBACK).reason == 0
         wait_for(taken, 10, "room again")
+    finally:
+        gateway.stop()
+        cloud.stop()
+
+
+def test_one_device_cannot_fill_the_journal_for_the_others(tmp_path):
+    """D10: a share per device; it is counted anew after a restart."""
+    cloud = Cloud(tmp_path / "cloud").start().log()
+    gateway = Gateway(tmp_path / "home", cloud, extra="limits: {journal: 1MiB, journal_device: 64KiB}\n")
+    add_reference(gateway)
+    gateway.start()
+    try:
+        cloud.stop_broker()
+        wait_for(lambda: gateway.metric("cloud_links_connected") == 0)
+        bundles = [gateway.add(name) for name in ("greedy", "modest")]
+
+        def codes(bundle, count):
+            dev = TestDevice(gateway, bundle)
+            dev.attest()
+            found = []
+            for _ in range(count):
+                dev.mqtt.publish(f"dt/{dev.bundle.id}/n", b"0" * 10000, qos=1)
+                found.append(dev.mqtt.expect(mqtt.PUBACK).reason)
+            dev.close()
+            return found
+        assert codes(bundles[0], 10) == [0] * 6 + [0x97] * 4
+        assert codes(bundles[1], 3) == [0] * 3
+        gateway.kill()
+        gateway.start()
+        assert codes(bundles[0], 1) == [0x97]
+        assert codes(bundles[1], 3) == [0] * 3
+        cloud.start()
+        wait_for(lambda: gateway.metric("journal_messages") == 0, 40)
+        assert codes(bundles[0], 6) == [0] * 6
     finally:
         gateway.stop()
         cloud.stop()

@@ -20,7 +20,7 @@ def test_connack_carries_the_limits(gateway, device):
     connack = dev.attest()
     assert connack.props[mqtt.METHOD] == b"sp-psa-iat-1"
     assert connack.props[37] == 0 and connack.props[42] == 0  # retain, shared
-    assert connack.props[36] == 1  # maximum QoS
+    assert 36 not in connack.props  # no Maximum QoS: 2 is taken
     assert connack.props[mqtt.RECEIVE_MAXIMUM] >= 1 and connack.props[39] >= 4096
 
 
@@ -115,10 +115,30 @@ def test_retain_is_refused_in_5_and_ignored_in_311(gateway, device):
     old.close()
 
 
-def test_qos_2_is_refused_for_now(gateway, device):
+@pytest.mark.parametrize("version", [5, 4])
+def test_qos_2_is_taken_once_however_often_it_is_sent(gateway, cloud, device, version):
+    sensor = enter(gateway, device(), version)
+    topic = f"dt/{sensor.bundle.id}/twice"
+    packet_id = sensor.mqtt.publish(topic, b"2", qos=2)
+    assert sensor.mqtt.expect(mqtt.PUBREC).body[:2] == packet_id.to_bytes(2, "big")
+    sensor.mqtt.publish(topic, b"2", qos=2, packet_id=packet_id, dup=True)
+    sensor.mqtt.expect(mqtt.PUBREC)
+    sensor.mqtt.send(mqtt.packet(mqtt.PUBREL, packet_id.to_bytes(2, "big"), 2))
+    sensor.mqtt.expect(mqtt.PUBCOMP)
+    sensor.mqtt.publish(topic, b"end", qos=1)
+    sensor.mqtt.expect(mqtt.PUBACK)
+    there = topic.split("/", 1)[1]
+    wait_for(lambda: [p for _, p in cloud.received(there)][-1:] == [b"end"], 10, "the last message at the cloud")
+    assert [p for _, p in cloud.received(there)] == [b"2", b"end"]
+    sensor.close()
+
+
+def test_a_release_of_nothing_is_answered(gateway, device):
     sensor = enter(gateway, device())
-    sensor.mqtt.publish(f"dt/{sensor.bundle.id}/x", b"2", qos=2)
-    assert [p.reason for p in sensor.mqtt.expect_close() if p.kind == mqtt.DISCONNECT] == [0x9B]
+    sensor.mqtt.send(mqtt.packet(mqtt.PUBREL, b"\0\x09", 2))
+    assert sensor.mqtt.expect(mqtt.PUBCOMP).body[:2] == b"\0\x09"
+    sensor.mqtt.ping()
+    sensor.close()
 
 
 @pytest.mark.parametrize("version", [5, 4])

@@ -217,12 +217,30 @@ static void print_cloud(const struct sample *a, const struct sample *b)
            metric_of(b, SP_M_CLOUD_COMMANDS));
 }
 
-static void print_journal(const struct sample *s)
+/* When the journal is full, or empty, if everything goes on as in the last seconds. */
+static void print_outlook(const struct sample *a, const struct sample *b)
 {
-    printf("%-13s %.0f messages held, ", "Journal", metric_of(s, SP_M_JOURNAL_DEPTH));
-    print_bytes(metric_of(s, SP_M_JOURNAL_BYTES));
-    printf(", oldest %.0f s, %.0f dead letters, %.0f refused\n", metric_of(s, SP_M_JOURNAL_OLDEST),
-           metric_of(s, SP_M_JOURNAL_DEAD), metric_of(s, SP_M_JOURNAL_REFUSED));
+    double used = metric_of(b, SP_M_JOURNAL_BYTES);
+    double limit = number_of(part_of(b->doc, "journal"), "limit_bytes");
+    double rate = rate_of(a, b, SP_M_JOURNAL_BYTES);
+    if (rate > 0) {
+        printf("; full in %.0f s at this rate", (limit - used) / rate);
+    } else if (rate < 0) {
+        printf("; empty in %.0f s at this rate", used / -rate);
+    }
+}
+
+static void print_journal(const struct sample *a, const struct sample *b)
+{
+    printf("%-13s %.0f messages held, ", "Journal", metric_of(b, SP_M_JOURNAL_DEPTH));
+    print_bytes(metric_of(b, SP_M_JOURNAL_BYTES));
+    printf(" of ");
+    print_bytes(number_of(part_of(b->doc, "journal"), "limit_bytes"));
+    printf(", oldest %.0f s, %.1f/s in, %.0f dead letters, %.0f refused",
+           metric_of(b, SP_M_JOURNAL_OLDEST), rate_of(a, b, SP_M_JOURNAL_APPENDED),
+           metric_of(b, SP_M_JOURNAL_DEAD), metric_of(b, SP_M_JOURNAL_REFUSED));
+    print_outlook(a, b);
+    printf("\n");
 }
 
 static void print_screen(const struct sample *a, const struct sample *b)
@@ -233,7 +251,7 @@ static void print_screen(const struct sample *a, const struct sample *b)
     print_tls(a, b);
     print_messages(a, b);
     print_cloud(a, b);
-    print_journal(b);
+    print_journal(a, b);
     (void)fflush(stdout);
 }
 

@@ -23,7 +23,7 @@ SENSORS, MONITOR, LIAR = ("hall-1", "roof-1"), "display-1", "hall-2"
 FUSIONS = """fusions:
   - {name: hall, inputs: dt/+/climate, window: 5s, declassify: true, cloud: "dt/sallyport/{gateway}/fused/hall"}
 """
-DEFAULT_DEVICES = "sim"
+DEFAULT_DEVICES = "qemu"
 COLUMNS = ("gateway: who gets in", "cloud: what it logs", "monitor: what it prints")
 
 

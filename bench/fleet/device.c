@@ -339,6 +339,7 @@ static void on_acked(struct sp_device *device, const struct sp_talk_event *event
         return;
     }
     device->in_flight--;
+    device->acked_id = event->packet_id;
     uint64_t since = device->published_ns[event->packet_id % SP_FLEET_IN_FLIGHT];
     device->fleet->hooks->acked(device, event->reason, device->fleet->now_ns - since);
 }

@@ -51,6 +51,7 @@ struct sp_device {
     uint64_t opened_ns; /**< CLOCK_MONOTONIC, likewise below */
     uint64_t sent_ns;
     uint16_t packet_id; /**< last one used */
+    uint16_t acked_id;  /**< for hooks->acked: the packet that it is about */
     uint32_t in_flight;
     uint64_t *
         published_ns; /**< SP_FLEET_IN_FLIGHT entries by packet id; NULL for what never publishes */

@@ -99,10 +99,11 @@ struct sp_limits_config {
     uint32_t topic_bytes;
     uint32_t subscriptions; /**< per device */
     uint32_t user_properties;
-    uint64_t journal_bytes; /**< payload bytes held for the cloud */
-    uint32_t sensors;       /**< devices whose last values are kept, per loop */
-    uint32_t history;       /**< values kept of each */
-    uint32_t attempts;      /**< refused tokens per device per minute, then 0x97 */
+    uint64_t journal_bytes;        /**< payload bytes held for the cloud */
+    uint64_t journal_device_bytes; /**< of them, of one device */
+    uint32_t sensors;              /**< devices whose last values are kept, per loop */
+    uint32_t history;              /**< values kept of each */
+    uint32_t attempts;             /**< refused tokens per device per minute, then 0x97 */
 };
 
 struct sp_attestation_config {

@@ -337,6 +337,7 @@ static const struct sp_field limit_fields[] = {
     {"subscriptions", SP_FIELD_U32, AT(sp_limits_config, subscriptions), 1, 100000, "16"},
     {"user_properties", SP_FIELD_U32, AT(sp_limits_config, user_properties), 0, 1024, "8"},
     {"journal", SP_FIELD_SIZE64, AT(sp_limits_config, journal_bytes), 64 * KIB, 16384 * GIB, "1GiB"},
+    {"journal_device", SP_FIELD_SIZE64, AT(sp_limits_config, journal_device_bytes), 16 * KIB, 16384 * GIB, "64MiB"},
     {"sensors", SP_FIELD_U32, AT(sp_limits_config, sensors), 0, 10000000, "100000"},
     {"history", SP_FIELD_U32, AT(sp_limits_config, history), 1, 100000, "32"},
     {"attempts", SP_FIELD_U32, AT(sp_limits_config, attempts), 1, 1000000, "30"},

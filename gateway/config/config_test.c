@@ -454,6 +454,7 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  subscriptions: 16\n"
                                "  user_properties: 8\n"
                                "  journal: 1GiB\n"
+                               "  journal_device: 64MiB\n"
                                "  sensors: 100000\n"
                                "  history: 32\n"
                                "  attempts: 30\n") == 0,

@@ -115,9 +115,10 @@ enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2
 enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
 
 #define SP_RECORD_COUNTER_LAST ((UINT64_C(1) << 40) - 1U) /**< five bytes */
-#define SP_RECORD_ATTESTED     1U                         /**< the device's last verdict was ok */
-#define SP_RECORD_MARK \
-    2U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
+#define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
+#define SP_RECORD_REPEAT   2U /**< QoS 2: it came with DUP */
+#define SP_RECORD_RELEASE  4U /**< a PUBREL: device and packet_id only, all other parts are empty */
+#define SP_RECORD_MARK     8U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
 
 /** Who can read the records of a group (docs/protocol.md 6). */
 enum sp_group_mode {
@@ -173,7 +174,7 @@ struct sp_msg_record {
     uint8_t protection; /**< enum sp_protection */
     uint8_t flags;      /**< SP_RECORD_* */
     uint8_t group_len;
-    uint8_t reserved[2];
+    uint16_t packet_id; /**< of a QoS 2 message or its PUBREL, from the device; else 0 */
     uint32_t epoch;
     uint64_t counter; /**< of a protected record that was opened; 0: none */
 };

@@ -95,6 +95,7 @@ char *sp_parent_status(const struct sp_parent *parent)
     cJSON *journal = cJSON_AddObjectToObject(doc, "journal");
     add_metric(journal, "messages", SP_M_JOURNAL_DEPTH);
     add_metric(journal, "bytes", SP_M_JOURNAL_BYTES);
+    cJSON_AddNumberToObject(journal, "limit_bytes", (double)parent->config->limits.journal_bytes);
     add_metric(journal, "oldest_seconds", SP_M_JOURNAL_OLDEST);
     add_metrics(doc);
     char *text = cJSON_Print(doc);

@@ -21,8 +21,21 @@ static bool head_sound(const struct sp_msg_record *head, uint32_t payload_max)
     return head->payload_len <= payload_max && head->device_len <= SP_LINK_IDENTITY_MAX &&
            head->qos <= 1 && (head->qos == 1) == (head->ticket != 0) &&
            head->format <= SP_FORMAT_JSON && head->protection <= SP_PROTECTION_SEALED &&
-           (head->flags & ~(SP_RECORD_ATTESTED | SP_RECORD_MARK)) == 0 &&
+           (head->flags & ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE | SP_RECORD_MARK)) ==
+               0 &&
+           (head->packet_id == 0 || (head->qos == 1 && head->device_len > 0)) &&
            head->time_ms <= INT64_MAX && mark_sound(head);
+}
+
+static bool is_release(const struct sp_msg_record *head)
+{
+    return (head->flags & SP_RECORD_RELEASE) != 0;
+}
+
+static bool release_sound(const struct sp_msg_record *head)
+{
+    return head->packet_id != 0 && head->topic_len == 0 && head->origin_len == 0 &&
+           head->payload_len == 0;
 }
 
 static bool name_sound(struct sp_view name)
@@ -70,7 +83,8 @@ enum sp_err sp_intake_next(struct sp_view *rest, uint32_t payload_max, struct sp
     record.group = cut(&left, record.head.group_len);
     record.payload = cut(&left, record.head.payload_len);
     if ((record.device.len > 0 && !sp_link_identity_valid(record.device)) ||
-        (record.group.len > 0 && !sp_link_identity_valid(record.group)) || !names_sound(&record)) {
+        (record.group.len > 0 && !sp_link_identity_valid(record.group)) ||
+        !(is_release(&record.head) ? release_sound(&record.head) : names_sound(&record))) {
         return SP_ERR_MALFORMED;
     }
     *rest = left;

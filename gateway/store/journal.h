@@ -14,8 +14,9 @@
 
 #include "gateway/store/row.h"
 
-#define SP_JOURNAL_FILE      "journal.db"
-#define SP_JOURNAL_EPOCH_LEN 16U /**< hex digits */
+#define SP_JOURNAL_FILE       "journal.db"
+#define SP_JOURNAL_EPOCH_LEN  16U /**< hex digits */
+#define SP_JOURNAL_PACKET_IDS 64  /**< per device: QoS 2 messages that may wait for their PUBREL */
 
 struct sp_journal; /* opaque */
 
@@ -55,7 +56,13 @@ bool sp_journal_broken(const struct sp_journal *journal);
  * One transaction: append rows and let rows go, each to where its `end` says. Rows that are not there any more
  * may be let go again.
  *
- * @param[in,out] append On SP_OK every row has its `seq`, rising in list order; on failure 0. May be empty.
+ * A row with a packet id is a QoS 2 message, and its packet id is kept with it until a row with SP_RECORD_RELEASE and the
+ * same device and packet id comes (docs/delivery.md, D6). With SP_RECORD_REPEAT it is no new message if that packet id is
+ * kept and topic and payload are the same. DUP alone is not believed, and neither is the packet id: a device that has
+ * lost its state uses it for something else. The latest SP_JOURNAL_PACKET_IDS of a device are kept.
+ *
+ * @param[in,out] append On SP_OK every new message has its `seq`, rising in list order, and releases and repeats have 0; on
+ *                       failure all have 0. May be empty.
  *                       A row with a counter moves its mark in the same transaction, upwards only. One whose
  *                       flags say SP_RECORD_MARK is no message: it moves its mark and gets no `seq`.
  * @param[in]     ended  Rows with a `seq`. May be empty.
@@ -99,6 +106,12 @@ SP_MUST_CHECK enum sp_err sp_journal_read(struct sp_journal *journal,
                                           const struct sp_journal_want *want,
                                           struct sp_row_list *rows, uint64_t *reached);
 
+typedef void (*sp_journal_share_fn)(void *arg, struct sp_view device, uint64_t bytes);
+
+/** What each device has in the journal: the sum of sp_row_cost() of its messages. @retval SP_ERR_IO */
+SP_MUST_CHECK enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn,
+                                            void *arg);
+
 /** Acceptance time of the oldest message, milliseconds since 1970; 0 when there is none. */
 uint64_t sp_journal_oldest_ms(struct sp_journal *journal);
 
@@ -113,9 +126,10 @@ struct sp_journal_entry {
     uint64_t seq;
     uint64_t time_ms; /**< acceptance, milliseconds since 1970 */
     uint64_t dead_ms; /**< of a dead letter: when it became one */
-    size_t payload_len;
     struct sp_view device;
-    struct sp_view topic;
+    struct sp_view topic;  /**< as the cloud sees it */
+    struct sp_view origin; /**< as the device published it */
+    struct sp_view payload;
     struct sp_view reason; /**< of a dead letter */
 };
 
@@ -132,6 +146,25 @@ typedef void (*sp_journal_visit_fn)(void *arg, const struct sp_journal_entry *en
 SP_MUST_CHECK enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters,
                                            sp_journal_visit_fn fn, void *arg, char *why,
                                            size_t why_cap);
+
+/**
+ * Put dead letters back among the messages, behind all others: each gets a new sequence. Works beside a running store,
+ * which notices within a second (sp_journal_changed()).
+ *
+ * @param[in]  seq   Which; 0: all.
+ * @param[out] count How many were put back.
+ * @param[out] why   On failure one line for the operator; then nothing has changed.
+ * @retval SP_ERR_NOT_FOUND There is no journal in `state_dir`.
+ * @retval SP_ERR_IO, SP_ERR_MALFORMED
+ */
+SP_MUST_CHECK enum sp_err sp_journal_requeue(const char *state_dir, uint64_t seq, uint64_t *count,
+                                             char *why, size_t why_cap);
+
+/**
+ * Somebody else has written since this was asked last (or since it was opened): what is here was counted anew, and rows may be
+ * there that no commit of ours has made.
+ */
+bool sp_journal_changed(struct sp_journal *journal);
 
 /** The last failure in the database's words; never NULL. */
 const char *sp_journal_error(const struct sp_journal *journal);

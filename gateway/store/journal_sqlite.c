@@ -38,6 +38,10 @@ static const char schema[] =
     " device TEXT NOT NULL, topic TEXT NOT NULL, origin TEXT NOT NULL, payload BLOB NOT NULL,"
     " reason TEXT NOT NULL, dead_ms INTEGER NOT NULL);";
 
+/* Came with version 0.2; a journal without it is still version 1, an older program leaves it alone. */
+static const char more_schema[] =
+    "CREATE TABLE IF NOT EXISTS received(device TEXT NOT NULL, packet_id INTEGER NOT NULL,"
+    " seq INTEGER NOT NULL, digest INTEGER NOT NULL, PRIMARY KEY(device, packet_id)) WITHOUT ROWID;";
 /* What version 2 adds. */
 static const char upgrade[] =
     "ALTER TABLE messages ADD COLUMN counter INTEGER NOT NULL DEFAULT 0;"
@@ -55,6 +59,7 @@ static const char upgrade[] =
 
 enum statement {
     ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_OLDEST,
+    ST_RECEIVED, ST_RECEIVE, ST_RELEASE, ST_PRUNE, ST_VERSION,
     ST_MARK, ST_UNMARK, ST_COUNT
 };
 
@@ -75,6 +80,13 @@ static const char *const statements[ST_COUNT] = {
                 " counter=max(counter,excluded.counter), seq=excluded.seq",
     [ST_UNMARK] = "DELETE FROM marks WHERE device=?1 AND name=?2 AND epoch<=?3",
     [ST_OLDEST] = "SELECT time_ms FROM messages ORDER BY seq LIMIT 1",
+    [ST_RECEIVED] = "SELECT digest FROM received WHERE device=?1 AND packet_id=?2",
+    [ST_RECEIVE] = "INSERT OR REPLACE INTO received(device,packet_id,seq,digest)"
+                   " VALUES(?1,?2,?3,?4)",
+    [ST_VERSION] = "PRAGMA data_version",
+    [ST_RELEASE] = "DELETE FROM received WHERE device=?1 AND packet_id=?2",
+    [ST_PRUNE] = "DELETE FROM received WHERE device=?1 AND seq<=(SELECT seq FROM received"
+                 " WHERE device=?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
 };
 /* clang-format on */
 
@@ -84,6 +96,7 @@ struct sp_journal {
     struct sp_journal_stats stats;
     uint64_t last;
     uint64_t first; /* of the commit that is being written; 0: it has no messages */
+    int64_t version; /* of the file, as others have changed it */
     bool broken;
     char epoch[SP_JOURNAL_EPOCH_LEN + 1];
     char error[160];
@@ -148,8 +161,28 @@ static void shut(struct sp_journal *j)
     j->db = NULL;
 }
 
+/*
+ * What was made in the directory stays there. SQLite syncs it too when it has made the log, but does not look whether that
+ * worked; a log that vanishes takes with it what was acknowledged, and the database with half a checkpoint in it.
+ */
+static enum sp_err sync_directory(struct sp_journal *j)
+{
+    char *slash = strrchr(j->path, '/');
+    *slash = '\0';
+    int dir = open(j->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    *slash = '/';
+    bool bad = dir < 0 || fsync(dir) != 0;
+    if (bad) {
+        (void)snprintf(j->error, sizeof(j->error), "directory: %s", strerror(errno));
+    }
+    if (dir >= 0) {
+        (void)close(dir);
+    }
+    return bad ? SP_ERR_IO : SP_OK;
+}
+
 /* The file itself is made here, not by SQLite, so that it never has another mode than 0600. */
-static enum sp_err make_file(struct sp_journal *j, const char *state_dir)
+static enum sp_err make_file(struct sp_journal *j)
 {
     int fd = open(j->path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
@@ -158,12 +191,7 @@ static enum sp_err make_file(struct sp_journal *j, const char *state_dir)
     }
     bool bad = fchmod(fd, 0600) != 0;
     (void)close(fd);
-    int dir = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bad = bad || dir < 0 || fsync(dir) != 0;
-    if (dir >= 0) {
-        (void)close(dir);
-    }
-    return bad ? SP_ERR_IO : SP_OK;
+    return bad ? SP_ERR_IO : sync_directory(j);
 }
 
 static int connect_db(struct sp_journal *j)
@@ -228,7 +256,8 @@ static enum sp_err check_schema(struct sp_journal *j)
                        (long long)version, SCHEMA_VERSION);
         return SP_ERR_UNSUPPORTED;
     }
-    return SP_OK;
+    rc = sqlite3_exec(j->db, more_schema, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
 }
 
 static int read_epoch(struct sp_journal *j)
@@ -278,9 +307,9 @@ static int prepare_all(struct sp_journal *j)
     return rc;
 }
 
-static enum sp_err open_all(struct sp_journal *j, const char *state_dir)
+static enum sp_err open_all(struct sp_journal *j)
 {
-    SP_TRY(make_file(j, state_dir));
+    SP_TRY(make_file(j));
     int rc = connect_db(j);
     if (rc != SQLITE_OK) {
         return fail(j, rc);
@@ -297,7 +326,7 @@ static enum sp_err open_all(struct sp_journal *j, const char *state_dir)
         j->last = (uint64_t)number(
             j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
     }
-    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
+    return rc == SQLITE_OK ? sync_directory(j) : fail(j, rc);
 }
 
 enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
@@ -313,7 +342,7 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
         return SP_ERR_NOMEM;
     }
     (void)snprintf(j->path, cap, "%s/" SP_JOURNAL_FILE, state_dir);
-    enum sp_err err = open_all(j, state_dir);
+    enum sp_err err = open_all(j);
     if (err != SP_OK) {
         (void)snprintf(why, why_cap, "%s: %s", j->path, sp_journal_error(j));
         sp_journal_close(j);
@@ -415,6 +444,71 @@ static int insert(struct sp_journal *j, struct sp_row *row)
     return rc;
 }
 
+/* ---- packet ids of QoS 2 ---- */
+
+static int bind_packet(struct sp_journal *j, enum statement which, const struct sp_row *row)
+{
+    int rc = bind_text(j->prepared[which], 1, row->device);
+    return rc == SQLITE_OK ? sqlite3_bind_int64(j->prepared[which], 2, row->packet_id) : rc;
+}
+
+/* FNV-1a, 64 bits: tells a device's own messages apart, protects against nobody. */
+static uint64_t digest_add(uint64_t digest, struct sp_view bytes)
+{
+    for (size_t i = 0; i < bytes.len; i++) {
+        digest = (digest ^ bytes.ptr[i]) * 0x100000001b3U;
+    }
+    return (digest ^ bytes.len) * 0x100000001b3U;
+}
+
+static int64_t digest_of(const struct sp_row *row)
+{
+    uint64_t digest = digest_add(digest_add(0xcbf29ce484222325U, row->origin), row->payload);
+    return (int64_t)(digest >> 1);
+}
+
+static int is_repeat(struct sp_journal *j, const struct sp_row *row, bool *repeat)
+{
+    *repeat = false;
+    if ((row->flags & SP_RECORD_REPEAT) == 0) {
+        return SQLITE_OK;
+    }
+    sqlite3_stmt *st = j->prepared[ST_RECEIVED];
+    int rc = bind_packet(j, ST_RECEIVED, row);
+    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
+    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);
+    int reset = sqlite3_reset(st);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? reset : rc;
+}
+
+static int receive(struct sp_journal *j, const struct sp_row *row)
+{
+    sqlite3_stmt *st = j->prepared[ST_RECEIVE];
+    sqlite3_stmt *prune = j->prepared[ST_PRUNE];
+    int rc = bind_packet(j, ST_RECEIVE, row);
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 3, (int64_t)row->seq) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 4, digest_of(row)) : rc;
+    rc = rc == SQLITE_OK ? run(j, ST_RECEIVE) : rc;
+    rc = rc == SQLITE_OK ? bind_text(prune, 1, row->device) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int(prune, 2, SP_JOURNAL_PACKET_IDS) : rc;
+    return rc == SQLITE_OK ? run(j, ST_PRUNE) : rc;
+}
+
+static int append_packet(struct sp_journal *j, struct sp_row *row)
+{
+    if ((row->flags & SP_RECORD_RELEASE) != 0) {
+        int rc = bind_packet(j, ST_RELEASE, row);
+        return rc == SQLITE_OK ? run(j, ST_RELEASE) : rc;
+    }
+    bool repeat = false;
+    int rc = is_repeat(j, row, &repeat);
+    if (rc != SQLITE_OK || repeat) {
+        return rc;
+    }
+    rc = insert(j, row);
+    return rc == SQLITE_OK ? receive(j, row) : rc;
+}
+
 static int bury(struct sp_journal *j, const struct sp_row *row)
 {
     sqlite3_stmt *st = j->prepared[ST_BURY];
@@ -458,18 +552,18 @@ static int let_go(struct sp_journal *j, const struct sp_row **at, struct sp_jour
 }
 
 static int write_all(struct sp_journal *j, struct sp_row_list *append,
-                     const struct sp_row_list *ended, struct sp_journal_stats *s)
+                     const struct sp_row_list *ended, struct sp_journal_stats *s, uint64_t *last)
 {
     int rc = run(j, ST_BEGIN);
     j->first = 0;
     for (const struct sp_row *row = append->head; row != NULL && j->first == 0; row = row->next) {
-        j->first = (row->flags & SP_RECORD_MARK) == 0 ? j->last + 1 : 0;
+        j->first = (row->flags & (SP_RECORD_MARK | SP_RECORD_RELEASE)) == 0 ? j->last + 1 : 0;
     }
     for (struct sp_row *row = append->head; row != NULL && rc == SQLITE_OK; row = row->next) {
-        bool message = (row->flags & SP_RECORD_MARK) == 0;
-        rc = insert(j, row);
-        s->messages += message;
-        s->bytes += message ? sp_row_cost(row) : 0;
+        rc = row->packet_id != 0 ? append_packet(j, row) : insert(j, row);
+        s->messages += row->seq != 0;
+        s->bytes += row->seq != 0 ? sp_row_cost(row) : 0;
+        *last = row->seq != 0 ? row->seq : *last;
     }
     const struct sp_row *row = ended->head;
     while (row != NULL && rc == SQLITE_OK) {
@@ -482,12 +576,11 @@ enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *ap
                               const struct sp_row_list *ended)
 {
     struct sp_journal_stats stats = journal->stats;
-    int rc = journal->broken ? SQLITE_IOERR : write_all(journal, append, ended, &stats);
+    uint64_t last = journal->last;
+    int rc = journal->broken ? SQLITE_IOERR : write_all(journal, append, ended, &stats, &last);
     if (rc == SQLITE_OK) {
         journal->stats = stats;
-        for (const struct sp_row *row = append->head; row != NULL; row = row->next) {
-            journal->last = row->seq > journal->last ? row->seq : journal->last;
-        }
+        journal->last = last;
         return SP_OK;
     }
     if (!journal->broken) {
@@ -589,6 +682,20 @@ enum sp_err sp_journal_marks(struct sp_journal *journal, sp_journal_mark_fn fn, 
     return err != SP_OK || rc == SQLITE_DONE || rc == SQLITE_ROW ? err : fail(journal, rc);
 }
 
+enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(
+        journal->db, "SELECT device,sum" COST " FROM messages GROUP BY device", -1, &st, NULL);
+    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
+    while (rc == SQLITE_ROW) {
+        fn(arg, column(st, 0), (uint64_t)sqlite3_column_int64(st, 1));
+        rc = sqlite3_step(st);
+    }
+    (void)sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? SP_OK : fail(journal, rc);
+}
+
 uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
 {
     if (journal->broken) {
@@ -600,6 +707,37 @@ uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
     return ms;
 }
 
+/* The highest sequence ever given. */
+static int read_last(struct sp_journal *j)
+{
+    int rc;
+    int64_t last =
+        number(j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
+    j->last = rc == SQLITE_OK ? (uint64_t)last : j->last;
+    return rc;
+}
+
+bool sp_journal_changed(struct sp_journal *journal)
+{
+    if (journal->broken) {
+        return false;
+    }
+    sqlite3_stmt *st = journal->prepared[ST_VERSION];
+    int64_t version =
+        sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : journal->version;
+    (void)sqlite3_reset(st);
+    if (version == journal->version) {
+        return false;
+    }
+    journal->version = version;
+    int rc = take_stock(journal, &journal->stats);
+    rc = rc == SQLITE_OK ? read_last(journal) : rc;
+    if (rc != SQLITE_OK) {
+        (void)fail(journal, rc);
+    }
+    return rc == SQLITE_OK;
+}
+
 enum sp_err sp_journal_recover(struct sp_journal *journal)
 {
     shut(journal);
@@ -609,12 +747,13 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
              ? sqlite3_wal_checkpoint_v2(journal->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL)
              : rc;
     if (rc == SQLITE_OK) {
-        char sql[256];
+        char sql[384];
         (void)snprintf(sql, sizeof(sql),
                        "BEGIN IMMEDIATE;DELETE FROM messages WHERE seq>%" PRIu64 ";"
                        "UPDATE marks SET counter=before,seq=0 WHERE seq>%" PRIu64 ";"
+                       "DELETE FROM received WHERE seq>%" PRIu64 ";"
                        "INSERT OR REPLACE INTO meta VALUES('recovered','%lld');COMMIT;",
-                       journal->last, journal->last, (long long)time(NULL));
+                       journal->last, journal->last, journal->last, (long long)time(NULL));
         rc = sqlite3_exec(journal->db, sql, NULL, NULL, NULL);
     }
     rc = rc == SQLITE_OK ? take_stock(journal, &journal->stats) : rc;
@@ -623,6 +762,7 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
         (void)fail(journal, rc);
         return SP_ERR_IO;
     }
+    SP_TRY(sync_directory(journal));
     journal->broken = false;
     return SP_OK;
 }
@@ -642,9 +782,10 @@ static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg
             .time_ms = (uint64_t)sqlite3_column_int64(st, 1),
             .device = column(st, 2),
             .topic = column(st, 3),
-            .payload_len = (size_t)sqlite3_column_int64(st, 4),
+            .payload = column(st, 4),
             .dead_ms = (uint64_t)sqlite3_column_int64(st, 5),
             .reason = column(st, 6),
+            .origin = column(st, 7),
         };
         fn(arg, &entry);
         rc = sqlite3_step(st);
@@ -653,29 +794,69 @@ static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters, sp_journal_visit_fn fn,
-                             void *arg, char *why, size_t why_cap)
+/* Beside a store that may be running. */
+static enum sp_err open_beside(const char *state_dir, int how, sqlite3 **db, char *why,
+                               size_t why_cap)
 {
-    static const char messages[] =
-        "SELECT seq,time_ms,device,topic,length(payload),0,'' FROM messages ORDER BY seq";
-    static const char dead[] = "SELECT seq,time_ms,device,topic,length(payload),dead_ms,reason"
-                               " FROM dead_letters ORDER BY seq";
     char path[4096];
-    sqlite3 *db = NULL;
     int len = snprintf(path, sizeof(path), "%s/" SP_JOURNAL_FILE, state_dir);
     if (len < 0 || (size_t)len >= sizeof(path) || access(path, F_OK) != 0) {
         (void)snprintf(why, why_cap, "no journal in %s", state_dir);
         return SP_ERR_NOT_FOUND;
     }
-    int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-    if (rc == SQLITE_OK) {
-        (void)sqlite3_busy_timeout(db, 1000);
-        rc = visit(db, dead_letters ? dead : messages, fn, arg);
-    }
+    int rc = sqlite3_open_v2(path, db, how | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc != SQLITE_OK) {
-        (void)snprintf(why, why_cap, "%s: %s", path,
-                       db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(rc));
+        (void)snprintf(why, why_cap, "%s: %s", path, sqlite3_errstr(rc));
+        (void)sqlite3_close(*db);
+        return err_of(rc);
+    }
+    (void)sqlite3_busy_timeout(*db, 5000);
+    return SP_OK;
+}
+
+static enum sp_err close_beside(sqlite3 *db, int rc, char *why, size_t why_cap)
+{
+    if (rc != SQLITE_OK) {
+        (void)snprintf(why, why_cap, "%s: %s", SP_JOURNAL_FILE, sqlite3_errmsg(db));
     }
     (void)sqlite3_close(db);
     return rc == SQLITE_OK ? SP_OK : err_of(rc);
+}
+
+enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters, sp_journal_visit_fn fn,
+                             void *arg, char *why, size_t why_cap)
+{
+    static const char messages[] =
+        "SELECT seq,time_ms,device,topic,payload,0,'',origin FROM messages ORDER BY seq";
+    static const char dead[] = "SELECT seq,time_ms,device,topic,payload,dead_ms,reason,origin"
+                               " FROM dead_letters ORDER BY seq";
+    sqlite3 *db = NULL;
+    SP_TRY(open_beside(state_dir, SQLITE_OPEN_READONLY, &db, why, why_cap));
+    int rc = visit(db, dead_letters ? dead : messages, fn, arg);
+    return close_beside(db, rc, why, why_cap);
+}
+
+static int requeue(sqlite3 *db, uint64_t seq, uint64_t *count)
+{
+    char sql[512];
+    const char *which = seq == 0 ? "seq>" : "seq=";
+    (void)snprintf(sql, sizeof(sql),
+                   "BEGIN IMMEDIATE;INSERT INTO messages(stream,time_ms,expiry_s,qos,format,"
+                   "protection,flags,device,topic,origin,payload) SELECT stream,time_ms,expiry_s,"
+                   "qos,format,protection,flags,device,topic,origin,payload FROM dead_letters"
+                   " WHERE %s%" PRIu64 " ORDER BY seq;DELETE FROM dead_letters WHERE %s%" PRIu64,
+                   which, seq, which, seq);
+    int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+    *count = rc == SQLITE_OK ? (uint64_t)sqlite3_changes(db) : 0;
+    return rc == SQLITE_OK ? sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) : rc;
+}
+
+enum sp_err sp_journal_requeue(const char *state_dir, uint64_t seq, uint64_t *count, char *why,
+                               size_t why_cap)
+{
+    sqlite3 *db = NULL;
+    SP_TRY(open_beside(state_dir, SQLITE_OPEN_READWRITE, &db, why, why_cap));
+    int rc = sqlite3_exec(db, "PRAGMA synchronous=FULL", NULL, NULL, NULL);
+    rc = rc == SQLITE_OK ? requeue(db, seq, count) : rc;
+    return close_beside(db, rc, why, why_cap);
 }

@@ -210,6 +210,64 @@ static void rows_let_go_are_gone_and_counted(void)
     sweep();
 }
 
+/* Commit one QoS 2 row; its sequence, 0 when it was no new message. */
+static uint64_t receive(struct sp_journal *j, uint16_t packet_id, const char *payload,
+                        unsigned flags)
+{
+    struct sp_row_list list = {0};
+    struct sp_row *row = new_row("dev", payload);
+    row->packet_id = packet_id;
+    row->flags = (uint8_t)flags;
+    sp_row_list_push(&list, row);
+    SP_CHECK_INT(sp_journal_commit(j, &list, &none), SP_OK);
+    uint64_t seq = row->seq;
+    sp_row_list_clear(&list);
+    return seq;
+}
+
+static void a_repeat_is_no_new_message_until_its_release(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(receive(j, 7, "one", 0), 1);
+    SP_CHECK_INT(receive(j, 7, "one", SP_RECORD_REPEAT), 0);
+    sp_journal_close(j); /* a restart does not forget */
+    j = open_journal();
+    SP_CHECK_INT(receive(j, 7, "one", SP_RECORD_REPEAT), 0);
+    SP_CHECK_INT(sp_journal_stats(j).messages, 1);
+    SP_CHECK_INT(sp_journal_last(j), 1);
+    SP_CHECK_INT(receive(j, 7, "", SP_RECORD_RELEASE), 0);
+    SP_CHECK_INT(receive(j, 7, "one", SP_RECORD_REPEAT), 2); /* of something that we never saw */
+    sp_journal_close(j);
+    sweep();
+}
+
+static void a_packet_id_used_for_something_else_is_never_taken_for_a_repeat(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(receive(j, 7, "one", 0), 1);
+    SP_CHECK_INT(receive(j, 7, "one", 0), 2); /* no DUP: a device without its state */
+    SP_CHECK_INT(receive(j, 7, "two", SP_RECORD_REPEAT), 3); /* DUP, other text */
+    SP_CHECK_INT(receive(j, 7, "two", SP_RECORD_REPEAT), 0);
+    SP_CHECK_INT(receive(j, 8, "two", SP_RECORD_REPEAT), 4);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void only_so_many_packet_ids_of_a_device_are_kept(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    for (uint16_t id = 1; id <= SP_JOURNAL_PACKET_IDS + 1; id++) {
+        SP_CHECK_INT(receive(j, id, "x", 0), id);
+    }
+    SP_CHECK_INT(receive(j, 2, "x", SP_RECORD_REPEAT), 0);
+    SP_CHECK(receive(j, 1, "x", SP_RECORD_REPEAT) != 0);
+    sp_journal_close(j);
+    sweep();
+}
+
 static void a_sequence_is_never_used_twice(void)
 {
     fresh();
@@ -547,9 +605,33 @@ static void look(void *arg, const struct sp_journal_entry *entry)
     bool dead = entry->dead_ms != 0;
     seen->count++;
     seen->last_seq = entry->seq;
-    seen->sound = sp_view_equal(entry->device, SP_VIEW_LIT("dev-1")) && entry->payload_len == 1 &&
+    seen->sound = sp_view_equal(entry->device, SP_VIEW_LIT("dev-1")) && entry->payload.len == 1 &&
                   entry->time_ms == 1700000000123U &&
                   sp_view_equal(entry->reason, sp_view_str(dead ? "the cloud said no" : ""));
+}
+
+static void a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 3), SP_OK);
+    let_go(j, 2, SP_ROW_DEAD);
+    (void)sp_journal_changed(j);
+    SP_CHECK(!sp_journal_changed(j));
+    uint64_t count = 9;
+    SP_CHECK_INT(sp_journal_requeue(dir, 7, &count, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(count, 0);
+    SP_CHECK_INT(sp_journal_requeue(dir, 2, &count, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(count, 1);
+    SP_CHECK(sp_journal_changed(j));
+    SP_CHECK(!sp_journal_changed(j));
+    SP_CHECK_INT(sp_journal_last(j), 4);
+    SP_CHECK_INT(sp_journal_stats(j).messages, 3);
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, 0);
+    SP_CHECK_INT(append(j, "dev-1", 4, 1), SP_OK);
+    SP_CHECK_INT(sp_journal_last(j), 5);
+    sp_journal_close(j);
+    sweep();
 }
 
 static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
@@ -576,11 +658,15 @@ static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
 }
 
 static const struct sp_test tests[] = {
+    SP_TEST(a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices),
     SP_TEST(an_operator_sees_messages_and_dead_letters_of_a_running_store),
     SP_TEST(what_is_committed_comes_back_whole_and_in_order),
     SP_TEST(an_empty_payload_and_a_large_one_survive),
     SP_TEST(the_file_is_for_its_owner_only),
     SP_TEST(rows_let_go_are_gone_and_counted),
+    SP_TEST(a_repeat_is_no_new_message_until_its_release),
+    SP_TEST(a_packet_id_used_for_something_else_is_never_taken_for_a_repeat),
+    SP_TEST(only_so_many_packet_ids_of_a_device_are_kept),
     SP_TEST(a_sequence_is_never_used_twice),
     SP_TEST(each_link_reads_its_own_devices_in_order),
     SP_TEST(a_read_stops_where_it_is_told_and_goes_on_there),

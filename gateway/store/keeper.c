@@ -22,6 +22,7 @@
 #include "gateway/proc/channel.h"
 #include "gateway/store/intake.h"
 #include "gateway/store/rest.h"
+#include "gateway/store/shares.h"
 
 #define EVENTS_MAX 64
 #define ID_CONTROL UINT32_MAX
@@ -76,6 +77,7 @@ struct sp_keeper {
     struct sp_row_list batch; /* of this turn, not committed yet */
     struct sp_row_list marks; /* of what needs no journal; for the next commit */
     uint64_t marks_since;     /* when the oldest of them came; 0: none */
+    struct sp_shares *shares; /* bytes in journal and batch, by device */
     struct sp_row_list ended;
     struct sp_command *commands; /* not taken by gate yet, oldest first */
     uint32_t links;
@@ -221,6 +223,7 @@ static struct sp_row *make_row(const struct sp_intake_record *r)
         row->flags = r->head.flags;
         row->epoch = r->head.epoch;
         row->counter = r->head.counter;
+        row->packet_id = r->head.packet_id;
     }
     return row;
 }
@@ -285,10 +288,20 @@ static enum sp_err take_durable(struct sp_keeper *k, const struct sp_intake_reco
     if (row == NULL) {
         return SP_ERR_NOMEM;
     }
-    if (used_bytes(k) + sp_row_cost(row) > k->config->limits.journal_bytes) {
+    bool release = (r->head.flags & SP_RECORD_RELEASE) != 0; /* makes room, if anything */
+    if (!release && sp_shares_of(k->shares, row->device) + sp_row_cost(row) >
+                        k->config->limits.journal_device_bytes) {
+        sp_row_destroy(row);
+        return SP_ERR_LIMIT;
+    }
+    if (!release && used_bytes(k) + sp_row_cost(row) > k->config->limits.journal_bytes) {
         sp_row_destroy(row);
         k->refused_full = true;
         return SP_ERR_LIMIT;
+    }
+    if (sp_shares_add(k->shares, row->device, sp_row_cost(row)) != SP_OK) {
+        sp_row_destroy(row);
+        return SP_ERR_NOMEM;
     }
     sp_row_list_push(&k->batch, row);
     return SP_OK;
@@ -490,8 +503,44 @@ static void release_ended(struct sp_keeper *k)
         struct feed *f = &k->feeds[row->stream % k->links];
         f->held_rows--;
         f->held_bytes -= sp_row_cost(row);
+        sp_shares_take(k->shares, row->device, sp_row_cost(row));
     }
     sp_row_list_clear(&k->ended);
+}
+
+/* Rows that are not in the journal: all of a failed commit; releases and repeats. Marks never had a share. */
+static void give_back_shares(struct sp_keeper *k)
+{
+    for (const struct sp_row *row = k->batch.head; row != NULL; row = row->next) {
+        if (row->seq == 0 && (row->flags & SP_RECORD_MARK) == 0) {
+            sp_shares_take(k->shares, row->device, sp_row_cost(row));
+        }
+    }
+}
+
+static void note_share(void *arg, struct sp_view device, uint64_t bytes)
+{
+    struct sp_keeper *k = arg;
+    if (sp_shares_add(k->shares, device, bytes) != SP_OK) {
+        sp_log_warn(SP_EVENT("share_unknown"), SP_F_VIEW("device", device));
+    }
+}
+
+static enum sp_err count_shares(struct sp_keeper *k)
+{
+    sp_shares_clear(k->shares);
+    return sp_journal_shares(k->journal, note_share, k);
+}
+
+/* An operator has put dead letters back: they are read from the journal, and what is behind them too. */
+static void look_for_others(struct sp_keeper *k)
+{
+    if (sp_journal_changed(k->journal)) {
+        for (uint32_t i = 0; i < k->links; i++) {
+            k->feeds[i].level = false;
+        }
+        (void)count_shares(k); /* a failure makes the journal broken, and is dealt with there */
+    }
 }
 
 /* New rows go to links that are level; for a link that has no room they stay in the journal only. */
@@ -499,7 +548,7 @@ static void hand_on(struct sp_keeper *k)
 {
     for (struct sp_row *row = sp_row_list_pop(&k->batch); row != NULL;
          row = sp_row_list_pop(&k->batch)) {
-        if ((row->flags & SP_RECORD_MARK) != 0) {
+        if (row->seq == 0) { /* a release, a mark, or a repeat of what is here */
             sp_row_destroy(row);
             continue;
         }
@@ -522,6 +571,7 @@ static void commit_failed(struct sp_keeper *k)
     sp_log_error(SP_EVENT("journal_failed"), SP_F_STR("error", sp_journal_error(k->journal)),
                  SP_F_INT("refused", k->batch.count));
     sp_metric_add(SP_M_JOURNAL_REFUSED, (int64_t)k->batch.count);
+    give_back_shares(k);
     sp_row_list_clear(&k->batch);
     k->recover_at = k->now;
 }
@@ -561,6 +611,8 @@ static enum sp_err commit(struct sp_keeper *k)
     sp_metric_inc(SP_M_JOURNAL_COMMITS);
     sp_metric_add(SP_M_JOURNAL_APPENDED, (int64_t)count);
     release_ended(k);
+    give_back_shares(k);
+    look_for_others(k);
     hand_on(k);
     return SP_OK;
 }
@@ -695,6 +747,7 @@ static void set_gauges(struct sp_keeper *k)
         return;
     }
     k->tick_at = k->now + SP_KEEPER_TICK_MS;
+    look_for_others(k);
     struct sp_journal_stats s = sp_journal_stats(k->journal);
     sp_metric_set(SP_M_JOURNAL_DEPTH, (int64_t)s.messages);
     sp_metric_set(SP_M_JOURNAL_BYTES, (int64_t)s.bytes);
@@ -811,6 +864,12 @@ enum sp_err sp_keeper_create(const struct sp_child *child, struct sp_journal *jo
          (handoff != NULL && !watch(k, sp_handoff_journal_fd(handoff), ID_HANDOFF)))) {
         err = SP_ERR_IO;
     }
+    if (err == SP_OK) {
+        err = sp_shares_create(&k->shares);
+    }
+    if (err == SP_OK) {
+        err = count_shares(k);
+    }
     k->free_below = UINT64_MAX;
     k->level = next_level(k);
     for (; err == SP_OK && k->door_count < doors; k->door_count++) {
@@ -850,5 +909,6 @@ void sp_keeper_destroy(struct sp_keeper *keeper)
     }
     sp_config_destroy(keeper->config);
     free(keeper->feeds);
+    sp_shares_destroy(keeper->shares);
     free(keeper);
 }

@@ -3,7 +3,8 @@
 import struct
 import time
 
-CONNECT, CONNACK, PUBLISH, PUBACK, SUBSCRIBE, SUBACK = 1, 2, 3, 4, 8, 9
+CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, SUBACK = range(1, 10)
+PUBREC, PUBREL, PUBCOMP = 5, 6, 7
 UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = 10, 11, 12, 13, 14, 15
 
 # id → kind of value
@@ -73,9 +74,9 @@ class Packet:
             if v5:
                 self.props, at = _parse(body, at)
             self.payload = body[at:]
-        elif kind in (PUBACK, SUBACK, UNSUBACK):
+        elif kind in (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK):
             self.packet_id = struct.unpack(">H", body[:2])[0]
-            if kind == PUBACK:
+            if kind in (PUBACK, PUBREC, PUBCOMP):
                 self.reason = body[2] if len(body) > 2 else 0
                 self.props = _parse(body, 3)[0] if len(body) > 3 else {}
             else:
@@ -200,6 +201,9 @@ class Mqtt:
 
     def ack(self, publish):
         self.send(packet(PUBACK, struct.pack(">H", publish.packet_id)))
+
+    def release(self, packet_id):
+        self.send(packet(PUBREL, struct.pack(">H", packet_id), 2))
 
     def ping(self):
         self.send(packet(PINGREQ, b""))

@@ -26,7 +26,7 @@ MAY_INCLUDE = {
     "device": ["libs"],
     "tools": ["libs", "gateway"],
     "bench": ["libs", "gateway/crypto", "gateway/tls"],
-    "tests": ["libs", "gateway"],
+    "tests": ["libs", "gateway", "bench"],
 }
 # These rooms of the gateway meet only by messages.
 STRANGERS = ["gateway/gate", "gateway/keys", "gateway/store"]

@@ -28,30 +28,25 @@
 #define BOARD_I2C_WAIT 4U
 
 /*
- * Memory protection controllers: what they guard (secure alias), and the part of it that is non-secure. Blocks
+ * Memory protection controllers: what they guard (by its non-secure name), and the part of it that is non-secure. Blocks
  * outside of that part are secure.
  */
-#define BOARD_MPCS                                        \
-    {                                                     \
-        {.base = 0x58007000U,                             \
-         .memory = 0x00000000U,                           \
-         .ns = MAP_NS_CODE,                               \
-         .ns_size = MAP_NS_CODE_SIZE},                    \
-            {.base = 0x58008000U,                         \
-             .memory = 0x28000000U,                       \
-             .ns = MAP_NS_RAM,                            \
-             .ns_size = MAP_NS_RAM_SIZE},                 \
-            {.base = 0x58009000U, .memory = 0x28200000U}, \
+/* clang-format off */
+#define BOARD_MPCS                                                                                    \
+    {                                                                                                 \
+        {.base = 0x58007000U, .memory = 0x00000000U, .ns = MAP_NS_CODE, .ns_size = MAP_NS_CODE_SIZE}, \
+        {.base = 0x58008000U, .memory = 0x28000000U, .ns = MAP_NS_RAM, .ns_size = MAP_NS_RAM_SIZE},   \
+        {.base = 0x58009000U, .memory = 0x28200000U},                                                 \
     }
 
 /* Peripheral protection: registers of the secure control block, bit set = non-secure. */
-#define BOARD_PPCS                                                                   \
-    {                                                                                \
-        {.offset = 0x070U, .non_secure = 0x00000003U}, /* timers 0, 1 */             \
-            {.offset = 0x084U,                                                       \
-             .non_secure = 0x000003E0U}, /* UARTs 0 to 4; SPI and I2C stay secure */ \
-            {.offset = 0x088U, .non_secure = 0x00000000U}, /* SCC, I2S, FPGAIO */    \
-            {.offset = 0x060U, .non_secure = 0x00000020U}, /* Ethernet */            \
+#define BOARD_PPCS                                                                                    \
+    {                                                                                                 \
+        {.offset = 0x070U, .non_secure = 0x00000003U}, /* timers 0, 1 */                              \
+        {.offset = 0x084U, .non_secure = 0x000003E0U}, /* UARTs 0 to 4; SPI and I2C stay secure */    \
+        {.offset = 0x088U, .non_secure = 0x00000000U}, /* SCC, I2S, FPGAIO */                         \
+        {.offset = 0x060U, .non_secure = 0x00000020U}, /* Ethernet */                                 \
     }
+/* clang-format on */
 
 #endif

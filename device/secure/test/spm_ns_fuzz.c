@@ -6,6 +6,7 @@
  */
 #include "device/secure/partitions/crypto/crypto_keys.h"
 #include "device/secure/partitions/crypto/crypto_protocol.h"
+#include "device/secure/partitions/its/its_service.h"
 #include "device/secure/spm/spm.h"
 #include "device/secure/spm/spm_ns.h"
 #include "device/secure/test/shim.h"
@@ -20,8 +21,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A place: mostly in the arena, sometimes anywhere. */
-static void *place_of(uint16_t number)
+#define LANE 512U /* each vector has a part of the arena of its own, most of the time */
+
+/* Numbers that the services gave out: keys, operations. */
+static uint32_t given[8];
+static size_t given_count;
+
+static void *place_of(uint16_t number, size_t lane)
 {
     static uint8_t secure[256];
     switch (number >> 13) {
@@ -29,14 +35,16 @@ static void *place_of(uint16_t number)
         return secure + (number & 0xFFU);
     case 6:
         return (number & 1U) != 0 ? NULL : sp_shim_arena + SP_SHIM_ARENA - (number & 0x3FU);
+    case 5:
+        return sp_shim_arena + number % SP_SHIM_ARENA;
     default:
-        return sp_shim_arena + 512U + number % (SP_SHIM_ARENA - 512U);
+        return sp_shim_arena + LANE * (2U + lane) + (number & 7U);
     }
 }
 
 static size_t length_of(uint16_t number)
 {
-    return (number >> 12) == 15 ? SIZE_MAX - (number & 0xFFFU) : (number & 0x3FFU);
+    return (number >> 12) == 15 ? SIZE_MAX - (number & 0xFFFU) : (number & 0x1FFU);
 }
 
 /* Numbers that mean something, where chance alone would not find them. */
@@ -51,14 +59,16 @@ static void make_sense(struct sp_reader *r, uint16_t type, psa_invec *in)
                                           PSA_ALG_TLS12_PSK_TO_MS(PSA_ALG_SHA_256)};
     static const uint16_t types[] = {PSA_KEY_TYPE_AES, PSA_KEY_TYPE_HMAC, PSA_KEY_TYPE_DERIVE,
                                      PSA_KEY_TYPE_RAW_DATA};
-    static const uint32_t keys[] = {SP_KEY_PSK,  SP_KEY_IAK,  0x7FFFFFFFU,
-                                    0x7FFFFFFEU, 0x7FFFFFFDU, 1};
+    static const uint16_t steps[] = {PSA_KEY_DERIVATION_INPUT_SEED, PSA_KEY_DERIVATION_INPUT_SECRET,
+                                     PSA_KEY_DERIVATION_INPUT_LABEL, PSA_KEY_DERIVATION_INPUT_SALT};
+    static const uint32_t keys[] = {SP_KEY_PSK, SP_KEY_IAK, 1};
     struct sp_crypto_request request = {0};
     uint8_t choice = sp_read_u8(r);
     request.algorithm = algorithms[choice % 7U];
-    request.key = keys[sp_read_u8(r) % 6U];
-    request.operation = sp_read_u8(r);
-    request.step = PSA_KEY_DERIVATION_INPUT_SECRET + (choice >> 5) - 2U;
+    uint8_t key = sp_read_u8(r);
+    request.key = (key & 8U) != 0 ? keys[key % 3U] : given[key & 7U];
+    request.operation = given[sp_read_u8(r) & 7U];
+    request.step = steps[(choice >> 5) & 3U];
     request.nonce_len = 12;
     request.sizes[0] = 16;
     request.sizes[1] = 32;
@@ -75,6 +85,14 @@ static void make_sense(struct sp_reader *r, uint16_t type, psa_invec *in)
     }
 }
 
+/* How many vectors: any numbers, or some that a service could take. */
+static uint32_t counts_of(uint8_t number, bool any)
+{
+    uint32_t in = 1U + (number & 1U) + ((number >> 1) & 1U);
+    uint32_t out = ((uint32_t)number >> 4) % (5U - in);
+    return any ? SP_SPM_CONTROL(0, number >> 4, number & 0xFU) : SP_SPM_CONTROL(0, in, out);
+}
+
 static void one_call(struct sp_reader *r)
 {
     static const psa_handle_t handles[] = {TFM_CRYPTO_HANDLE,
@@ -85,31 +103,35 @@ static void one_call(struct sp_reader *r)
                                            SP_SENSOR_SERVICE_HANDLE,
                                            SP_SERVICE_HANDLE(17),
                                            0};
+    static const size_t sizes[] = {sizeof(struct sp_crypto_request), sizeof(struct sp_its_address),
+                                   8, 32};
     psa_invec *in = (void *)sp_shim_arena;
     psa_outvec *out = (void *)(sp_shim_arena + 256);
     uint8_t what = sp_read_u8(r);
     uint16_t type = sp_read_u16(r);
-    uint8_t counts = sp_read_u8(r);
+    bool any = (what & 0x80U) != 0;
+    uint32_t control = counts_of(sp_read_u8(r), any);
     for (size_t i = 0; i < VECTORS; i++) {
         uint16_t place = sp_read_u16(r);
-        in[i] = (psa_invec){place_of(place), length_of(sp_read_u16(r))};
+        in[i] = (psa_invec){place_of(place, i), length_of(sp_read_u16(r))};
         place = sp_read_u16(r);
-        out[i] = (psa_outvec){place_of(place), length_of(sp_read_u16(r))};
+        out[i] = (psa_outvec){place_of(place, VECTORS + i), length_of(sp_read_u16(r))};
     }
-    if ((what & 0x80U) == 0) { /* a first input that has the right size for somebody */
-        static const size_t sizes[] = {sizeof(struct sp_crypto_request), 16, 8, 32};
+    if (!any) { /* a first input that has the right size for somebody, a function that there is */
         in[0] = (psa_invec){sp_shim_arena + 512, sizes[(what >> 4) & 3U]};
         struct sp_view content = sp_read_bytes(r, sp_reader_left(r) < 48 ? sp_reader_left(r) : 48);
         sp_copy(sp_shim_arena + 512, content.ptr, content.len);
-        type %= (what & 7U) < 3 ? SP_CRYPTO_FUNCTION_END : 0x8000U;
+        type = (uint16_t)((what & 7U) < 3 ? type % SP_CRYPTO_FUNCTION_END : 1001U + type % 4U);
         if ((what & 0x48U) == 0x40U) {
             in[0].len = sizeof(struct sp_crypto_request);
             make_sense(r, type, in);
         }
     }
     sp_shim_now_ms += what;
-    (void)sp_spm_ns_call(handles[what & 7U], SP_SPM_CONTROL(type, counts >> 4, counts & 0xFU), in,
-                         out);
+    psa_status_t status = sp_spm_ns_call(handles[what & 7U], control | type, in, out);
+    if (status == PSA_SUCCESS && out[0].len == 4 && (control & 0xFF0000U) != 0) {
+        sp_copy(&given[given_count++ & 7U], out[0].base, 4);
+    }
 }
 
 /* Not by memcmp(): the fuzzer looks at what that compares and would put the secret into its input. */
@@ -135,6 +157,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
     }
     (void)memset(sp_shim_arena, 0x40, sizeof(sp_shim_arena));
+    (void)memset(given, 0, sizeof(given));
+    given_count = 0;
     sp_reader_init(&r, sp_view(data, size));
     while (r.err == SP_OK && sp_reader_left(&r) != 0) {
         one_call(&r);

@@ -14,7 +14,7 @@ static enum sp_record_fate refuse(struct sp_record_in *out, enum sp_metric kind,
 {
     out->kind = kind;
     out->detail = detail;
-    return SP_RECORD_REFUSE;
+    return SP_FATE_REFUSE;
 }
 
 /* ---- content ---- */
@@ -56,7 +56,7 @@ static enum sp_record_fate check_content(const struct sp_record_sender *sender, 
         }
     }
     out->parsed = true;
-    return SP_RECORD_TAKE;
+    return SP_FATE_TAKE;
 }
 
 /* ---- protection ---- */
@@ -84,7 +84,7 @@ static enum sp_record_fate open_record(const struct sp_record_room *room,
                                                                 sender->group, epoch->epoch)
                                                  : NULL;
     if (mark == NULL || !derive(mark, epoch, sender->device)) {
-        return SP_RECORD_LATER;
+        return SP_FATE_LATER;
     }
     const struct sp_crypto_key key = {.bytes =
                                           sp_view(mark->key, sp_record_key_len(epoch->algorithm))};
@@ -94,16 +94,16 @@ static enum sp_record_fate open_record(const struct sp_record_room *room,
         return refuse(out, SP_M_RECORD_OPEN, "does not open");
     }
     if (head.counter <= mark->counter) {
-        return SP_RECORD_REPEAT;
+        return SP_FATE_REPEAT;
     }
     if (mark->pending != 0) {
-        return SP_RECORD_LATER;
+        return SP_FATE_LATER;
     }
     out->mark = mark;
     out->counter = head.counter;
     out->plain = sp_view(out->buffer, len);
     out->readable = true;
-    return SP_RECORD_TAKE;
+    return SP_FATE_TAKE;
 }
 
 static enum sp_record_fate check_protected(const struct sp_record_room *room,
@@ -119,7 +119,7 @@ static enum sp_record_fate check_protected(const struct sp_record_room *room,
         return refuse(out, SP_M_RECORD_KEY, "under a group that is not the device's");
     }
     if (!room->keyring->known) {
-        return SP_RECORD_LATER;
+        return SP_FATE_LATER;
     }
     const struct sp_msg_epoch *epoch =
         sp_keyring_find(room->keyring, head.group, head.epoch, room->wall_ms);
@@ -130,7 +130,7 @@ static enum sp_record_fate check_protected(const struct sp_record_room *room,
         return refuse(out, SP_M_RECORD_KEY, "under another algorithm than its group's");
     }
     if (epoch->mode == SP_GROUP_END_TO_END) {
-        return SP_RECORD_TAKE; /* who holds the key judges it */
+        return SP_FATE_TAKE; /* who holds the key judges it */
     }
     const struct sp_view at[2] = {topic, payload};
     return open_record(room, sender, epoch, at, out);
@@ -172,10 +172,10 @@ enum sp_record_fate sp_record_check(const struct sp_record_room *room,
         out->readable = true;
     } else {
         enum sp_record_fate fate = check_protected(room, sender, topic, payload, out);
-        if (fate != SP_RECORD_TAKE) {
+        if (fate != SP_FATE_TAKE) {
             return fate;
         }
     }
     return out->readable && sender->climate ? check_content(sender, room->wall_ms, out)
-                                            : SP_RECORD_TAKE;
+                                            : SP_FATE_TAKE;
 }

@@ -12,10 +12,10 @@
 #define SP_RECORDS_UNOPENED_MAX 10U
 
 enum sp_record_fate {
-    SP_RECORD_TAKE,   /**< route it */
-    SP_RECORD_REPEAT, /**< was accepted before: acknowledge it, route it nowhere */
-    SP_RECORD_LATER,  /**< cannot be judged now: 0x97 */
-    SP_RECORD_REFUSE, /**< 0x99; see `kind` and `detail` */
+    SP_FATE_TAKE,   /**< route it */
+    SP_FATE_REPEAT, /**< was accepted before: acknowledge it, route it nowhere */
+    SP_FATE_LATER,  /**< cannot be judged now: 0x97 */
+    SP_FATE_REFUSE, /**< 0x99; see `kind` and `detail` */
 };
 
 /** Who sent it; views are borrowed. */

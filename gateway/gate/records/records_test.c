@@ -85,7 +85,7 @@ static enum sp_record_fate check(struct sp_view payload, const char *group, enum
 
 static bool refused(struct sp_view payload, const char *group, enum sp_metric kind)
 {
-    return check(payload, group, SP_RECORDS_SEALED) == SP_RECORD_REFUSE && in.kind == kind;
+    return check(payload, group, SP_RECORDS_SEALED) == SP_FATE_REFUSE && in.kind == kind;
 }
 
 static void each_refusal_has_its_kind(void)
@@ -106,7 +106,7 @@ static void each_refusal_has_its_kind(void)
     SP_CHECK(
         refused(seal_as("hall", 3, 1, clear_record(20, 99999999999)), "hall", SP_M_RECORD_TIME));
     SP_CHECK(check(seal_as("hall", 2, 1, clear_record(20, 0)), "hall", SP_RECORDS_SEALED) ==
-             SP_RECORD_TAKE);
+             SP_FATE_TAKE);
     end();
 }
 
@@ -114,21 +114,21 @@ static void a_mark_moves_only_when_it_is_settled(void)
 {
     begin();
     struct sp_view record = seal_as("hall", 3, 5, clear_record(20, 0));
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_TAKE);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_TAKE);
     SP_CHECK(in.counter == 5 && in.parsed && in.protection == SP_PROTECTION_SEALED);
     struct sp_mark *mark = in.mark;
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_TAKE);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_TAKE);
     mark->pending = 5;
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_LATER);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_LATER);
     sp_mark_settle(mark, false);
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_TAKE);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_TAKE);
     mark->pending = 5;
     sp_mark_settle(mark, true);
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_REPEAT);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_REPEAT);
     record = seal_as("hall", 3, 4, clear_record(20, 0));
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_REPEAT);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_REPEAT);
     record = seal_as("hall", 2, 1, clear_record(20, 0));
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_TAKE);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_TAKE);
     end();
 }
 
@@ -137,10 +137,10 @@ static void nothing_is_judged_before_keys_and_store_have_told(void)
     begin();
     struct sp_view record = seal_as("hall", 3, 5, clear_record(20, 0));
     marks.complete = false;
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_LATER);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_LATER);
     marks.complete = true;
     ring.known = false;
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_LATER);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_LATER);
     end();
 }
 
@@ -148,7 +148,7 @@ static void an_end_to_end_record_is_taken_unread(void)
 {
     begin();
     struct sp_view record = seal_as("private", 1, 5, SP_VIEW_LIT("whatever"));
-    SP_CHECK(check(record, "private", SP_RECORDS_SEALED) == SP_RECORD_TAKE);
+    SP_CHECK(check(record, "private", SP_RECORDS_SEALED) == SP_FATE_TAKE);
     SP_CHECK(!in.readable && !in.parsed && in.mark == NULL && in.counter == 0);
     end();
 }
@@ -163,7 +163,7 @@ static void marks_come_from_the_disk_and_go_with_their_epoch(void)
     SP_CHECK(sp_marks_load(&marks, sp_view(&m, sizeof(m)), true, 0, 1) == SP_OK && marks.complete);
     SP_CHECK(sp_marks_load(&marks, sp_view(&m, sizeof(m) - 1), true, 0, 1) == SP_ERR_MALFORMED);
     struct sp_view record = seal_as("hall", 3, 7, clear_record(20, 0));
-    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_RECORD_REPEAT);
+    SP_CHECK(check(record, "hall", SP_RECORDS_SEALED) == SP_FATE_REPEAT);
     const struct sp_msg_epoch only = epoch_of("hall", 4, SP_GROUP_OPEN, 0);
     SP_CHECK(sp_keyring_replace(&ring, sp_view(&only, sizeof(only))) == SP_OK);
     sp_marks_prune(&marks, &ring, NOW);

@@ -150,7 +150,9 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
             .qos = qos,
             .format = (uint8_t)format,
             .protection = origin->protection,
-            .flags = origin->attested ? (uint8_t)SP_RECORD_ATTESTED : (uint8_t)0,
+            .flags = (uint8_t)((origin->attested ? SP_RECORD_ATTESTED : 0U) |
+                               (publish->qos == 2 && publish->dup ? SP_RECORD_REPEAT : 0U)),
+            .twice = publish->qos == 2 && qos > 0,
             .mark = record != NULL ? record->mark : NULL,
             .counter = record != NULL ? record->counter : 0,
         };

@@ -76,13 +76,21 @@ static void release(struct sp_home *home, uint64_t up_to, bool durable)
         }
         if (client != NULL) {
             bool refused = ack.stored && !durable;
-            sp_client_stored(client, ack.packet_id,
-                             refused ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED : ack.reason);
+            ack.answer.reason = refused ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED : ack.answer.reason;
+            sp_client_stored(client, &ack.answer);
         }
     }
 }
 
 /* ---- batches ---- */
+
+static uint8_t answer_to(const struct sp_tickets_message *m)
+{
+    if ((m->flags & SP_RECORD_RELEASE) != 0) {
+        return SP_MQTT_PUBCOMP;
+    }
+    return m->twice ? SP_MQTT_PUBREC : SP_MQTT_PUBACK;
+}
 
 enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message *m,
                            sp_slot_tag client, uint16_t packet_id)
@@ -100,6 +108,7 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
         .format = m->format,
         .protection = m->protection,
         .flags = m->flags,
+        .packet_id = m->twice ? packet_id : 0,
     };
     struct sp_view group = {NULL, 0};
     if (m->mark != NULL) {
@@ -134,8 +143,8 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     tickets->taken += size;
     if (m->qos > 0) {
         tickets->last_ticket++;
-        ring_put(tickets,
-                 (struct sp_ticket_ack){tickets->last_ticket, client, packet_id, 0, true, m->mark});
+        const struct sp_client_answer answer = {.packet_id = packet_id, .type = answer_to(m)};
+        ring_put(tickets, (struct sp_ticket_ack){tickets->last_ticket, client, answer, true, m->mark});
     }
     if (m->mark != NULL) {
         m->mark->pending = m->counter;
@@ -161,12 +170,12 @@ void sp_tickets_mark(struct sp_home *home, struct sp_mark *mark, uint64_t counte
     }
 }
 
-enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client, uint16_t packet_id,
-                              uint8_t reason)
+enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
+                              const struct sp_client_answer *answer)
 {
     SP_TRY(ring_room(&home->tickets));
-    ring_put(&home->tickets, (struct sp_ticket_ack){home->tickets.last_ticket, client, packet_id,
-                                                    reason, false, NULL});
+    ring_put(&home->tickets,
+             (struct sp_ticket_ack){home->tickets.last_ticket, client, *answer, false, NULL});
     return SP_OK;
 }
 

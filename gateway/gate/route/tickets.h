@@ -29,12 +29,18 @@ struct sp_edge {
 SP_MUST_CHECK enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type, uint64_t tag,
                                        const struct sp_view *parts, size_t count);
 
+/** PUBACK, PUBREC or PUBCOMP. */
+struct sp_client_answer {
+    uint16_t packet_id;
+    uint8_t reason;
+    uint8_t type; /**< enum sp_mqtt_type */
+};
+
 struct sp_ticket_ack {
     uint64_t ticket;    /* released when this one is durable */
     sp_slot_tag client; /* 0: nobody waits */
-    uint16_t packet_id;
-    uint8_t reason;       /* to be sent */
-    bool stored;          /* the ticket is its own: a refusal is its refusal */
+    struct sp_client_answer answer;
+    bool stored; /* the ticket is its own: a refusal is its refusal */
     struct sp_mark *mark; /* moves when the ticket is durable; may be NULL */
 };
 
@@ -63,7 +69,9 @@ struct sp_tickets_message {
     uint8_t qos;       /**< 0 or 1, towards the cloud */
     uint8_t format;    /**< enum sp_format */
     uint8_t protection;
-    uint8_t flags;        /**< SP_RECORD_* */
+    uint8_t flags; /**< SP_RECORD_* */
+    bool
+        twice; /**< the device published with QoS 2: PUBREC is its answer, and the packet id is kept */
     struct sp_mark *mark; /**< of an opened record: moves with it; NULL: none */
     uint64_t counter;     /**< to where; 0 without a mark */
 };
@@ -72,7 +80,8 @@ struct sp_tickets_message {
 bool sp_tickets_takes(const struct sp_tickets *tickets, uint8_t qos);
 
 /**
- * Add a message to the batch of this turn. With QoS 1, `client` gets sp_client_stored() for `packet_id` later.
+ * Add a message to the batch of this turn. With QoS 1, `client` gets sp_client_stored() for `packet_id` later. With
+ * SP_RECORD_RELEASE it is a PUBREL, and the answer PUBCOMP.
  * @retval SP_ERR_NOMEM Nothing was added.
  */
 SP_MUST_CHECK enum sp_err sp_tickets_put(struct sp_home *home,
@@ -84,7 +93,7 @@ void sp_tickets_mark(struct sp_home *home, struct sp_mark *mark, uint64_t counte
 
 /** sp_client_stored() with `reason` once everything before it is answered. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
-                                            uint16_t packet_id, uint8_t reason);
+                                            const struct sp_client_answer *answer);
 
 /** Send the batch; once per turn. */
 void sp_tickets_flush(struct sp_home *home);

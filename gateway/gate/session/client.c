@@ -29,6 +29,7 @@ static const sp_packet_fn handlers[SP_CLIENT_STATES][16] = {
                              [SP_MQTT_DISCONNECT] = on_disconnect},
     [SP_CLIENT_OPEN] = {[SP_MQTT_PUBLISH] = sp_on_publish,
                         [SP_MQTT_PUBACK] = sp_on_puback,
+                        [SP_MQTT_PUBREL] = sp_on_pubrel,
                         [SP_MQTT_SUBSCRIBE] = sp_on_subscribe,
                         [SP_MQTT_UNSUBSCRIBE] = sp_on_unsubscribe,
                         [SP_MQTT_PINGREQ] = on_ping,
@@ -428,11 +429,23 @@ void sp_client_deinit(struct sp_client *client)
 
 /* ---- acknowledgements ---- */
 
-void sp_client_acknowledge(struct sp_client *client, uint16_t packet_id, uint8_t reason)
+static void say_answer(struct sp_client *client, const struct sp_client_answer *answer)
 {
-    if (client->unacked == 0 ||
-        sp_tickets_follow(client->home, client->tag, packet_id, reason) != SP_OK) {
-        sp_client_send_ack(client, SP_MQTT_PUBACK, packet_id, reason);
+    client->unreleased =
+        (uint16_t)(client->unreleased + (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80));
+    sp_client_send_ack(client, (enum sp_mqtt_type)answer->type, answer->packet_id, answer->reason);
+}
+
+void sp_client_acknowledge(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                           uint8_t reason)
+{
+    const struct sp_client_answer answer = {
+        .packet_id = publish->packet_id,
+        .reason = reason,
+        .type = publish->qos == 2 ? SP_MQTT_PUBREC : SP_MQTT_PUBACK,
+    };
+    if (client->unacked == 0 || sp_tickets_follow(client->home, client->tag, &answer) != SP_OK) {
+        say_answer(client, &answer);
     } else {
         client->unacked++;
     }
@@ -448,7 +461,16 @@ void sp_client_stall(struct sp_client *client)
     sp_client_mark(client);
 }
 
-void sp_client_stored(struct sp_client *client, uint16_t packet_id, uint8_t reason)
+/* PUBCOMP knows no "not now": the client has to send its PUBREL again, and it does that on a new connection. */
+void sp_client_no_release(struct sp_client *client)
+{
+    sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_PUBLISH_REFUSED,
+                                                  .event = "release_refused",
+                                                  .detail = "PUBREL cannot be stored now",
+                                                  .code = SP_MQTT_RC_SERVER_BUSY});
+}
+
+void sp_client_stored(struct sp_client *client, const struct sp_client_answer *answer)
 {
     if (client->unacked > 0) {
         client->unacked--;
@@ -456,11 +478,15 @@ void sp_client_stored(struct sp_client *client, uint16_t packet_id, uint8_t reas
     if (client->state != SP_CLIENT_OPEN || client->stalled) {
         return;
     }
-    if (reason == SP_MQTT_RC_QUOTA_EXCEEDED && client->version == SP_MQTT_311) {
+    if (answer->reason == SP_MQTT_RC_QUOTA_EXCEEDED && client->version == SP_MQTT_311) {
         sp_client_stall(client);
         return;
     }
-    sp_client_send_ack(client, SP_MQTT_PUBACK, packet_id, reason);
+    if (answer->reason != SP_MQTT_RC_SUCCESS && answer->type == SP_MQTT_PUBCOMP) {
+        sp_client_no_release(client);
+        return;
+    }
+    say_answer(client, answer);
     if (client->paused && !client->holding) {
         client->paused = false;
         sp_client_mark(client);

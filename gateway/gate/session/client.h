@@ -63,7 +63,8 @@ struct sp_client {
     uint16_t keep_alive_s;      /* as asked for */
     uint16_t window;            /* QoS 1 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
-    uint16_t unacked;           /* QoS 1 messages of the peer that wait for their PUBACK */
+    uint16_t unacked;           /* messages and PUBRELs of the peer that wait for their answer */
+    uint16_t unreleased;        /* QoS 2 messages of this connection that wait for their PUBREL */
     uint8_t state;              /**< enum sp_client_state */
     uint8_t guard;              /* enum sp_guard_state */
     uint8_t version;            /* 0 before CONNECT, then enum sp_mqtt_version */
@@ -158,11 +159,15 @@ void sp_client_end(struct sp_client *client, bool with_will);
 /** Everything is in order: it becomes the client of its identity. */
 void sp_client_admit(struct sp_client *client);
 
-/** The message with this packet id was stored, or refused (`reason`). */
-void sp_client_stored(struct sp_client *client, uint16_t packet_id, uint8_t reason);
+/** What this answers was stored, or refused (its `reason`). */
+void sp_client_stored(struct sp_client *client, const struct sp_client_answer *answer);
 
-/** PUBACK now, or in its turn behind those that wait for the store. */
-void sp_client_acknowledge(struct sp_client *client, uint16_t packet_id, uint8_t reason);
+/** PUBACK or PUBREC now, or in its turn behind those that wait for the store. */
+void sp_client_acknowledge(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                           uint8_t reason);
+
+/** A PUBREL cannot be stored: close. */
+void sp_client_no_release(struct sp_client *client);
 
 /** A 3.1.1 client's message cannot be stored: read no more, close in 10 s (docs/protocol.md 3.5). */
 void sp_client_stall(struct sp_client *client);
@@ -215,6 +220,8 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
 void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *header,
                          struct sp_view body);
 void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
+                  struct sp_view body);
+void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
                   struct sp_view body);
 void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,
                      struct sp_view body);

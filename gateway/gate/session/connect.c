@@ -97,8 +97,6 @@ static bool check(struct sp_client *client, const struct sp_mqtt_connect *packet
         refuse(client, SP_MQTT_RC_BAD_AUTHENTICATION_METHOD, "authentication method");
     } else if (!will_is_allowed(client, &packet->will)) {
         refuse(client, SP_MQTT_RC_NOT_AUTHORIZED, "will not allowed");
-    } else if (packet->will.qos > 1 && packet->version == SP_MQTT_5) {
-        refuse(client, SP_MQTT_RC_QOS_NOT_SUPPORTED, "will with QoS 2");
     } else if (packet->props.user_count > limits->user_properties ||
                packet->will.props.user_count > limits->user_properties) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many user properties");
@@ -216,16 +214,14 @@ static void welcome_5(struct sp_client *client, bool present)
     uint32_t seconds = keep_alive_s(client);
     struct sp_mqtt_connack connack = {.session_present = present};
     struct sp_mqtt_props *props = &connack.props;
-    props->present =
-        (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_RECEIVE_MAXIMUM) | SP_MQTT_HAS(SP_MQTT_P_MAXIMUM_QOS) |
-                   SP_MQTT_HAS(SP_MQTT_P_RETAIN_AVAILABLE) |
-                   SP_MQTT_HAS(SP_MQTT_P_MAXIMUM_PACKET_SIZE) |
-                   SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS_MAXIMUM) |
-                   SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY) |
-                   SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID_AVAILABLE) |
-                   SP_MQTT_HAS(SP_MQTT_P_SHARED_AVAILABLE));
+    props->present = (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_RECEIVE_MAXIMUM) |
+                                SP_MQTT_HAS(SP_MQTT_P_RETAIN_AVAILABLE) |
+                                SP_MQTT_HAS(SP_MQTT_P_MAXIMUM_PACKET_SIZE) |
+                                SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS_MAXIMUM) |
+                                SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY) |
+                                SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID_AVAILABLE) |
+                                SP_MQTT_HAS(SP_MQTT_P_SHARED_AVAILABLE));
     props->receive_maximum = client->receive_maximum;
-    props->maximum_qos = 1;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
     if (seconds != client->keep_alive_s) {

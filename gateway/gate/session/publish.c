@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
-/* PUBLISH and PUBACK. */
+/* PUBLISH, PUBACK and PUBREL. */
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/acl.h"
@@ -39,16 +39,14 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     } else if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
         code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
         detail = "subscription identifier in PUBLISH";
-    } else if (publish->qos > 1) {
-        code = SP_MQTT_RC_QOS_NOT_SUPPORTED;
-        detail = "PUBLISH with QoS 2";
     } else if (publish->retain && v5) {
         code = SP_MQTT_RC_RETAIN_NOT_SUPPORTED;
         detail = "PUBLISH with RETAIN";
     } else if (publish->props.user_count > limits->user_properties) {
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
-    } else if (publish->qos == 1 && v5 && client->unacked >= client->receive_maximum) {
+    } else if (publish->qos > 0 && v5 &&
+               client->unacked + client->unreleased >= client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
     } else if (publish->topic.len > limits->topic_bytes ||
@@ -86,7 +84,7 @@ static void deny(struct sp_client *client, const struct sp_mqtt_publish *publish
     sp_metric_inc(SP_M_PUBLISH_DENIED);
     log_refused(client, "publish_denied", publish, "topic not allowed");
     if (publish->qos > 0) {
-        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_NOT_AUTHORIZED);
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_NOT_AUTHORIZED);
     }
 }
 
@@ -102,7 +100,7 @@ static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish
     }
     if (publish->qos > 0) {
         bool v5 = client->version == SP_MQTT_5;
-        sp_client_acknowledge(client, publish->packet_id,
+        sp_client_acknowledge(client, publish,
                               v5 ? SP_MQTT_RC_PAYLOAD_FORMAT_INVALID : SP_MQTT_RC_SUCCESS);
     }
     if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
@@ -118,7 +116,7 @@ static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish 
 {
     log_refused(client, "publish_refused", publish, detail);
     if (client->version == SP_MQTT_5) {
-        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_QUOTA_EXCEEDED);
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_QUOTA_EXCEEDED);
     } else {
         sp_client_stall(client);
     }
@@ -131,7 +129,7 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
         return;
     }
     if (routed == SP_ROUTED) {
-        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_SUCCESS);
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
     } else if (routed == SP_ROUTED_STORING) {
         client->unacked++;
         /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
@@ -211,19 +209,19 @@ static void route_record(struct sp_client *client, const struct sp_mqtt_publish 
         .climate = climate,
     };
     switch (sp_record_check(&room, &sender, publish->topic, publish->payload, &in)) {
-    case SP_RECORD_TAKE:
+    case SP_FATE_TAKE:
         take_record(client, publish, origin, &in);
         break;
-    case SP_RECORD_REPEAT:
+    case SP_FATE_REPEAT:
         sp_metric_inc(SP_M_RECORD_REPEATED);
         if (publish->qos > 0) {
-            sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_SUCCESS);
+            sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
         }
         break;
-    case SP_RECORD_LATER:
+    case SP_FATE_LATER:
         record_later(client, publish);
         break;
-    case SP_RECORD_REFUSE:
+    case SP_FATE_REFUSE:
         refuse_record(client, publish, &in);
         break;
     }
@@ -259,7 +257,7 @@ static void take_ack(struct sp_client *client, const struct sp_mqtt_publish *pub
     struct sp_grant_ack ack;
     struct sp_msg_grant_ack head = {.ack_len = (uint32_t)publish->payload.len};
     if (publish->qos > 0) {
-        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_SUCCESS);
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
     }
     if (sp_ack_peek(publish->payload, &ack) != SP_OK) {
         sp_metric_inc(SP_M_GRANT_ACKS_REFUSED);
@@ -286,7 +284,7 @@ static void own_topic(struct sp_client *client, const struct sp_mqtt_publish *pu
         return;
     }
     if (client->guard == SP_GUARD_CHALLENGED && publish->qos > 0) {
-        sp_client_acknowledge(client, publish->packet_id, SP_MQTT_RC_SUCCESS);
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
     }
     sp_guard_token(client, publish->payload);
 }
@@ -350,5 +348,45 @@ void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
         sp_guard_pump(client);
         sp_client_pump_grant(client);
         sp_client_writable(client);
+    }
+}
+
+/* The release has to be durable before PUBCOMP, or a crash would take the next message with this id for a repeat (D6). */
+static bool store_release(struct sp_client *client, uint16_t packet_id)
+{
+    const struct sp_tickets_message release = {
+        .device = sp_client_identity(client),
+        .qos = 1,
+        .flags = SP_RECORD_RELEASE,
+        .twice = true,
+    };
+    struct sp_home *home = client->home;
+    if (home->tickets.store.send == NULL ||
+        sp_tickets_put(home, &release, client->tag, packet_id) != SP_OK) {
+        return false;
+    }
+    client->unacked++;
+    return true;
+}
+
+void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
+                  struct sp_view body)
+{
+    struct sp_mqtt_ack ack;
+    enum sp_err err =
+        sp_mqtt_decode_ack((enum sp_mqtt_version)client->version, header->type, body, &ack);
+    if (err != SP_OK) {
+        sp_client_protocol_error(client,
+                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
+                                                        : SP_MQTT_RC_MALFORMED_PACKET,
+                                 "PUBREL");
+        return;
+    }
+    client->unreleased = (uint16_t)(client->unreleased - (client->unreleased > 0));
+    if (!client->home->config->cloud.enabled) {
+        /* Nothing was kept: what stays here goes to subscribers, at least once. */
+        sp_client_send_ack(client, SP_MQTT_PUBCOMP, ack.packet_id, SP_MQTT_RC_SUCCESS);
+    } else if (!store_release(client, ack.packet_id)) {
+        sp_client_no_release(client);
     }
 }

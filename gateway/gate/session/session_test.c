@@ -479,7 +479,7 @@ static void an_mqtt_5_device_is_challenged_judged_and_admitted(void)
     SP_CHECK(is(connack.props.auth_method, "sp-psa-iat-1"));
     SP_CHECK(is(connack.props.assigned_client_id, "dev1"));
     SP_CHECK_INT(connack.props.receive_maximum, 4);
-    SP_CHECK_INT(connack.props.maximum_qos, 1);
+    SP_CHECK((connack.props.present & SP_MQTT_HAS(SP_MQTT_P_MAXIMUM_QOS)) == 0);
     SP_CHECK(hear_publish(peer, &time) && is(time.topic, "$sp/time"));
     SP_CHECK(is(time.payload, "1700000000"));
     hang_up(peer);
@@ -868,8 +868,6 @@ static const struct refused refusals[] = {
     {"retained will", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "dt/dev1/x", true, 0, true,
      0x87},
     {"will under $sp", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "$sp/x", false, 0, true, 0x87},
-    {"will with QoS 2", SP_MQTT_5, SP_ATTESTATION_NONE, "dev1", NULL, "dt/dev1/x", false, 2, true,
-     0x9B},
 };
 
 static void every_connect_that_may_not_be_has_its_code(void)
@@ -999,6 +997,87 @@ static void a_qos_1_message_is_acknowledged_only_when_it_is_durable(void)
     SP_CHECK_INT(peer->len, 0);
     durable(2, SP_ERR_SPACE);
     SP_CHECK_INT(puback(peer, 6), 0x97);
+    hang_up(peer);
+    end();
+}
+
+static void say_pubrel(struct peer *peer, uint16_t id)
+{
+    uint8_t buf[16];
+    struct sp_writer out;
+    const struct sp_mqtt_ack ack = {.packet_id = id};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_ack(&out, peer->version, SP_MQTT_PUBREL, &ack);
+    say(peer, &out);
+}
+
+/* The reason of the next packet, which has to be `type` for `id`; 999: it is not. */
+static unsigned answer(struct peer *peer, enum sp_mqtt_type type, uint16_t id)
+{
+    struct sp_view body;
+    struct sp_mqtt_ack ack;
+    struct sp_mqtt_header header = hear(peer, &body);
+    bool good = header.type == type &&
+                sp_mqtt_decode_ack(peer->version, type, body, &ack) == SP_OK && ack.packet_id == id;
+    return good ? ack.reason : 999;
+}
+
+static void a_qos_2_message_and_its_release_are_answered_only_when_they_are_durable(void)
+{
+    begin();
+    struct sp_msg_record record;
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(peer, "dt/dev1/x", "one", 2, 5);
+    SP_CHECK_INT(peer->len, 0);
+    const struct posted *append = last(&w->store, SP_MSG_APPEND);
+    SP_CHECK(append != NULL);
+    memcpy(&record, append->body, sizeof(record));
+    SP_CHECK(record.packet_id == 5 && record.qos == 1 && record.flags == SP_RECORD_ATTESTED);
+    durable(1, SP_OK);
+    SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 5), 0);
+    SP_CHECK_INT(peer->client.unreleased, 1);
+    say_pubrel(peer, 5);
+    SP_CHECK_INT(peer->len, 0);
+    append = last(&w->store, SP_MSG_APPEND);
+    memcpy(&record, append->body, sizeof(record));
+    SP_CHECK(record.packet_id == 5 && record.flags == SP_RECORD_RELEASE && record.ticket == 2);
+    SP_CHECK(record.topic_len == 0 && record.payload_len == 0);
+    durable(2, SP_OK);
+    SP_CHECK_INT(answer(peer, SP_MQTT_PUBCOMP, 5), 0);
+    SP_CHECK_INT(peer->client.unreleased, 0);
+    hang_up(peer);
+    end();
+}
+
+static void a_qos_2_message_that_cannot_be_stored_is_refused_and_its_release_closes(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(peer, "dt/dev1/x", "one", 2, 5);
+    durable(1, SP_ERR_SPACE);
+    SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 5), 0x97);
+    SP_CHECK_INT(peer->client.unreleased, 0);
+    say_publish(peer, "cmd/dev1/x", "denied", 2, 6);
+    SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 6), 0x87);
+    say_pubrel(peer, 7);
+    durable(2, SP_ERR_IO);
+    SP_CHECK_INT(disconnect_code(peer), 0x89);
+    hang_up(peer);
+    end();
+}
+
+static void messages_without_their_release_count_against_receive_maximum(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    uint16_t most = peer->client.receive_maximum;
+    for (uint16_t id = 1; id <= most; id++) {
+        say_publish(peer, "dt/dev1/x", "one", 2, id);
+        durable(id, SP_OK);
+        SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, id), 0);
+    }
+    say_publish(peer, "dt/dev1/x", "one more", 2, (uint16_t)(most + 1));
+    SP_CHECK_INT(disconnect_code(peer), 0x93);
     hang_up(peer);
     end();
 }
@@ -1135,10 +1214,6 @@ struct misuse {
 static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
 {
     static const struct misuse cases[] = {
-        MISUSE("QoS 2",
-               "\x34\x07\x00\x02"
-               "dt\x00\x01\x00",
-               0x9B),
         MISUSE("retain",
                "\x31\x05\x00\x02"
                "dt\x00",
@@ -1152,7 +1227,8 @@ static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
                "dt\x02\x0B\x01",
                0x82),
         MISUSE("empty topic", "\x30\x03\x00\x00\x00", 0x82),
-        MISUSE("PUBREL", "\x62\x02\x00\x01", 0x82),
+        MISUSE("PUBREL with id 0", "\x62\x02\x00\x00", 0x82),
+        MISUSE("PUBREC", "\x50\x02\x00\x01", 0x82),
         MISUSE("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
         MISUSE("type 0", "\x00\x00", 0x81),
         MISUSE("too large", "\x30\xFF\xFF\xFF\x7F", 0x95),
@@ -1618,6 +1694,9 @@ static const struct sp_test tests[] = {
     SP_TEST(silence_beyond_one_and_a_half_keep_alives_is_0x8d),
     SP_TEST(a_client_without_keep_alive_gets_the_servers),
     SP_TEST(a_qos_1_message_is_acknowledged_only_when_it_is_durable),
+    SP_TEST(a_qos_2_message_and_its_release_are_answered_only_when_they_are_durable),
+    SP_TEST(a_qos_2_message_that_cannot_be_stored_is_refused_and_its_release_closes),
+    SP_TEST(messages_without_their_release_count_against_receive_maximum),
     SP_TEST(acks_keep_the_order_of_their_messages),
     SP_TEST(what_cannot_be_stored_is_not_acknowledged),
     SP_TEST(a_311_client_is_held_back_and_a_5_client_is_told_0x93),

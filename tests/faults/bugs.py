@@ -1,0 +1,118 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Deliberate bugs: does the checker catch each one?
+
+    bugs.py write NAME SOURCE_ROOT OUT    the bug's source file, changed (CMake calls this)
+    bugs.py list                          NAME FILE for each
+    bugs.py run [NAME …]                  run the ledger against each build; exit status 1 when one got away
+
+A bug is one replacement in one source file, which has to be there exactly once, and the cycles that bring it to light.
+"""
+import pathlib
+import sys
+from collections import namedtuple
+
+Bug = namedtuple("Bug", "file old new cycles")
+POWER, STORE, ALL = ("power",), ("kill", "store"), ("all",)
+TRAPS = [("trap", "store", "sync", n, "before") for n in (3, 9, 20)] + [("trap", "store", "pwrite", n, "halfway") for n in (2, 7)]
+
+
+def each(weathers=((),), disks=((),), blows=(ALL,), times=1):
+    return [(w, d, b) for _ in range(times) for w in weathers for d in disks for b in blows]
+
+
+BUGS = {
+    "ack-before-sync": Bug(
+        "gateway/store/keeper.c",
+        "        enum sp_err committed = commit(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n"
+        "            answer(&k->doors[i], committed);\n        }\n",
+        "        for (uint32_t i = 0; i < k->door_count; i++) {\n            answer(&k->doors[i], SP_OK);\n"
+        "            flush_door(k, i);\n        }\n        (void)commit(k);\n",
+        each([("away 1",)], blows=TRAPS)),
+    "no-sync": Bug(
+        "gateway/store/journal_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=OFF;",
+        each([("away 1",)], blows=[POWER], times=5)),
+    "lazy-sync": Bug(
+        "gateway/store/journal_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=NORMAL;",
+        each([("away 1",)], blows=[POWER], times=5)),
+    "a-failed-commit-is-acked": Bug(
+        "gateway/store/keeper.c", "        commit_failed(k);\n        return err;\n",
+        "        commit_failed(k);\n        return SP_OK;\n",
+        each(disks=[("fail_syncs", 2), ("fail_writes", 2)], times=3)),
+    "delete-before-cloud-ack": Bug(
+        "gateway/store/uplink_rows.c",
+        "    sp_row_list_push(row->seq == 0 ? &l->ended : &l->flying, row);\n",
+        "    row->end = SP_ROW_DELIVERED;\n    sp_row_list_push(&l->ended, row);\n",
+        each([("mute 1",), ("stall 1",)], blows=[ALL, STORE], times=2)),
+    "a-refusal-counts-as-ack": Bug(
+        "gateway/store/uplink_events.c", "    if (code < 0x80) {\n", "    if (dead == NULL || code < 0x80) {\n",
+        each([("nack 0x97 10",), ("nack 0x80 5",)], times=2)),
+    "packet-id-reused": Bug(
+        "libs/mqtt/client.c", "    message.packet_id = sp_mqtt_client_slot_id(c, c->used);\n",
+        "    message.packet_id = sp_mqtt_client_slot_id(c, c->used / 2U);\n",
+        each(times=3)),
+    "any-ack-is-for-the-oldest": Bug(
+        "libs/mqtt/client_input.c", "    if (offset >= c->sent) {\n        return SP_ERR_PROTOCOL;\n    }\n    struct sp_mqtt_slot",
+        "    offset = offset >= c->sent && c->sent > 0 ? 0 : offset;\n    if (offset >= c->sent) {\n"
+        "        return SP_ERR_PROTOCOL;\n    }\n    struct sp_mqtt_slot",
+        each([("mute 1", "odd 0 3")], blows=[ALL, STORE], times=3)),
+    "put-back-behind-the-others": Bug(
+        "gateway/store/uplink_rows.c",
+        "            from->head == NULL || (into->head != NULL && into->head->seq < from->head->seq);\n",
+        "            into->head != NULL;\n",
+        each([("late 100", "window 4"), ("reset",), ("mute 1",), ("reset",)], times=2)),
+    "starts-behind-the-backlog": Bug(
+        "gateway/store/keeper.c", "    k->free_below = UINT64_MAX;\n    k->level = next_level(k);\n",
+        "    k->free_below = UINT64_MAX;\n    k->level = next_level(k);\n    for (uint32_t i = 0; i < k->links; i++) {\n"
+        "        k->feeds[i].handed = sp_journal_last(journal);\n    }\n",
+        each([("away 1",)], blows=[STORE], times=2)),
+    "dead-letters-thrown-away": Bug(
+        "gateway/store/journal_sqlite.c", "        if (row->end == SP_ROW_DEAD) {\n            rc = bury(j, row);\n",
+        "        if (row->end == SP_ROW_DEAD) {\n",
+        each([("nack 0x99 20",)], times=2)),
+    "repeats-without-bound": Bug(
+        "gateway/store/uplink_rows.c", "    return l->flying.count + l->unreleased + l->ended.count < SP_UPLINK_REPEATS_MAX;\n",
+        "    return true;\n",
+        each([("window 1000", "reset"), ("late 400",), ("reset",)], times=3)),
+    "a-sequence-of-its-own": Bug(
+        "gateway/store/letter.c", "    sp_write_dec(&number, (int64_t)row->seq);\n",
+        "    static int64_t own;\n    sp_write_dec(&number, ++own);\n",
+        each(blows=[STORE, ALL], times=2)),
+    "a-refused-message-is-acked": Bug(
+        "gateway/gate/route/tickets.c", "            bool refused = ack.stored && !durable;\n",
+        "            bool refused = ack.stored && !durable && up_to == 0;\n",
+        each(disks=[("fail_syncs", 2), ("full", 1)], blows=[STORE, ALL], times=2)),
+}
+
+
+def write(name, root, out):
+    bug = BUGS[name]
+    text = (pathlib.Path(root) / bug.file).read_text()
+    if text.count(bug.old) != 1:
+        sys.exit(f"bugs.py: {name}: {bug.file} has {text.count(bug.old)} places like that; renew the bug")
+    pathlib.Path(out).write_text(text.replace(bug.old, bug.new))
+
+
+def run(names):
+    """Each build has to be found out. How many were not."""
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+    from tests.faults import torture
+    away = 0
+    for name in names:
+        caught, why = torture.trial(f"sallyport-bug-{name}", BUGS[name].cycles)
+        away += not caught
+        print(f"{'caught' if caught else 'GOT AWAY':9} {name:28} {why}", flush=True)
+    caught, why = torture.trial("sallyport", [c for bug in BUGS.values() for c in bug.cycles[:2]])
+    away += caught
+    print(f"{'ACCUSED' if caught else 'cleared':9} {'no bug at all':28} {why}")
+    print(f"{len(names) + 1 - away} passed, {away} failed")
+    return away
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "write":
+        write(*sys.argv[2:])
+    elif sys.argv[1] == "list":
+        print("\n".join(f"{name} {bug.file}" for name, bug in BUGS.items()))
+    elif sys.argv[1] == "run":
+        sys.exit(run(sys.argv[2:] or list(BUGS)) != 0)
