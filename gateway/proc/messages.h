@@ -115,10 +115,11 @@ enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2
 enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
 
 #define SP_RECORD_COUNTER_LAST ((UINT64_C(1) << 40) - 1U) /**< five bytes */
-#define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
-#define SP_RECORD_REPEAT   2U /**< QoS 2: it came with DUP */
-#define SP_RECORD_RELEASE  4U /**< a PUBREL: device and packet_id only, all other parts are empty */
-#define SP_RECORD_MARK     8U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
+#define SP_RECORD_ATTESTED     1U                         /**< the device's last verdict was ok */
+#define SP_RECORD_REPEAT       2U                         /**< QoS 2: it came with DUP */
+#define SP_RECORD_RELEASE      4U /**< a PUBREL: device and packet_id only, all other parts are empty */
+#define SP_RECORD_MARK \
+    8U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
 
 /** Who can read the records of a group (docs/protocol.md 6). */
 enum sp_group_mode {

@@ -21,8 +21,8 @@ static bool head_sound(const struct sp_msg_record *head, uint32_t payload_max)
     return head->payload_len <= payload_max && head->device_len <= SP_LINK_IDENTITY_MAX &&
            head->qos <= 1 && (head->qos == 1) == (head->ticket != 0) &&
            head->format <= SP_FORMAT_JSON && head->protection <= SP_PROTECTION_SEALED &&
-           (head->flags & ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE | SP_RECORD_MARK)) ==
-               0 &&
+           (head->flags &
+            ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE | SP_RECORD_MARK)) == 0 &&
            (head->packet_id == 0 || (head->qos == 1 && head->device_len > 0)) &&
            head->time_ms <= INT64_MAX && mark_sound(head);
 }

@@ -95,7 +95,7 @@ struct sp_journal {
     sqlite3_stmt *prepared[ST_COUNT];
     struct sp_journal_stats stats;
     uint64_t last;
-    uint64_t first; /* of the commit that is being written; 0: it has no messages */
+    uint64_t first;  /* of the commit that is being written; 0: it has no messages */
     int64_t version; /* of the file, as others have changed it */
     bool broken;
     char epoch[SP_JOURNAL_EPOCH_LEN + 1];

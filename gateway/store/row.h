@@ -30,7 +30,7 @@ struct sp_row {
     uint32_t epoch;     /**< of the mark; looked at when `counter` is not 0 and before the commit */
     uint64_t counter;   /**< of a protected record that was opened; 0: none */
     struct sp_view group; /**< of the mark */
-    uint16_t packet_id; /**< QoS 2, until it is committed; else 0 */
+    uint16_t packet_id;   /**< QoS 2, until it is committed; else 0 */
     struct sp_view device;
     struct sp_view topic;
     struct sp_view origin;

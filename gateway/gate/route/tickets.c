@@ -144,7 +144,8 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     if (m->qos > 0) {
         tickets->last_ticket++;
         const struct sp_client_answer answer = {.packet_id = packet_id, .type = answer_to(m)};
-        ring_put(tickets, (struct sp_ticket_ack){tickets->last_ticket, client, answer, true, m->mark});
+        ring_put(tickets,
+                 (struct sp_ticket_ack){tickets->last_ticket, client, answer, true, m->mark});
     }
     if (m->mark != NULL) {
         m->mark->pending = m->counter;

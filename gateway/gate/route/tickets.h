@@ -40,7 +40,7 @@ struct sp_ticket_ack {
     uint64_t ticket;    /* released when this one is durable */
     sp_slot_tag client; /* 0: nobody waits */
     struct sp_client_answer answer;
-    bool stored; /* the ticket is its own: a refusal is its refusal */
+    bool stored;          /* the ticket is its own: a refusal is its refusal */
     struct sp_mark *mark; /* moves when the ticket is durable; may be NULL */
 };
 
