@@ -140,7 +140,7 @@ static int open_record(const char *keys, struct sp_view topic, struct sp_view pa
     if (err == SP_OK) {
         const struct sp_crypto_key key = {
             .bytes = sp_view(record_key, sp_record_key_len(group.algorithm))};
-        err = sp_record_open(payload, group.algorithm, &key, topic, &head, plain, &len);
+        err = sp_record_unprotect(payload, group.algorithm, &key, topic, &head, plain, &len);
     }
     sp_wipe(record_key, sizeof(record_key));
     sp_wipe(&group, sizeof(group));

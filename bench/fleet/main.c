@@ -144,7 +144,6 @@ int main(int argc, char **argv)
         .gateway = "127.0.0.1:8883",
         .suite = "ccm-8",
         .topic = "dt/{id}/climate",
-        .filter = "dt/+/climate",
         .prefix = "bench",
         .attestation = "required",
         .count = 1000,
@@ -165,6 +164,9 @@ int main(int argc, char **argv)
         }
         if (!sp_fleet_options_parse(command->command, argc - 1, argv + 1, &options)) {
             return 2;
+        }
+        if (options.filter == NULL && command->command == SP_FLEET_PUBLISH) {
+            options.filter = "dt/+/climate";
         }
         return command->run == NULL ? keys_main(&options) : network_main(command->run, &options);
     }

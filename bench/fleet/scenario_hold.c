@@ -60,7 +60,8 @@ int sp_scenario_hold(const struct sp_scenario *scenario)
         abort();
     }
     for (size_t i = 0; i < count; i++) {
-        devices[i] = (struct sp_device){.fleet = fleet, .who = &scenario->roll->members[i]};
+        devices[i] = (struct sp_device){
+            .fleet = fleet, .who = &scenario->roll->members[i], .filter = fleet->options->filter};
     }
     fleet->hooks = &hooks;
     uint64_t start_ns = sp_fleet_clock();

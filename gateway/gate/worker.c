@@ -11,6 +11,7 @@
 #include "libs/record/grant.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -21,12 +22,15 @@
 
 #define ACCEPTS_PER_TURN 32
 #define FD_PAUSE_MS      500U        /* without accepting, after the fds ran out */
+#define TRIM_FROM        64U         /* connections, after which the heap is given back … */
+#define TRIM_MS          1000U       /* … so long after the last handshake */
 #define STOP_MS          2000U       /* for last words */
 #define STORE_BACKLOG    (16U << 20) /* bytes: more than that waiting, and nothing new is taken */
 
 static void listener_ready(struct sp_watch *watch, uint32_t events);
 static void link_ready(struct sp_watch *watch, uint32_t events);
 static void accept_again(struct sp_timer *timer);
+static void trim(struct sp_timer *timer);
 
 /* ---- connections of this loop ---- */
 
@@ -39,6 +43,7 @@ void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
     }
     worker->conns = conn;
     worker->handshakes++;
+    worker->stirred++;
     atomic_fetch_add_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_inc(SP_M_CONNECTIONS_OPEN);
 }
@@ -506,6 +511,27 @@ static void free_dead(struct sp_worker *worker)
     }
 }
 
+/* Handshakes need much memory for a moment. What they leave of the heap is empty pages, since what lives on lies in slabs. */
+static void trim(struct sp_timer *timer)
+{
+    struct sp_worker *worker =
+        (struct sp_worker *)(void *)((char *)timer - offsetof(struct sp_worker, trim_timer));
+    worker->trims = false;
+    if (worker->handshakes == 0) {
+        worker->stirred = 0;
+        (void)malloc_trim(0);
+    }
+}
+
+static void plan_trim(struct sp_worker *worker)
+{
+    if (worker->handshakes == 0 && worker->stirred >= TRIM_FROM && !worker->trims) {
+        worker->trims = true;
+        sp_timer_set(&worker->loop.timers, &worker->trim_timer,
+                     worker->loop.timers.now_ms + TRIM_MS);
+    }
+}
+
 /* What is collected during a turn: writes, batches, parcels, the dead. */
 static void finish_turn(struct sp_worker *worker)
 {
@@ -523,6 +549,7 @@ static void finish_turn(struct sp_worker *worker)
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
     free_dead(worker);
+    plan_trim(worker);
     watch_listeners(worker, may_accept(worker));
 }
 
@@ -562,6 +589,7 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
     worker->gate = gate;
     worker->config = sp_config_hold(gate->config);
     worker->accept_timer.fire = accept_again;
+    worker->trim_timer.fire = trim;
     worker->cipher = malloc(SP_WORKER_BUFFER);
     worker->plain = malloc(SP_WORKER_BUFFER);
     worker->keys.message = keys_message;
@@ -618,6 +646,7 @@ void sp_worker_deinit(struct sp_worker *worker)
 void sp_worker_run(struct sp_worker *worker)
 {
     sp_metrics_use_slot(worker->home.index);
+    (void)malloc_trim(0); /* what starting up has left */
     while (!is_done(worker)) {
         if (sp_loop_turn(&worker->loop) != SP_OK) {
             sp_log_error(SP_EVENT("loop_failed"), SP_F_ERRNO(errno));

@@ -44,6 +44,9 @@ struct sp_worker {
     struct sp_conn *conns;
     struct sp_conn *dead;
     struct sp_timer accept_timer; /* accepting goes on then */
+    struct sp_timer trim_timer;   /* the heap is given back then */
+    uint32_t stirred;             /* connections that came since it was */
+    bool trims;                   /* the timer is set */
     struct sp_tls_out out;        /* ciphertext of one connection, then of the next */
     uint8_t *cipher;              /* SP_WORKER_BUFFER bytes as read from a socket */
     uint8_t *plain;               /* SP_WORKER_BUFFER bytes, decrypted */

@@ -55,7 +55,7 @@ static struct sp_timer *meld_children(struct sp_timer *first)
 
 void sp_timer_clear(struct sp_timers *timers, struct sp_timer *timer)
 {
-    if (!timer->set) {
+    if (timer->when == 0) {
         return;
     }
     struct sp_timer *rest = meld_children(timer->child);
@@ -75,14 +75,13 @@ void sp_timer_clear(struct sp_timers *timers, struct sp_timer *timer)
     timer->child = NULL;
     timer->next = NULL;
     timer->previous = NULL;
-    timer->set = false;
+    timer->when = 0;
 }
 
 void sp_timer_set(struct sp_timers *timers, struct sp_timer *timer, uint64_t when)
 {
     sp_timer_clear(timers, timer);
-    timer->when = when;
-    timer->set = true;
+    timer->when = when == 0 ? 1 : when;
     timers->root = meld(timers->root, timer);
 }
 

@@ -9,18 +9,16 @@
 #ifndef SP_GATEWAY_LOOP_TIMERS_H
 #define SP_GATEWAY_LOOP_TIMERS_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
-/** A timer lives in its owner. Zeroed = not set. `fire` is set once by the owner, the rest is private. */
+/** A timer lives in its owner. Zeroed = not set. `fire` is set by the owner, the rest is private. */
 struct sp_timer {
     void (*fire)(struct sp_timer *timer);
-    uint64_t when;
+    uint64_t when;          /* 0: not set */
     struct sp_timer *child; /* the first of those that are later than this one */
     struct sp_timer *next;  /* next child of the same parent */
     struct sp_timer
         *previous; /* previous child, or the parent for the first one; NULL for the root */
-    bool set;
 };
 
 struct sp_timers {

@@ -69,12 +69,14 @@ static void timers_fire_in_order_and_once_under_random_sets_and_clears(void)
 }
 
 static struct sp_timers again_timers;
+static uint64_t again_when = 10;
 
 static void set_again(struct sp_timer *timer)
 {
     struct entry *entry = (struct entry *)timer;
     if (++entry->fired < 3) {
-        sp_timer_set(&again_timers, timer, timer->when + 10);
+        again_when += 10;
+        sp_timer_set(&again_timers, timer, again_when);
     }
 }
 

@@ -6,11 +6,13 @@ enum { RECORD_HANDSHAKE = 22 };
 enum {
     EXT_ENCRYPT_THEN_MAC = 22,
     EXT_EXTENDED_MASTER_SECRET = 23,
+    EXT_RECORD_SIZE_LIMIT = 28,
     EXT_PRE_SHARED_KEY = 41,
     EXT_SUPPORTED_VERSIONS = 43,
     EXT_PSK_MODES = 45
 };
 enum { TLS12 = 0x0303, TLS13 = 0x0304, PSK_DHE_KE = 1 };
+enum { RECORD_SIZE_MIN = 64 }; /* RFC 8449, 4: less is no limit that counts */
 
 /* Length of the message's body, or -1 while its header is not whole. */
 static long message_length(const uint8_t *message, size_t have)
@@ -93,6 +95,9 @@ static void parse_extension(uint16_t type, struct sp_view data, struct sp_client
         out->encrypt_then_mac = true;
     } else if (type == EXT_EXTENDED_MASTER_SECRET) {
         out->extended_master_secret = true;
+    } else if (type == EXT_RECORD_SIZE_LIMIT) {
+        uint16_t limit = sp_read_u16(&r);
+        out->record_size_limit = limit < RECORD_SIZE_MIN ? 0 : limit;
     } else if (type == EXT_PRE_SHARED_KEY) {
         struct sp_reader list;
         sp_reader_init(&list, sp_read_bytes(&r, sp_read_u16(&r)));

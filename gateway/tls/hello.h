@@ -39,6 +39,7 @@ struct sp_client_hello {
     struct sp_view psk_identity; /**< … and this first external identity; empty: none */
     bool extended_master_secret; /**< RFC 7627 */
     bool encrypt_then_mac;       /**< RFC 7366 */
+    uint16_t record_size_limit;  /**< RFC 8449; 0: none that counts */
 };
 
 /** @retval SP_ERR_MALFORMED The TLS library will refuse it too. */

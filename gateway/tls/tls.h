@@ -8,6 +8,9 @@
  * Only tls_gnutls.c knows GnuTLS.
  *
  *     HANDSHAKE ──► (NEED_PSK ──► HANDSHAKE) ──► OPEN ──► CLOSED
+ *
+ * A server's session in TLS 1.2 with an AES-128 AEAD suite is detached from GnuTLS as it opens: some 150 bytes are left of it.
+ * The caller does not notice (docs/decisions/0004-detached-tls.md).
  */
 #ifndef SP_GATEWAY_TLS_TLS_H
 #define SP_GATEWAY_TLS_TLS_H
@@ -72,17 +75,22 @@ void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext);
  */
 enum sp_tls_state sp_tls_step(struct sp_tls *tls, struct sp_tls_out *out);
 
-/** The PSK identity as sent by the peer, raw bytes; empty before NEED_PSK. Borrowed from the session. */
+/** The PSK identity as sent by the peer, raw bytes; for NEED_PSK, empty before it and once OPEN. Borrowed from the session. */
 struct sp_view sp_tls_identity(const struct sp_tls *tls);
 
 /** Answer NEED_PSK. The key is copied, used once, wiped. `suites` narrows the listener's sets; 0 = no narrowing. */
 void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites);
 
+/** Plaintext of one record at most. */
+#define SP_TLS_RECORD_MAX 16384U
+
 /**
  * Decrypt the next piece of application data.
  *
+ * @param[in] cap Size of `buf`; SP_TLS_RECORD_MAX is always enough.
  * @retval SP_OK         `*len` > 0 bytes are in `buf`.
  * @retval SP_ERR_AGAIN  The input is used up.
+ * @retval SP_ERR_SPACE  The next record does not fit into `buf`; it waits.
  * @retval SP_ERR_CLOSED close_notify.
  * @retval SP_ERR_MALFORMED A broken or unwanted record; an alert was appended to `out`. The session is closed.
  */

@@ -3,6 +3,9 @@
 /*
  * The TLS seam over GnuTLS 3.7: the only file that knows it, beside gateway/crypto.
  *
+ * GnuTLS does every handshake. Where that ends in TLS 1.2 with an AES-128 AEAD suite, the record state is taken out, the
+ * GnuTLS session freed, and record.h carries on (docs/decisions/0004-detached-tls.md); the rest stays attached.
+ *
  * Transport is memory: the pull function takes from the view that the caller gave, the push function appends to
  * the caller's sp_tls_out. GnuTLS keeps partial records itself, so all input is always used up, but for the two
  * messages that we look at first (hello.h): while one of them is not whole, bytes wait in `held`.
@@ -17,6 +20,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "gateway/slab/slab.h"
+#include "gateway/tls/flow.h"
 #include "gateway/tls/hello.h"
 #include "gateway/tls/suites.h"
 #include "libs/link/link.h"
@@ -53,78 +58,59 @@ enum stage {
     STAGE_REST,  /* everything goes to GnuTLS as it comes */
 };
 
-struct sp_tls {
+/* GnuTLS's session and what only a handshake needs. */
+struct attached {
     gnutls_session_t session;
     struct sp_tls_server *server; /* NULL on the cloud's door */
     struct sp_tls_client *client;
-    struct sp_view in;      /* given by the caller, not used yet */
     struct sp_tls_out *out; /* the caller's, during a call */
-    uint8_t *held;          /* bytes of a message that is not whole yet */
-    size_t held_len;
-    size_t record_left; /* bytes of the body of the record that GnuTLS has begun to read */
+    size_t record_left;     /* bytes of the body of the record that GnuTLS has begun to read */
     uint8_t head[RECORD_HEADER];
     uint8_t head_len;                 /* of that record; 0: GnuTLS stands between two records */
     const struct sp_tls_suite *suite; /* TLS 1.2: the one that was picked */
     uint8_t *psk;                     /* SP_PSK_MAX bytes while a handshake needs it */
     size_t psk_len;
-    uint16_t identity_len;
-    uint8_t *identity;
-    enum sp_tls_state state;
     enum stage stage;
-    bool no_ems;   /* TLS 1.2 without RFC 7627 */
-    bool opened;   /* the handshake was finished once */
-    bool decoy;    /* the key is random because the device may not use this suite */
-    bool answered; /* a PSK was given */
-    bool wrong_key;
-    bool broken; /* fatal alert sent or received: no close_notify */
+    bool decoy;        /* the key is random because the device may not use this suite */
+    bool answered;     /* a PSK was given */
+    bool opened;       /* the handshake was finished once */
+    uint16_t send_max; /* the peer's record_size_limit (RFC 8449); 0: none */
     unsigned idle_records;
     int error; /* GnuTLS code */
-    const char *why;
+    uint16_t identity_len;
+    uint8_t identity[IDENTITY_MAX];
 };
 
-/* ---- output buffer ---- */
+/* All that is left of an idle connection which is detached. */
+struct sp_tls {
+    struct sp_flow flow;
+    uint8_t exporter[SP_LINK_EXPORTER_LEN];
+    struct attached *attached; /* NULL: detached */
+    const char *why;
+    uint8_t state; /* enum sp_tls_state */
+    uint8_t suite; /* detached: position in sp_tls_suites */
+    bool wrong_key;
+    bool broken; /* fatal alert sent or received: no close_notify */
+};
 
-void sp_tls_out_deinit(struct sp_tls_out *out)
-{
-    free(out->buf);
-    *out = (struct sp_tls_out){NULL, 0, 0};
-}
-
-static bool out_append(struct sp_tls_out *out, const void *bytes, size_t len)
-{
-    if (len > out->cap - out->used) {
-        size_t cap = out->cap == 0 ? 1024 : out->cap;
-        while (cap - out->used < len) {
-            cap *= 2;
-        }
-        uint8_t *grown = realloc(out->buf, cap);
-        if (grown == NULL) {
-            return false;
-        }
-        out->buf = grown;
-        out->cap = cap;
-    }
-    sp_copy(out->buf + out->used, bytes, len);
-    out->used += len;
-    return true;
-}
+static struct sp_slab sessions = SP_SLAB_INIT(sizeof(struct sp_tls));
 
 /* ---- transport ---- */
 
 /* Where in a record the bytes end that GnuTLS has taken: it does not tell. */
-static void follow(struct sp_tls *tls, struct sp_view taken)
+static void follow(struct attached *attached, struct sp_view taken)
 {
     while (taken.len > 0) {
         size_t len = 1;
-        if (tls->head_len < RECORD_HEADER) {
-            tls->head[tls->head_len++] = taken.ptr[0];
-            tls->record_left = (size_t)tls->head[3] << 8 | tls->head[4];
+        if (attached->head_len < RECORD_HEADER) {
+            attached->head[attached->head_len++] = taken.ptr[0];
+            attached->record_left = (size_t)attached->head[3] << 8 | attached->head[4];
         } else {
-            len = taken.len < tls->record_left ? taken.len : tls->record_left;
-            tls->record_left -= len;
+            len = taken.len < attached->record_left ? taken.len : attached->record_left;
+            attached->record_left -= len;
         }
-        if (tls->head_len == RECORD_HEADER && tls->record_left == 0) {
-            tls->head_len = 0;
+        if (attached->head_len == RECORD_HEADER && attached->record_left == 0) {
+            attached->head_len = 0;
         }
         taken = sp_view_from(taken, len);
     }
@@ -133,14 +119,14 @@ static void follow(struct sp_tls *tls, struct sp_view taken)
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
 {
     struct sp_tls *tls = ptr;
-    size_t len = tls->in.len < cap ? tls->in.len : cap;
+    size_t len = tls->flow.in.len < cap ? tls->flow.in.len : cap;
     if (len == 0) {
-        gnutls_transport_set_errno(tls->session, EAGAIN);
+        gnutls_transport_set_errno(tls->attached->session, EAGAIN);
         return -1;
     }
-    sp_copy(buf, tls->in.ptr, len);
-    follow(tls, sp_view_first(tls->in, len));
-    tls->in = sp_view_from(tls->in, len);
+    sp_copy(buf, tls->flow.in.ptr, len);
+    follow(tls->attached, sp_view_first(tls->flow.in, len));
+    tls->flow.in = sp_view_from(tls->flow.in, len);
     return (ssize_t)len;
 }
 
@@ -148,7 +134,7 @@ static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 {
     (void)ms;
     const struct sp_tls *tls = ptr;
-    return tls->in.len > 0;
+    return tls->flow.in.len > 0;
 }
 
 static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count)
@@ -156,8 +142,9 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count
     struct sp_tls *tls = ptr;
     size_t sum = 0;
     for (int i = 0; i < count; i++) {
-        if (tls->out == NULL || !out_append(tls->out, parts[i].iov_base, parts[i].iov_len)) {
-            gnutls_transport_set_errno(tls->session, ENOMEM);
+        if (tls->attached->out == NULL ||
+            !sp_tls_out_append(tls->attached->out, parts[i].iov_base, parts[i].iov_len)) {
+            gnutls_transport_set_errno(tls->attached->session, ENOMEM);
             return -1;
         }
         sum += parts[i].iov_len;
@@ -171,16 +158,17 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count
 static int give_psk(gnutls_session_t session, const gnutls_datum_t *name, gnutls_datum_t *key)
 {
     const struct sp_tls *tls = gnutls_session_get_ptr(session);
-    bool same = tls->psk != NULL && sp_view_equal(sp_view(name->data, name->size),
-                                                  sp_view(tls->identity, tls->identity_len));
-    size_t len = same ? tls->psk_len : 32;
+    bool same = tls->attached->psk != NULL &&
+                sp_view_equal(sp_view(name->data, name->size),
+                              sp_view(tls->attached->identity, tls->attached->identity_len));
+    size_t len = same ? tls->attached->psk_len : 32;
     key->data = gnutls_malloc(len);
     if (key->data == NULL) {
         return GNUTLS_E_MEMORY_ERROR;
     }
     key->size = (unsigned)len;
     if (same) {
-        sp_copy(key->data, tls->psk, len);
+        sp_copy(key->data, tls->attached->psk, len);
         return 0;
     }
     return gnutls_rnd(GNUTLS_RND_NONCE, key->data, len);
@@ -388,21 +376,23 @@ void sp_tls_client_destroy(struct sp_tls_client *client)
 
 static struct sp_tls *session_create(unsigned flags)
 {
-    struct sp_tls *tls = calloc(1, sizeof(*tls));
-    if (tls == NULL) {
+    struct sp_tls *tls = sp_slab_take(&sessions);
+    struct attached *attached = calloc(1, sizeof(*attached));
+    if (tls == NULL || attached == NULL ||
+        gnutls_init(&attached->session, flags | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) != 0) {
+        free(attached);
+        sp_slab_give(&sessions, tls);
         return NULL;
     }
-    if (gnutls_init(&tls->session, flags | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) != 0) {
-        free(tls);
-        return NULL;
-    }
-    gnutls_session_set_ptr(tls->session, tls);
-    gnutls_transport_set_ptr(tls->session, tls);
-    gnutls_transport_set_pull_function(tls->session, pull);
-    gnutls_transport_set_pull_timeout_function(tls->session, pull_timeout);
-    gnutls_transport_set_vec_push_function(tls->session, push);
-    gnutls_handshake_set_timeout(tls->session, 0);
-    gnutls_handshake_set_max_packet_length(tls->session, 64U * 1024U);
+    tls->attached = attached;
+    gnutls_session_t session = attached->session;
+    gnutls_session_set_ptr(session, tls);
+    gnutls_transport_set_ptr(session, tls);
+    gnutls_transport_set_pull_function(session, pull);
+    gnutls_transport_set_pull_timeout_function(session, pull_timeout);
+    gnutls_transport_set_vec_push_function(session, push);
+    gnutls_handshake_set_timeout(session, 0);
+    gnutls_handshake_set_max_packet_length(session, 64U * 1024U);
     return tls;
 }
 
@@ -413,16 +403,17 @@ enum sp_err sp_tls_accept(struct sp_tls_server *server, struct sp_tls **out)
     if (tls == NULL) {
         return SP_ERR_NOMEM;
     }
-    tls->server = server;
-    tls->stage = STAGE_HELLO;
-    if (gnutls_priority_set(tls->session, server->any) != 0 ||
-        gnutls_credentials_set(tls->session, GNUTLS_CRD_PSK, server->psk) != 0 ||
+    tls->attached->server = server;
+    tls->attached->stage = STAGE_HELLO;
+    if (gnutls_priority_set(tls->attached->session, server->any) != 0 ||
+        gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_PSK, server->psk) != 0 ||
         (server->certificate != NULL &&
-         gnutls_credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE, server->certificate) != 0)) {
+         gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_CERTIFICATE,
+                                server->certificate) != 0)) {
         sp_tls_destroy(tls);
         return SP_ERR_NOMEM;
     }
-    gnutls_handshake_set_max_packet_length(tls->session, SP_HELLO_MAX);
+    gnutls_handshake_set_max_packet_length(tls->attached->session, SP_HELLO_MAX);
     *out = tls;
     return SP_OK;
 }
@@ -440,19 +431,20 @@ enum sp_err sp_tls_connect(struct sp_tls_client *client, struct sp_tls **out)
     if (tls == NULL) {
         return SP_ERR_NOMEM;
     }
-    tls->client = client;
-    tls->stage = STAGE_REST;
-    gnutls_session_set_verify_cert(tls->session, client->host, 0);
-    int code = gnutls_priority_set(tls->session, client->priority);
+    tls->attached->client = client;
+    tls->attached->stage = STAGE_REST;
+    gnutls_session_set_verify_cert(tls->attached->session, client->host, 0);
+    int code = gnutls_priority_set(tls->attached->session, client->priority);
     if (code == 0) {
-        code = gnutls_credentials_set(tls->session, GNUTLS_CRD_CERTIFICATE, client->certificate);
+        code = gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_CERTIFICATE,
+                                      client->certificate);
     }
     if (code == 0 && !is_address(client->host)) {
-        code = gnutls_server_name_set(tls->session, GNUTLS_NAME_DNS, client->host,
+        code = gnutls_server_name_set(tls->attached->session, GNUTLS_NAME_DNS, client->host,
                                       strlen(client->host));
     }
     if (code == 0 && client->alpn) {
-        code = gnutls_alpn_set_protocols(tls->session, &aws, 1, GNUTLS_ALPN_MANDATORY);
+        code = gnutls_alpn_set_protocols(tls->attached->session, &aws, 1, GNUTLS_ALPN_MANDATORY);
     }
     if (code != 0) {
         sp_tls_destroy(tls);
@@ -464,19 +456,23 @@ enum sp_err sp_tls_connect(struct sp_tls_client *client, struct sp_tls **out)
 
 static void forget_psk(struct sp_tls *tls)
 {
-    if (tls->psk != NULL) {
-        sp_wipe(tls->psk, SP_PSK_MAX);
-        free(tls->psk);
-        tls->psk = NULL;
-        tls->psk_len = 0;
+    struct attached *attached = tls->attached;
+    if (attached != NULL && attached->psk != NULL) {
+        sp_wipe(attached->psk, SP_PSK_MAX);
+        free(attached->psk);
+        attached->psk = NULL;
+        attached->psk_len = 0;
     }
 }
 
-static void forget_held(struct sp_tls *tls)
+static void free_attached(struct sp_tls *tls)
 {
-    free(tls->held);
-    tls->held = NULL;
-    tls->held_len = 0;
+    if (tls->attached != NULL) {
+        forget_psk(tls);
+        gnutls_deinit(tls->attached->session);
+        free(tls->attached);
+        tls->attached = NULL;
+    }
 }
 
 void sp_tls_destroy(struct sp_tls *tls)
@@ -484,72 +480,69 @@ void sp_tls_destroy(struct sp_tls *tls)
     if (tls == NULL) {
         return;
     }
-    forget_psk(tls);
-    forget_held(tls);
-    gnutls_deinit(tls->session);
-    free(tls->identity);
-    free(tls);
+    free_attached(tls);
+    sp_flow_forget(&tls->flow);
+    sp_wipe(tls, sizeof(*tls));
+    sp_slab_give(&sessions, tls);
 }
 
 enum sp_tls_state sp_tls_state(const struct sp_tls *tls)
 {
-    return tls->state;
+    return (enum sp_tls_state)tls->state;
 }
 
 void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext)
 {
-    tls->in = ciphertext;
+    tls->flow.in = ciphertext;
 }
 
 struct sp_view sp_tls_identity(const struct sp_tls *tls)
 {
-    return sp_view(tls->identity, tls->identity_len);
+    const struct attached *attached = tls->attached;
+    return attached == NULL ? (struct sp_view){NULL, 0}
+                            : sp_view(attached->identity, attached->identity_len);
 }
 
 static void fail(struct sp_tls *tls, int error, const char *why)
 {
-    tls->error = error;
+    if (tls->attached != NULL) {
+        tls->attached->error = error;
+    }
     tls->why = why;
     tls->state = SP_TLS_CLOSED;
     tls->broken = true;
+    sp_wipe(&tls->flow.record, sizeof(tls->flow.record));
     forget_psk(tls);
-    forget_held(tls);
+    sp_flow_forget(&tls->flow);
 }
 
 static void refuse(struct sp_tls *tls, gnutls_alert_description_t alert, const char *why)
 {
-    (void)gnutls_alert_send(tls->session, GNUTLS_AL_FATAL, alert);
+    (void)gnutls_alert_send(tls->attached->session, GNUTLS_AL_FATAL, alert);
     fail(tls, 0, why);
 }
 
-static bool keep_identity(struct sp_tls *tls, struct sp_view identity)
+static void keep_identity(struct sp_tls *tls, struct sp_view identity)
 {
-    if (tls->identity == NULL) {
-        tls->identity = malloc(IDENTITY_MAX);
-        if (tls->identity == NULL) {
-            return false;
-        }
-    }
     struct sp_view kept = sp_view_first(identity, IDENTITY_MAX);
-    sp_copy(tls->identity, kept.ptr, kept.len);
-    tls->identity_len = (uint16_t)kept.len;
-    return true;
+    sp_copy(tls->attached->identity, kept.ptr, kept.len);
+    tls->attached->identity_len = (uint16_t)kept.len;
 }
 
 /* Choose exactly one suite, so that the library can't negotiate another one; NULL: none fits. */
 static gnutls_priority_t pick(struct sp_tls *tls, const struct sp_client_hello *hello)
 {
     if (hello->tls13 && hello->psk_dhe && hello->psk_identity.len > 0 &&
-        tls->server->tls13 != NULL) {
-        return tls->server->tls13;
+        tls->attached->server->tls13 != NULL) {
+        return tls->attached->server->tls13;
     }
-    bool etm = hello->encrypt_then_mac || (tls->server->sets & SP_SUITES_ALL) != 0;
+    bool etm = hello->encrypt_then_mac || (tls->attached->server->sets & SP_SUITES_ALL) != 0;
     for (size_t i = 0; i < sp_tls_suite_count; i++) {
         const struct sp_tls_suite *suite = &sp_tls_suites[i];
-        if (tls->server->priority[i] != NULL && sp_hello_offers(hello, suite->code) &&
+        if (tls->attached->server->priority[i] != NULL && sp_hello_offers(hello, suite->code) &&
             (etm || !suite->needs_etm)) {
-            tls->suite = suite;
-            return tls->server->priority[i];
+            tls->attached->suite = suite;
+            return tls->attached->server->priority[i];
         }
     }
     return NULL;
@@ -563,60 +556,47 @@ static enum stage look_at_hello(struct sp_tls *tls, struct sp_view body)
         return STAGE_REST;
     }
     gnutls_priority_t priority = pick(tls, &hello);
-    bool tls13 = priority != NULL && priority == tls->server->tls13;
+    bool tls13 = priority != NULL && priority == tls->attached->server->tls13;
     if (!tls13 && !hello.tls12) {
         refuse(tls, GNUTLS_A_PROTOCOL_VERSION, "neither TLS 1.2 nor TLS 1.3 with psk_dhe_ke");
     } else if (priority == NULL) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no suite in common");
     } else if (!tls13 && !hello.extended_master_secret) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
-    } else if (gnutls_priority_set(tls->session, priority) != 0 ||
-               (tls13 && !keep_identity(tls, hello.psk_identity))) {
+    } else if (gnutls_priority_set(tls->attached->session, priority) != 0) {
         fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
+    } else if (tls13) {
+        keep_identity(tls, hello.psk_identity);
     }
+    tls->attached->send_max = hello.record_size_limit;
     return tls13 ? STAGE_PSK : STAGE_KEY;
 }
 
 static enum stage look_at_key(struct sp_tls *tls, struct sp_view body)
 {
     struct sp_view identity;
-    if (sp_hello_identity(body, &identity) != SP_OK || !keep_identity(tls, identity)) {
+    if (sp_hello_identity(body, &identity) != SP_OK) {
         return STAGE_REST;
     }
+    keep_identity(tls, identity);
     return STAGE_PSK;
-}
-
-/* Put aside what has come in while a message is not whole. */
-static enum sp_err hold(struct sp_tls *tls)
-{
-    if (tls->in.len > HELD_MAX - tls->held_len) {
-        return SP_ERR_LIMIT;
-    }
-    uint8_t *grown = realloc(tls->held, tls->held_len + tls->in.len + 1);
-    if (grown == NULL) {
-        return SP_ERR_NOMEM;
-    }
-    tls->held = grown;
-    sp_copy(tls->held + tls->held_len, tls->in.ptr, tls->in.len);
-    tls->held_len += tls->in.len;
-    tls->in = (struct sp_view){NULL, 0};
-    return SP_OK;
 }
 
 /* Look at the message that this stage waits for; SP_ERR_AGAIN while it is not whole. */
 static enum sp_err look(struct sp_tls *tls)
 {
     uint8_t scratch[SP_HELLO_MAX];
-    struct sp_view raw = tls->held_len > 0 ? sp_view(tls->held, tls->held_len) : tls->in;
+    struct sp_view raw =
+        tls->flow.held_len > 0 ? sp_view(tls->flow.held, tls->flow.held_len) : tls->flow.in;
     struct sp_view body;
-    bool hello = tls->stage == STAGE_HELLO;
+    bool hello = tls->attached->stage == STAGE_HELLO;
     enum sp_err err = sp_hello_gather(
         raw, hello ? SP_HELLO_CLIENT_HELLO : SP_HELLO_CLIENT_KEY_EXCHANGE, scratch, &body);
     if (err == SP_OK) {
-        tls->stage = hello ? look_at_hello(tls, body) : look_at_key(tls, body);
+        tls->attached->stage = hello ? look_at_hello(tls, body) : look_at_key(tls, body);
     } else if (err == SP_ERR_NOT_FOUND) {
         /* An alert, or nonsense: the library knows the right answer. */
-        tls->stage = STAGE_REST;
+        tls->attached->stage = STAGE_REST;
         err = SP_OK;
     }
     return err;
@@ -624,50 +604,127 @@ static enum sp_err look(struct sp_tls *tls)
 
 static bool is_key_failure(const struct sp_tls *tls, int code)
 {
-    return tls->answered &&
+    return tls->attached->answered &&
            (code == GNUTLS_E_DECRYPTION_FAILED || code == GNUTLS_E_ERROR_IN_FINISHED_PACKET ||
-            (tls->suite == NULL && code != GNUTLS_E_FATAL_ALERT_RECEIVED));
+            (tls->attached->suite == NULL && code != GNUTLS_E_FATAL_ALERT_RECEIVED));
+}
+
+/* ---- detaching ---- */
+
+static enum sp_record_suite record_suite(gnutls_session_t session)
+{
+    if (gnutls_protocol_get_version(session) != GNUTLS_TLS1_2) {
+        return SP_RECORD_NONE;
+    }
+    gnutls_cipher_algorithm_t cipher = gnutls_cipher_get(session);
+    return cipher == GNUTLS_CIPHER_AES_128_CCM     ? SP_RECORD_CCM
+           : cipher == GNUTLS_CIPHER_AES_128_CCM_8 ? SP_RECORD_CCM_8
+           : cipher == GNUTLS_CIPHER_AES_128_GCM   ? SP_RECORD_GCM
+                                                   : SP_RECORD_NONE;
+}
+
+/* Key, salt and next sequence number of one direction; they lie inside the session. */
+static bool copy_half(gnutls_session_t session, unsigned read, uint8_t *key, uint8_t *salt,
+                      uint64_t *sequence)
+{
+    gnutls_datum_t mac = {NULL, 0};
+    gnutls_datum_t iv = {NULL, 0};
+    gnutls_datum_t secret = {NULL, 0};
+    uint8_t number[8];
+    if (gnutls_record_get_state(session, read, &mac, &iv, &secret, number) != 0 || iv.size != 4 ||
+        secret.size != 16) {
+        return false;
+    }
+    struct sp_reader r;
+    sp_copy(key, secret.data, secret.size);
+    sp_copy(salt, iv.data, iv.size);
+    sp_reader_init(&r, SP_VIEW_ARRAY(number));
+    *sequence = sp_read_u64(&r);
+    return true;
+}
+
+/* The most plaintext that the peer takes in one record: max_fragment_length, which the library knows, or its
+ * record_size_limit, which the library does not tell. */
+static uint16_t send_max(const struct attached *attached)
+{
+    size_t most = gnutls_record_get_max_size(attached->session);
+    if (attached->send_max != 0 && attached->send_max < most) {
+        most = attached->send_max;
+    }
+    return (uint16_t)(most < SP_RECORD_PLAIN_MAX ? most : SP_RECORD_PLAIN_MAX);
+}
+
+static enum sp_err make_exporter(struct sp_tls *tls, uint8_t *out)
+{
+    /* An empty context that is present: "" and not NULL (RFC 5705, 4). */
+    int code = gnutls_prf_rfc5705(tls->attached->session, strlen(SP_LINK_EXPORTER_LABEL),
+                                  SP_LINK_EXPORTER_LABEL, 0, "", SP_LINK_EXPORTER_LEN, (char *)out);
+    return code == 0 ? SP_OK : SP_ERR_CRYPTO;
+}
+
+/* Right after the handshake, before GnuTLS has read any other record: what it left in the transport starts with one. Where something is not as expected, the session stays attached. */
+static void detach(struct sp_tls *tls)
+{
+    struct attached *attached = tls->attached;
+    struct sp_tls_record *record = &tls->flow.record;
+    gnutls_session_t session = attached->session;
+    record->suite = (uint8_t)record_suite(session);
+    record->send_max = send_max(attached);
+    if (attached->server != NULL && attached->suite != NULL && record->suite != SP_RECORD_NONE &&
+        record->send_max > 0 && attached->head_len == 0 &&
+        gnutls_record_check_pending(session) == 0 &&
+        copy_half(session, 1, record->read_key, record->read_salt, &record->read_sequence) &&
+        copy_half(session, 0, record->write_key, record->write_salt, &record->write_sequence) &&
+        make_exporter(tls, tls->exporter) == SP_OK) {
+        tls->suite = (uint8_t)(attached->suite - sp_tls_suites);
+        free_attached(tls);
+    } else {
+        sp_wipe(record, sizeof(*record));
+    }
 }
 
 static void finish(struct sp_tls *tls)
 {
+    gnutls_session_t session = tls->attached->session;
     forget_psk(tls);
-    forget_held(tls);
-    if (tls->server != NULL && gnutls_session_ext_master_secret_status(tls->session) == 0 &&
-        gnutls_protocol_get_version(tls->session) == GNUTLS_TLS1_2) {
+    sp_flow_forget(&tls->flow);
+    if (tls->attached->server != NULL && gnutls_session_ext_master_secret_status(session) == 0 &&
+        gnutls_protocol_get_version(session) == GNUTLS_TLS1_2) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
     } else {
         tls->state = SP_TLS_OPEN;
-        tls->opened = true;
+        tls->attached->opened = true;
+        detach(tls);
     }
 }
 
 static void run_handshake(struct sp_tls *tls)
 {
     for (;;) {
-        size_t before = tls->in.len;
-        int code = gnutls_handshake(tls->session);
+        size_t before = tls->flow.in.len;
+        int code = gnutls_handshake(tls->attached->session);
         if (code == 0) {
             finish(tls);
             return;
         }
         if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED) {
             /* It also says so after each record of a message that comes in several. */
-            if (tls->in.len == 0 || tls->in.len == before) {
+            if (tls->flow.in.len == 0 || tls->flow.in.len == before) {
                 return;
             }
             continue;
         }
         if (code == GNUTLS_E_WARNING_ALERT_RECEIVED || code == GNUTLS_E_GOT_APPLICATION_DATA) {
-            if (++tls->idle_records > IDLE_RECORDS_MAX) {
+            if (++tls->attached->idle_records > IDLE_RECORDS_MAX) {
                 refuse(tls, GNUTLS_A_UNEXPECTED_MESSAGE, "too many warning alerts");
                 return;
             }
             continue;
         }
-        (void)gnutls_alert_send_appropriate(tls->session, code);
+        (void)gnutls_alert_send_appropriate(tls->attached->session, code);
         tls->wrong_key = is_key_failure(tls, code);
-        fail(tls, code, tls->wrong_key && tls->decoy ? "suite not allowed for this device" : NULL);
+        fail(tls, code,
+             tls->wrong_key && tls->attached->decoy ? "suite not allowed for this device" : NULL);
         return;
     }
 }
@@ -675,66 +732,77 @@ static void run_handshake(struct sp_tls *tls)
 /* Held bytes go to the library first, then what came with this call. */
 static void feed(struct sp_tls *tls)
 {
-    if (tls->held_len == 0) {
+    if (tls->flow.held_len == 0) {
         run_handshake(tls);
         return;
     }
-    if (hold(tls) != SP_OK) {
+    if (sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX) != SP_OK) {
         fail(tls, 0, "handshake message too large");
         return;
     }
-    uint8_t *held = tls->held;
-    tls->in = sp_view(held, tls->held_len);
-    tls->held = NULL;
-    tls->held_len = 0;
+    uint8_t *held = tls->flow.held;
+    tls->flow.in = sp_view(held, tls->flow.held_len);
+    tls->flow.held = NULL;
+    tls->flow.held_len = 0;
     run_handshake(tls);
-    if (tls->in.len > 0 && tls->state == SP_TLS_OPEN) {
+    if (tls->flow.in.len > 0 && tls->state == SP_TLS_OPEN) {
         /* Application data glued behind the client's Finished: sp_tls_read() takes it from here. */
-        memmove(held, tls->in.ptr, tls->in.len);
-        tls->held = held;
-        tls->held_len = tls->in.len;
+        memmove(held, tls->flow.in.ptr, tls->flow.in.len);
+        tls->flow.held = held;
+        tls->flow.held_len = (uint32_t)tls->flow.in.len;
     } else {
         free(held);
     }
-    tls->in = (struct sp_view){NULL, 0};
+    tls->flow.in = (struct sp_view){NULL, 0};
 }
 
 /* Wait for the message that this stage looks at; SP_ERR_AGAIN while it is not whole. */
 static enum sp_err await_message(struct sp_tls *tls)
 {
-    if (tls->held_len > 0) {
-        SP_TRY(hold(tls));
+    if (tls->flow.held_len > 0) {
+        SP_TRY(sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX));
     }
     enum sp_err err = look(tls);
-    if ((err == SP_ERR_AGAIN || tls->stage == STAGE_PSK) && tls->in.len > 0) {
-        SP_TRY(hold(tls));
+    if ((err == SP_ERR_AGAIN || tls->attached->stage == STAGE_PSK) && tls->flow.in.len > 0) {
+        SP_TRY(sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX));
     }
     return err;
 }
 
-enum sp_tls_state sp_tls_step(struct sp_tls *tls, struct sp_tls_out *out)
+/* The caller's output is lent for a call, and detaching may end the borrower. */
+static void lend(struct sp_tls *tls, struct sp_tls_out *out)
 {
-    if (tls->state != SP_TLS_HANDSHAKE) {
-        return tls->state;
+    if (tls->attached != NULL) {
+        tls->attached->out = out;
     }
-    tls->out = out;
+}
+
+static void step(struct sp_tls *tls)
+{
     enum sp_err err = SP_OK;
-    if (tls->stage == STAGE_HELLO || tls->stage == STAGE_KEY) {
+    if (tls->attached->stage == STAGE_HELLO || tls->attached->stage == STAGE_KEY) {
         err = await_message(tls);
     }
     if (tls->state == SP_TLS_CLOSED) {
-        tls->out = NULL;
-        return tls->state;
+        return;
     }
-    if (err == SP_OK && tls->stage == STAGE_PSK) {
+    if (err == SP_OK && tls->attached->stage == STAGE_PSK) {
         tls->state = SP_TLS_NEED_PSK;
     } else if (err == SP_OK) {
         feed(tls);
     } else if (err != SP_ERR_AGAIN) {
         refuse(tls, GNUTLS_A_DECODE_ERROR, "handshake message too large");
     }
-    tls->out = NULL;
-    return tls->state;
+}
+
+enum sp_tls_state sp_tls_step(struct sp_tls *tls, struct sp_tls_out *out)
+{
+    if (tls->state == SP_TLS_HANDSHAKE) {
+        lend(tls, out);
+        step(tls);
+        lend(tls, NULL);
+    }
+    return sp_tls_state(tls);
 }
 
 void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites)
@@ -742,28 +810,70 @@ void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites)
     if (tls->state != SP_TLS_NEED_PSK) {
         return;
     }
-    tls->psk = malloc(SP_PSK_MAX);
-    if (tls->psk == NULL) {
+    tls->attached->psk = malloc(SP_PSK_MAX);
+    if (tls->attached->psk == NULL) {
         fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
         return;
     }
     uint32_t tls13 = SP_SUITES_PROFILE_SMALL | SP_SUITES_FORWARD_SECRET | SP_SUITES_ALL;
-    uint32_t sets = tls->suite == NULL ? tls13 : tls->suite->sets;
-    tls->decoy = suites != 0 && (sets & suites) == 0;
+    uint32_t sets = tls->attached->suite == NULL ? tls13 : tls->attached->suite->sets;
+    tls->attached->decoy = suites != 0 && (sets & suites) == 0;
     struct sp_view used = sp_view_first(psk, SP_PSK_MAX);
-    if (tls->decoy) {
+    if (tls->attached->decoy) {
         /* The same end as a wrong key: an outsider learns nothing about the row. */
-        (void)gnutls_rnd(GNUTLS_RND_NONCE, tls->psk, used.len);
+        (void)gnutls_rnd(GNUTLS_RND_NONCE, tls->attached->psk, used.len);
     } else {
-        sp_copy(tls->psk, used.ptr, used.len);
+        sp_copy(tls->attached->psk, used.ptr, used.len);
     }
-    tls->psk_len = used.len;
-    tls->answered = true;
-    tls->stage = STAGE_REST;
+    tls->attached->psk_len = used.len;
+    tls->attached->answered = true;
+    tls->attached->stage = STAGE_REST;
     tls->state = SP_TLS_HANDSHAKE;
 }
 
-/* ---- application data ---- */
+/* ---- application data, detached ---- */
+
+/* The peer ends it, or has broken the rules. */
+static void record_ended(struct sp_tls *tls, enum sp_err err, const struct sp_record_in *found,
+                         struct sp_tls_out *out)
+{
+    if (err == SP_ERR_MALFORMED) {
+        sp_flow_say(&tls->flow, (enum sp_alert)found->alert, out);
+        fail(tls, 0, found->why);
+    } else if (found->alert == SP_ALERT_CLOSE_NOTIFY) {
+        tls->state = SP_TLS_CLOSED;
+    } else {
+        const char *name = gnutls_alert_get_name((gnutls_alert_description_t)found->alert);
+        fail(tls, 0, name == NULL ? found->why : name);
+    }
+}
+
+static enum sp_err read_detached(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len,
+                                 struct sp_tls_out *out)
+{
+    struct sp_record_in found;
+    enum sp_err err = sp_flow_read(&tls->flow, buf, cap, &found);
+    if (err == SP_OK) {
+        *len = found.len;
+    } else if (err == SP_ERR_NOMEM) {
+        fail(tls, 0, "out of memory");
+        err = SP_ERR_MALFORMED;
+    } else if (err == SP_ERR_CLOSED || err == SP_ERR_MALFORMED) {
+        record_ended(tls, err, &found, out);
+    }
+    return err;
+}
+
+static enum sp_err write_detached(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)
+{
+    enum sp_err err = sp_flow_write(&tls->flow, plain, out);
+    if (err != SP_OK) {
+        fail(tls, 0, "a record cannot be made");
+    }
+    return err;
+}
+
+/* ---- application data, attached ---- */
 
 static enum sp_err read_failed(struct sp_tls *tls, int code)
 {
@@ -775,7 +885,7 @@ static enum sp_err read_failed(struct sp_tls *tls, int code)
         fail(tls, code, NULL);
         return SP_ERR_CLOSED;
     }
-    (void)gnutls_alert_send_appropriate(tls->session, code);
+    (void)gnutls_alert_send_appropriate(tls->attached->session, code);
     fail(tls, code, NULL);
     return SP_ERR_MALFORMED;
 }
@@ -783,9 +893,9 @@ static enum sp_err read_failed(struct sp_tls *tls, int code)
 static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len)
 {
     for (;;) {
-        ssize_t got = gnutls_record_recv(tls->session, buf, cap);
+        ssize_t got = gnutls_record_recv(tls->attached->session, buf, cap);
         if (got > 0) {
-            tls->idle_records = 0;
+            tls->attached->idle_records = 0;
             *len = (size_t)got;
             return SP_OK;
         }
@@ -794,18 +904,48 @@ static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_
             return SP_ERR_CLOSED;
         }
         if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED) {
-            if (tls->in.len == 0) {
+            if (tls->flow.in.len == 0) {
                 return SP_ERR_AGAIN;
             }
         } else if (got != GNUTLS_E_WARNING_ALERT_RECEIVED) {
             return read_failed(tls, (int)got);
         }
-        if (++tls->idle_records > IDLE_RECORDS_MAX) {
+        if (++tls->attached->idle_records > IDLE_RECORDS_MAX) {
             refuse(tls, GNUTLS_A_UNEXPECTED_MESSAGE, "too many empty records or warning alerts");
             return SP_ERR_MALFORMED;
         }
     }
 }
+
+static enum sp_err read_attached(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len)
+{
+    enum sp_err err = SP_ERR_AGAIN;
+    if (tls->flow.held_len > 0) {
+        /* What came glued to the handshake is older than what the caller gives now. */
+        struct sp_view now = tls->flow.in;
+        size_t held = tls->flow.held_len;
+        tls->flow.in = sp_view(tls->flow.held, held);
+        err = read_some(tls, buf, cap, len);
+        sp_flow_unhold(&tls->flow, held - tls->flow.in.len);
+        tls->flow.in = now;
+    }
+    return err == SP_ERR_AGAIN ? read_some(tls, buf, cap, len) : err;
+}
+
+static enum sp_err write_attached(struct sp_tls *tls, struct sp_view plain)
+{
+    while (plain.len > 0) {
+        ssize_t sent = gnutls_record_send(tls->attached->session, plain.ptr, plain.len);
+        if (sent <= 0) {
+            fail(tls, (int)sent, NULL);
+            return SP_ERR_CRYPTO;
+        }
+        plain = sp_view_from(plain, (size_t)sent);
+    }
+    return SP_OK;
+}
+
+/* ---- application data ---- */
 
 enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len,
                         struct sp_tls_out *out)
@@ -813,33 +953,19 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
     if (tls->state != SP_TLS_OPEN) {
         return SP_ERR_CLOSED;
     }
-    tls->out = out;
-    enum sp_err err = SP_ERR_AGAIN;
-    if (tls->held_len > 0) {
-        /* What came glued to the handshake is older than what the caller gives now. */
-        struct sp_view now = tls->in;
-        size_t held = tls->held_len;
-        tls->in = sp_view(tls->held, held);
-        err = read_some(tls, buf, cap, len);
-        size_t left = tls->in.len;
-        if (left > 0) {
-            memmove(tls->held, tls->held + held - left, left);
-            tls->held_len = left;
-        } else {
-            forget_held(tls);
-        }
-        tls->in = now;
+    if (tls->attached == NULL) {
+        return read_detached(tls, buf, cap, len, out);
     }
-    if (err == SP_ERR_AGAIN) {
-        err = read_some(tls, buf, cap, len);
-    }
-    tls->out = NULL;
+    lend(tls, out);
+    enum sp_err err = read_attached(tls, buf, cap, len);
+    lend(tls, NULL);
     return err;
 }
 
 bool sp_tls_has_part(const struct sp_tls *tls)
 {
-    return tls->head_len > 0 || tls->held_len > 0 || tls->in.len > 0;
+    bool begun = tls->attached != NULL && tls->attached->head_len > 0;
+    return begun || tls->flow.held_len > 0 || tls->flow.in.len > 0;
 }
 
 enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)
@@ -847,31 +973,31 @@ enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls
     if (tls->state != SP_TLS_OPEN) {
         return SP_ERR_CLOSED;
     }
-    tls->out = out;
-    enum sp_err err = SP_OK;
-    while (plain.len > 0 && err == SP_OK) {
-        ssize_t sent = gnutls_record_send(tls->session, plain.ptr, plain.len);
-        if (sent <= 0) {
-            fail(tls, (int)sent, NULL);
-            err = SP_ERR_CRYPTO;
-        } else {
-            plain = sp_view_from(plain, (size_t)sent);
-        }
+    if (tls->attached == NULL) {
+        return write_detached(tls, plain, out);
     }
-    tls->out = NULL;
+    lend(tls, out);
+    enum sp_err err = write_attached(tls, plain);
+    lend(tls, NULL);
     return err;
 }
 
 void sp_tls_close(struct sp_tls *tls, struct sp_tls_out *out)
 {
-    if (tls->broken || tls->state == SP_TLS_HANDSHAKE || tls->state == SP_TLS_NEED_PSK) {
-        tls->state = SP_TLS_CLOSED;
+    bool secured = tls->state == SP_TLS_OPEN || tls->state == SP_TLS_CLOSED;
+    tls->state = SP_TLS_CLOSED;
+    if (tls->broken || !secured) {
         return;
     }
-    tls->out = out;
-    (void)gnutls_bye(tls->session, GNUTLS_SHUT_WR);
-    tls->out = NULL;
-    tls->state = SP_TLS_CLOSED;
+    if (tls->attached == NULL) {
+        sp_flow_say(&tls->flow, SP_ALERT_CLOSE_NOTIFY, out);
+        tls->broken = true;
+        sp_wipe(&tls->flow.record, sizeof(tls->flow.record));
+        return;
+    }
+    lend(tls, out);
+    (void)gnutls_bye(tls->attached->session, GNUTLS_SHUT_WR);
+    lend(tls, NULL);
 }
 
 enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32])
@@ -879,22 +1005,28 @@ enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32])
     if (tls->state != SP_TLS_OPEN) {
         return SP_ERR_STATE;
     }
-    /* An empty context that is present: "" and not NULL (RFC 5705, 4). */
-    int code = gnutls_prf_rfc5705(tls->session, strlen(SP_LINK_EXPORTER_LABEL),
-                                  SP_LINK_EXPORTER_LABEL, 0, "", SP_LINK_EXPORTER_LEN, (char *)out);
-    return code == 0 ? SP_OK : SP_ERR_CRYPTO;
+    if (tls->attached != NULL) {
+        return make_exporter(tls, out);
+    }
+    sp_copy(out, tls->exporter, sizeof(tls->exporter));
+    return SP_OK;
 }
 
 const char *sp_tls_describe(const struct sp_tls *tls)
 {
     static _Thread_local char text[96];
-    if (!tls->opened) {
-        return tls->suite == NULL ? "TLS, nothing agreed"
-                                  : tls->suite->name; /* nothing to ask yet */
+    const struct attached *attached = tls->attached;
+    if (attached == NULL) {
+        snprintf(text, sizeof(text), "TLS1.2 %s", sp_tls_suites[tls->suite].name);
+        return text;
     }
-    const char *version = gnutls_protocol_get_name(gnutls_protocol_get_version(tls->session));
+    if (!attached->opened) {
+        return attached->suite == NULL ? "TLS, nothing agreed"
+                                       : attached->suite->name; /* nothing to ask yet */
+    }
+    const char *version = gnutls_protocol_get_name(gnutls_protocol_get_version(attached->session));
     const char *suite =
-        tls->suite != NULL ? tls->suite->name : gnutls_ciphersuite_get(tls->session);
+        attached->suite != NULL ? attached->suite->name : gnutls_ciphersuite_get(attached->session);
     snprintf(text, sizeof(text), "%s %s", version == NULL ? "TLS" : version,
              suite == NULL ? "?" : suite);
     return text;
@@ -902,15 +1034,19 @@ const char *sp_tls_describe(const struct sp_tls *tls)
 
 const char *sp_tls_error(const struct sp_tls *tls)
 {
+    const struct attached *attached = tls->attached;
     if (tls->why != NULL) {
         return tls->why;
     }
-    if (tls->error == GNUTLS_E_FATAL_ALERT_RECEIVED) {
-        const char *alert = gnutls_alert_get_name(gnutls_alert_get(tls->session));
+    if (attached == NULL) {
+        return "closed";
+    }
+    if (attached->error == GNUTLS_E_FATAL_ALERT_RECEIVED) {
+        const char *alert = gnutls_alert_get_name(gnutls_alert_get(attached->session));
         return alert == NULL ? "the peer sent an alert" : alert;
     }
-    if (tls->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR) {
-        unsigned status = gnutls_session_get_verify_cert_status(tls->session);
+    if (attached->error == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR) {
+        unsigned status = gnutls_session_get_verify_cert_status(attached->session);
         static _Thread_local char text[160];
         gnutls_datum_t said = {NULL, 0};
         if (gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &said, 0) == 0) {
@@ -919,7 +1055,7 @@ const char *sp_tls_error(const struct sp_tls *tls)
             return text;
         }
     }
-    return tls->error == 0 ? "closed" : gnutls_strerror(tls->error);
+    return attached->error == 0 ? "closed" : gnutls_strerror(attached->error);
 }
 
 bool sp_tls_wrong_key(const struct sp_tls *tls)

@@ -154,9 +154,9 @@ static struct sp_view make_iv(uint64_t counter, uint8_t out[SP_COSE_IV_LEN])
     return sp_writer_view(&w);
 }
 
-enum sp_err sp_record_seal(const struct sp_record_head *head, const struct sp_crypto_key *key,
-                           struct sp_view topic, struct sp_view plain, uint8_t *out, size_t cap,
-                           size_t *out_len)
+enum sp_err sp_record_protect(const struct sp_record_head *head, const struct sp_crypto_key *key,
+                              struct sp_view topic, struct sp_view plain, uint8_t *out, size_t cap,
+                              size_t *out_len)
 {
     if (!head_valid(head) || plain.len > SP_RECORD_PLAIN_MAX) {
         return SP_ERR_ARGUMENT;
@@ -179,9 +179,9 @@ enum sp_err sp_record_seal(const struct sp_record_head *head, const struct sp_cr
     return w.err;
 }
 
-enum sp_err sp_record_open(struct sp_view record, enum sp_cose_algorithm algorithm,
-                           const struct sp_crypto_key *key, struct sp_view topic,
-                           struct sp_record_head *head, uint8_t *out, size_t *out_len)
+enum sp_err sp_record_unprotect(struct sp_view record, enum sp_cose_algorithm algorithm,
+                                const struct sp_crypto_key *key, struct sp_view topic,
+                                struct sp_record_head *head, uint8_t *out, size_t *out_len)
 {
     struct sp_cose_message message;
     struct sp_record_head said;

@@ -63,10 +63,10 @@ SP_MUST_CHECK enum sp_err sp_record_peek(struct sp_view record, struct sp_record
  * @retval SP_ERR_ARGUMENT A head that cannot be, or a plaintext that is too long.
  * @retval SP_ERR_SPACE    `cap` is too small.
  */
-SP_MUST_CHECK enum sp_err sp_record_seal(const struct sp_record_head *head,
-                                         const struct sp_crypto_key *key, struct sp_view topic,
-                                         struct sp_view plain, uint8_t *out, size_t cap,
-                                         size_t *out_len);
+SP_MUST_CHECK enum sp_err sp_record_protect(const struct sp_record_head *head,
+                                            const struct sp_crypto_key *key, struct sp_view topic,
+                                            struct sp_view plain, uint8_t *out, size_t cap,
+                                            size_t *out_len);
 
 /**
  * Check a record and give what is inside.
@@ -78,10 +78,11 @@ SP_MUST_CHECK enum sp_err sp_record_seal(const struct sp_record_head *head,
  * @retval SP_ERR_MALFORMED Not in form.
  * @retval SP_ERR_UNTRUSTED Another algorithm, or it does not open.
  */
-SP_MUST_CHECK enum sp_err sp_record_open(struct sp_view record, enum sp_cose_algorithm algorithm,
-                                         const struct sp_crypto_key *key, struct sp_view topic,
-                                         struct sp_record_head *head, uint8_t *out,
-                                         size_t *out_len);
+SP_MUST_CHECK enum sp_err sp_record_unprotect(struct sp_view record,
+                                              enum sp_cose_algorithm algorithm,
+                                              const struct sp_crypto_key *key, struct sp_view topic,
+                                              struct sp_record_head *head, uint8_t *out,
+                                              size_t *out_len);
 
 /** The `<device>` of `dt/<device>/…`; empty for any other topic or a name that cannot be. */
 struct sp_view sp_record_device(struct sp_view topic);

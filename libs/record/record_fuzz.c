@@ -21,8 +21,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t out[SP_RECORD_PLAIN_MAX];
     size_t len = 0;
     bool opened =
-        sp_record_open(input, SP_COSE_AES_CCM_16_64_128, &ccm, topic, &head, out, &len) == SP_OK ||
-        sp_record_open(input, SP_COSE_HMAC256, &mac, topic, &head, out, &len) == SP_OK ||
+        sp_record_unprotect(input, SP_COSE_AES_CCM_16_64_128, &ccm, topic, &head, out, &len) ==
+            SP_OK ||
+        sp_record_unprotect(input, SP_COSE_HMAC256, &mac, topic, &head, out, &len) == SP_OK ||
         sp_grant_open(input, &kek, SP_VIEW_LIT("dev-1"), out, &grant) == SP_OK ||
         sp_ack_open(input, &kek, SP_VIEW_LIT("dev-1"), &ack) == SP_OK;
     if (opened) {

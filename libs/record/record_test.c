@@ -39,8 +39,8 @@ static void seal(enum sp_cose_algorithm algorithm, struct sealed *out)
         .head = {algorithm, 7, 1234567890123 & SP_RECORD_COUNTER_MAX, SP_VIEW_LIT("hall")}};
     SP_CHECK(sp_record_key(&group, algorithm, SP_VIEW_LIT("dev-1"), out->key) == SP_OK);
     const struct sp_crypto_key key = key_of(out);
-    SP_CHECK(sp_record_seal(&out->head, &key, topic, PLAIN, out->bytes, sizeof(out->bytes),
-                            &out->len) == SP_OK);
+    SP_CHECK(sp_record_protect(&out->head, &key, topic, PLAIN, out->bytes, sizeof(out->bytes),
+                               &out->len) == SP_OK);
 }
 
 static enum sp_err open_it(const struct sealed *s, struct sp_view record, struct sp_view at)
@@ -49,7 +49,7 @@ static enum sp_err open_it(const struct sealed *s, struct sp_view record, struct
     size_t len = 0;
     struct sp_record_head head;
     const struct sp_crypto_key key = key_of(s);
-    enum sp_err err = sp_record_open(record, s->head.algorithm, &key, at, &head, out, &len);
+    enum sp_err err = sp_record_unprotect(record, s->head.algorithm, &key, at, &head, out, &len);
     if (err == SP_OK) {
         SP_CHECK(sp_view_equal(sp_view(out, len), PLAIN));
         SP_CHECK(head.counter == s->head.counter && head.epoch == s->head.epoch);
@@ -136,16 +136,16 @@ static void what_cannot_be_is_not_sealed(void)
     const struct sp_crypto_key key = key_of(&s);
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         size_t len = 0;
-        SP_CHECK_CASE(sp_record_seal(&cases[i].head, &key, topic, PLAIN, s.bytes, sizeof(s.bytes),
-                                     &len) == SP_ERR_ARGUMENT,
+        SP_CHECK_CASE(sp_record_protect(&cases[i].head, &key, topic, PLAIN, s.bytes,
+                                        sizeof(s.bytes), &len) == SP_ERR_ARGUMENT,
                       cases[i].name);
     }
     uint8_t large[SP_RECORD_PLAIN_MAX + 1] = {0};
     size_t len = 0;
-    SP_CHECK(sp_record_seal(&s.head, &key, topic, SP_VIEW_ARRAY(large), s.bytes, sizeof(s.bytes),
-                            &len) == SP_ERR_ARGUMENT);
-    SP_CHECK(sp_record_seal(&s.head, &key, topic, sp_view(large, SP_RECORD_PLAIN_MAX), s.bytes,
-                            sizeof(s.bytes), &len) == SP_OK);
+    SP_CHECK(sp_record_protect(&s.head, &key, topic, SP_VIEW_ARRAY(large), s.bytes, sizeof(s.bytes),
+                               &len) == SP_ERR_ARGUMENT);
+    SP_CHECK(sp_record_protect(&s.head, &key, topic, sp_view(large, SP_RECORD_PLAIN_MAX), s.bytes,
+                               sizeof(s.bytes), &len) == SP_OK);
 }
 
 /* Other encodings of the same COSE message: RFC 9052 allows them, docs/protocol.md 5 has one form. */

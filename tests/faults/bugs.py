@@ -70,10 +70,9 @@ BUGS = {
         "gateway/store/journal_sqlite.c", "        if (row->end == SP_ROW_DEAD) {\n            rc = bury(j, row);\n",
         "        if (row->end == SP_ROW_DEAD) {\n",
         each([("nack 0x99 20",)], times=2)),
-    "repeats-without-bound": Bug(
-        "gateway/store/uplink_rows.c", "    return l->flying.count + l->unreleased + l->ended.count < SP_UPLINK_REPEATS_MAX;\n",
-        "    return true;\n",
-        each([("window 1000", "reset"), ("late 400",), ("reset",)], times=3)),
+    "never-lets-go": Bug(
+        "gateway/store/journal_sqlite.c", "    return rc == SQLITE_OK ? run(j, ST_DELETE) : rc;\n", "    return rc;\n",
+        each(blows=[STORE, ALL])),
     "a-sequence-of-its-own": Bug(
         "gateway/store/letter.c", "    sp_write_dec(&number, (int64_t)row->seq);\n",
         "    static int64_t own;\n    sp_write_dec(&number, ++own);\n",

@@ -11,7 +11,7 @@ FILES = ["journal.db", "journal.db-wal", "journal.db-shm", "registry.db", "regis
 CALLS = ["pwrite", "sync", "truncate", "send", "receive"]
 MOMENTS = ["before", "after", "halfway"]
 FIELDS = ["magic", "full", "fail_syncs", "fail_writes", "short_writes", "pid", "call", "moment", "count", "sprung",
-          "overflows", "reserved"]
+          "overflows", "registry"]
 WIDE = ["syncs", "lies", "used"]
 HEAD = 4 * len(FIELDS) + 8 * len(WIDE)
 RECORD = struct.Struct("=IIIIQQQQ")

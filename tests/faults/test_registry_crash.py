@@ -61,6 +61,7 @@ def test_a_crash_at_every_call_leaves_the_old_or_the_new_state(registry, tmp_pat
     fresh()
     old = state(home)
     faults = Faults(tmp_path / "faults", home, BUILD / "test" / "libspfaults.so")
+    faults["registry"] = 1
     twice = []
     for _ in range(2):
         fresh()

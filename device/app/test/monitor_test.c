@@ -99,8 +99,8 @@ static size_t seal(uint32_t epoch, uint64_t counter, uint8_t *out, size_t cap)
     const struct sp_crypto_key key = {.bytes = sp_view(record_key, 16)};
     const struct sp_record_head head = {SP_COSE_AES_CCM_16_64_128, epoch, counter,
                                         SP_VIEW_LIT("hall")};
-    SP_CHECK_INT(sp_record_seal(&head, &key, SP_VIEW_LIT("dt/dev-1/climate"), sp_view(record, len),
-                                out, cap, &len),
+    SP_CHECK_INT(sp_record_protect(&head, &key, SP_VIEW_LIT("dt/dev-1/climate"),
+                                   sp_view(record, len), out, cap, &len),
                  SP_OK);
     return len;
 }

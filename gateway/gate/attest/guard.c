@@ -7,6 +7,7 @@
 #include "gateway/log/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define AGAIN_LATER_MS 10000U /* after keys could not judge an admitted device */
@@ -18,16 +19,37 @@ static bool is_guest(const struct sp_client *client)
 
 /* ---- challenge ---- */
 
+bool sp_guard_keep_nonce(struct sp_client *client, const uint8_t *nonce)
+{
+    if (client->nonce == NULL) {
+        client->nonce = malloc(SP_LINK_NONCE_LEN);
+    }
+    if (client->nonce != NULL) {
+        sp_copy(client->nonce, nonce, SP_LINK_NONCE_LEN);
+    }
+    return client->nonce != NULL;
+}
+
+static void drop_nonce(struct sp_client *client)
+{
+    if (client->nonce != NULL) {
+        sp_wipe(client->nonce, SP_LINK_NONCE_LEN);
+        free(client->nonce);
+        client->nonce = NULL;
+    }
+}
+
 static void publish_challenge(struct sp_client *client)
 {
     const struct sp_mqtt_publish publish = {
         .qos = 1,
         .packet_id = SP_CHALLENGE_ID,
         .topic = SP_VIEW_LIT(SP_LINK_TOPIC_CHALLENGE),
-        .payload = SP_VIEW_ARRAY(client->nonce),
+        .payload = sp_view(client->nonce, SP_LINK_NONCE_LEN),
     };
     client->challenge_unacked = true;
     sp_client_publish(client, &publish);
+    drop_nonce(client);
 }
 
 static void send_auth(struct sp_client *client)
@@ -39,10 +61,11 @@ static void send_auth(struct sp_client *client)
                 .present = (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD) |
                                       SP_MQTT_HAS(SP_MQTT_P_AUTH_DATA)),
                 .auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding)),
-                .auth_data = SP_VIEW_ARRAY(client->nonce),
+                .auth_data = sp_view(client->nonce, SP_LINK_NONCE_LEN),
             },
     };
     sp_client_send_reasoned(client, SP_MQTT_AUTH, &auth);
+    drop_nonce(client);
 }
 
 static void challenged(struct sp_client *client)
@@ -90,8 +113,9 @@ void sp_guard_pump(struct sp_client *client)
 
 static void ask_nonce(struct sp_client *client)
 {
-    struct sp_msg_nonce ask = {.identity_len = client->identity_len};
-    sp_copy(ask.identity, client->identity, client->identity_len);
+    struct sp_view identity = sp_client_identity(client);
+    struct sp_msg_nonce ask = {.identity_len = (uint8_t)identity.len};
+    sp_copy(ask.identity, identity.ptr, identity.len);
     const struct sp_view body = sp_view(&ask, sizeof(ask));
     client->attest_due_ms = UINT64_MAX;
     if (sp_edge_send(&client->home->keys, SP_MSG_NONCE, client->tag, &body, 1) == SP_OK) {
@@ -128,13 +152,12 @@ void sp_guard_nonce(struct sp_client *client, const struct sp_msg_nonce_answer *
     if (client->state != SP_CLIENT_OPEN || client->guard != SP_GUARD_ASKED) {
         return;
     }
-    if (answer->ok == 0) {
+    if (answer->ok == 0 || !sp_guard_keep_nonce(client, answer->nonce)) {
         client->guard = SP_GUARD_IDLE;
         client->attest_due_ms = client->home->timers->now_ms + AGAIN_LATER_MS;
         sp_client_arm(client);
         return;
     }
-    sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
     client->nonce_open = true;
     client->guard = SP_GUARD_NONCE;
     /* Whoever acknowledges nothing would never be asked again, and keep its rights for ever. */
@@ -169,8 +192,9 @@ void sp_on_guest_auth(struct sp_client *client, const struct sp_mqtt_header *hea
 
 static bool send_token(struct sp_client *client, struct sp_view token)
 {
-    struct sp_msg_appraise ask = {.identity_len = client->identity_len};
-    sp_copy(ask.identity, client->identity, client->identity_len);
+    struct sp_view identity = sp_client_identity(client);
+    struct sp_msg_appraise ask = {.identity_len = (uint8_t)identity.len};
+    sp_copy(ask.identity, identity.ptr, identity.len);
     if (client->binding == SP_LINK_BINDING_TLS) {
         if (client->home->exporter(client, ask.exporter) != SP_OK) {
             return false;
@@ -330,6 +354,7 @@ void sp_guard_lost(struct sp_client *client)
 
 void sp_guard_forget(struct sp_client *client)
 {
+    drop_nonce(client);
     if (client->nonce_open || client->judged) {
         client->nonce_open = false;
         client->judged = false;

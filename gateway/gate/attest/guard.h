@@ -15,6 +15,9 @@ void sp_guard_again(struct sp_client *client);
 /** A new configuration is in force: the next challenge comes no later than its interval says. */
 void sp_guard_configure(struct sp_client *client);
 
+/** Keep a nonce until the challenge is sent. @return false: no memory. */
+bool sp_guard_keep_nonce(struct sp_client *client, const uint8_t *nonce);
+
 /** keys answered with a nonce. */
 void sp_guard_nonce(struct sp_client *client, const struct sp_msg_nonce_answer *answer);
 

@@ -5,6 +5,7 @@
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/worker.h"
 #include "gateway/log/log.h"
+#include "gateway/slab/slab.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,8 +17,16 @@
 #define LINGER_MS 1000U  /* to read our last words */
 
 static void conn_ready(struct sp_watch *watch, uint32_t events);
-static void conn_due(struct sp_timer *timer);
+static void timer_due(struct sp_timer *timer);
 static void arrive(void *owner, struct sp_parcel *parcel);
+
+static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_conn));
+
+/* Every home is the first thing in its worker. */
+static struct sp_worker *worker_of(const struct sp_conn *conn)
+{
+    return (struct sp_worker *)conn->client.home;
+}
 
 struct sp_conn *sp_conn_of(struct sp_client *client)
 {
@@ -26,12 +35,27 @@ struct sp_conn *sp_conn_of(struct sp_client *client)
 
 static uint64_t now_of(const struct sp_conn *conn)
 {
-    return conn->worker->loop.timers.now_ms;
+    return worker_of(conn)->loop.timers.now_ms;
 }
 
 static void set_deadline(struct sp_conn *conn, uint64_t when)
 {
-    sp_timer_set(&conn->worker->loop.timers, &conn->timer, when);
+    conn->client.owner_due_ms = when;
+    if (conn->homed) {
+        sp_client_arm(&conn->client);
+    } else {
+        sp_timer_set(&worker_of(conn)->loop.timers, &conn->client.timer, when);
+    }
+}
+
+static void clear_deadline(struct sp_conn *conn)
+{
+    conn->client.owner_due_ms = UINT64_MAX;
+    if (conn->homed) {
+        sp_client_arm(&conn->client);
+    } else {
+        sp_timer_clear(&worker_of(conn)->loop.timers, &conn->client.timer);
+    }
 }
 
 static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
@@ -43,25 +67,25 @@ static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
 static void watch_for(struct sp_conn *conn, uint32_t events)
 {
     if (conn->events != events && conn->watch.fd >= 0 &&
-        sp_loop_change(&conn->worker->loop, &conn->watch, events) == SP_OK) {
-        conn->events = events;
+        sp_loop_change(&worker_of(conn)->loop, &conn->watch, events) == SP_OK) {
+        conn->events = (uint8_t)events;
     }
 }
 
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
                   const struct sp_peer *peer)
 {
-    struct sp_conn *conn = calloc(1, sizeof(*conn));
+    struct sp_conn *conn = sp_slab_take(&slab);
     if (conn == NULL || sp_tls_accept(server, &conn->tls) != SP_OK) {
-        free(conn);
+        sp_slab_give(&slab, conn);
         close(fd);
         sp_metric_inc(SP_M_CONNECTIONS_SHED);
         sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("detail", "out of memory"));
         return;
     }
-    conn->worker = worker;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->timer.fire = conn_due;
+    conn->client.home = &worker->home;
+    conn->client.timer.fire = timer_due;
     conn->client.peer = *peer;
     conn->preauth_ms = worker->loop.timers.now_ms + worker->home.config->limits.preauth_timeout_ms;
     conn->events = EPOLLIN;
@@ -85,7 +109,7 @@ static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
     bool counted = counts_as_handshake(conn);
     conn->stage = (uint8_t)stage;
     if (counted && !counts_as_handshake(conn)) {
-        conn->worker->handshakes--;
+        worker_of(conn)->handshakes--;
     }
 }
 
@@ -94,26 +118,25 @@ void sp_conn_close(struct sp_conn *conn)
     if (conn->stage == SP_CONN_DEAD) {
         return;
     }
-    int fd = sp_loop_remove(&conn->worker->loop, &conn->watch);
+    int fd = sp_loop_remove(&worker_of(conn)->loop, &conn->watch);
     if (fd >= 0) {
         close(fd);
     }
     enter_stage(conn, SP_CONN_DEAD);
-    sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
-    sp_worker_unlink(conn->worker, conn);
+    clear_deadline(conn);
+    sp_worker_unlink(worker_of(conn), conn);
     if (conn->homed) {
         sp_client_deinit(&conn->client);
     }
-    conn->next = conn->worker->dead;
-    conn->worker->dead = conn;
+    conn->next = worker_of(conn)->dead;
+    worker_of(conn)->dead = conn;
 }
 
 void sp_conn_free(struct sp_conn *conn)
 {
     sp_tls_destroy(conn->tls);
     sp_buf_free(&conn->unsent);
-    sp_wipe(conn->client.nonce, sizeof(conn->client.nonce));
-    free(conn);
+    sp_slab_give(&slab, conn);
 }
 
 /* One counter and one line for a connection that ends before its client says anything. */
@@ -121,8 +144,12 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
                    const char *detail)
 {
     char peer[SP_PEER_TEXT_MAX];
+    struct sp_view device = sp_client_identity(&conn->client);
+    if (device.len == 0) {
+        device = sp_tls_identity(conn->tls);
+    }
     sp_metric_inc(metric);
-    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_tls_identity(conn->tls)),
+    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", device),
                 SP_F_STR("peer", sp_peer_format(&conn->client.peer, peer)),
                 SP_F_STR("detail", detail));
     sp_conn_close(conn);
@@ -134,8 +161,8 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
 static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
 {
     if (conn->unsent.used == 0) {
-        conn->progress_ms = now_of(conn);
         if (!counts_as_handshake(conn)) {
+            conn->progress_ms = now_of(conn);
             set_deadline(conn, now_of(conn) + STALL_MS);
         }
         watch_for(conn, conn->events | EPOLLOUT);
@@ -158,7 +185,7 @@ static size_t try_send(struct sp_conn *conn, struct sp_view bytes)
 /* Send the loop's ciphertext buffer, which holds what this connection is to be sent now. */
 static void send_out(struct sp_conn *conn)
 {
-    struct sp_tls_out *out = &conn->worker->out;
+    struct sp_tls_out *out = &worker_of(conn)->out;
     struct sp_view bytes = sp_view(out->buf, out->used);
     out->used = 0;
     if (bytes.len > 0 && conn->watch.fd >= 0 && !conn->client.lost) {
@@ -179,13 +206,15 @@ static void send_unsent(struct sp_conn *conn)
 {
     size_t sent = try_send(conn, sp_buf_view(&conn->unsent));
     if (sent > 0) {
-        conn->progress_ms = now_of(conn);
+        if (!counts_as_handshake(conn)) {
+            conn->progress_ms = now_of(conn);
+        }
         sp_buf_consume(&conn->unsent, sent);
     }
     if (conn->unsent.used == 0) {
         sp_buf_free(&conn->unsent);
         if (conn->stage == SP_CONN_ADMITTED) {
-            sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
+            clear_deadline(conn);
         }
         watch_for(conn, conn->events & ~(uint32_t)EPOLLOUT);
     }
@@ -201,7 +230,7 @@ static void seal(struct sp_conn *conn)
 {
     struct sp_client *client = &conn->client;
     if (client->out.used > 0 && !client->lost) {
-        if (sp_tls_write(conn->tls, sp_buf_view(&client->out), &conn->worker->out) != SP_OK) {
+        if (sp_tls_write(conn->tls, sp_buf_view(&client->out), &worker_of(conn)->out) != SP_OK) {
             client->lost = true;
         }
         client->out.used = 0;
@@ -238,7 +267,7 @@ void sp_conn_settle(struct sp_conn *conn)
     seal(conn);
     if (client->state == SP_CLIENT_CLOSED && conn->stage < SP_CONN_CLOSING) {
         enter_stage(conn, SP_CONN_CLOSING);
-        sp_tls_close(conn->tls, &conn->worker->out);
+        sp_tls_close(conn->tls, &worker_of(conn)->out);
         set_deadline(conn, now_of(conn) + STALL_MS);
     }
     send_out(conn);
@@ -249,9 +278,11 @@ void sp_conn_settle(struct sp_conn *conn)
     }
     if (client->state == SP_CLIENT_OPEN && conn->stage == SP_CONN_GUEST) {
         enter_stage(conn, SP_CONN_ADMITTED);
-        sp_timer_clear(&conn->worker->loop.timers, &conn->timer);
+        conn->progress_ms = now_of(conn);
         if (conn->unsent.used > 0) {
             set_deadline(conn, conn->progress_ms + STALL_MS);
+        } else {
+            clear_deadline(conn);
         }
     }
     if (client->state == SP_CLIENT_CLOSED) {
@@ -269,12 +300,12 @@ void sp_conn_settle(struct sp_conn *conn)
 
 static void take_plaintext(struct sp_conn *conn)
 {
-    struct sp_worker *worker = conn->worker;
+    struct sp_worker *worker = worker_of(conn);
     enum sp_err err = SP_OK;
     while (err == SP_OK && conn->client.state != SP_CLIENT_CLOSED) {
         size_t used = 0;
         size_t len = 0;
-        while (used < SP_WORKER_BUFFER &&
+        while (SP_WORKER_BUFFER - used >= SP_TLS_RECORD_MAX &&
                (err = sp_tls_read(conn->tls, worker->plain + used, SP_WORKER_BUFFER - used, &len,
                                   &worker->out)) == SP_OK) {
             used += len;
@@ -313,7 +344,8 @@ static void opened(struct sp_conn *conn)
     }
     sp_metric_inc(SP_M_TLS_OK);
     enter_stage(conn, SP_CONN_GUEST);
-    set_deadline(conn, stage_deadline(conn, conn->worker->home.config->limits.connect_timeout_ms));
+    set_deadline(conn,
+                 stage_deadline(conn, worker_of(conn)->home.config->limits.connect_timeout_ms));
     take_plaintext(conn);
 }
 
@@ -322,12 +354,15 @@ static void opened(struct sp_conn *conn)
 static void ask_psk(struct sp_conn *conn)
 {
     struct sp_view identity = sp_tls_identity(conn->tls);
-    struct sp_home *home = &conn->worker->home;
+    struct sp_home *home = &worker_of(conn)->home;
+    uint64_t due_ms = conn->client.owner_due_ms;
     if (sp_client_init(&conn->client, home) != SP_OK) {
         refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "out of memory");
         return;
     }
     conn->homed = true;
+    conn->client.timer.fire = timer_due;
+    conn->client.owner_due_ms = due_ms;
     enter_stage(conn, SP_CONN_PSK);
     if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
         sp_conn_keys_lost(conn);
@@ -346,14 +381,14 @@ void sp_conn_keys_lost(struct sp_conn *conn)
 /* The identity is known: its home is where this connection belongs. */
 static void go_home(struct sp_conn *conn)
 {
-    struct sp_worker *worker = conn->worker;
+    struct sp_worker *worker = worker_of(conn);
     uint16_t home = sp_home_of(sp_tls_identity(conn->tls), worker->home.loops);
     if (home == worker->home.index) {
         ask_psk(conn);
         return;
     }
     conn->fd = sp_loop_remove(&worker->loop, &conn->watch);
-    sp_timer_clear(&worker->loop.timers, &conn->timer);
+    clear_deadline(conn);
     sp_worker_unlink(worker, conn);
     worker->handshakes--;
     conn->parcel.run = arrive;
@@ -365,9 +400,9 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     struct sp_conn *conn =
         (struct sp_conn *)(void *)((char *)parcel - offsetof(struct sp_conn, parcel));
     struct sp_worker *worker = owner;
-    conn->worker = worker;
+    conn->client.home = &worker->home;
     conn->watch.fd = conn->fd;
-    conn->events = EPOLLIN | (conn->unsent.used > 0 ? EPOLLOUT : 0U);
+    conn->events = (uint8_t)(EPOLLIN | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
     sp_worker_link(worker, conn);
     if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
         sp_conn_close(conn);
@@ -379,7 +414,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
 
 static void carry_on(struct sp_conn *conn)
 {
-    enum sp_tls_state state = sp_tls_step(conn->tls, &conn->worker->out);
+    enum sp_tls_state state = sp_tls_step(conn->tls, &worker_of(conn)->out);
     if (state == SP_TLS_CLOSED) {
         tls_failed(conn);
         return;
@@ -401,11 +436,16 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     enter_stage(conn, SP_CONN_HANDSHAKE);
     watch_for(conn, conn->events | EPOLLIN);
     conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
-    if (!conn->unknown && !sp_client_identify(&conn->client, identity, answer)) {
+    enum sp_err err = conn->unknown ? SP_OK : sp_client_identify(&conn->client, identity, answer);
+    if (err == SP_ERR_NOT_FOUND) {
         refuse(conn, SP_M_CONNECT_REFUSED, "role_unknown", answer->row.role);
         return;
     }
-    uint32_t usual_ms = conn->worker->home.config->attestation.answer_timeout_ms;
+    if (err != SP_OK) {
+        refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "out of memory");
+        return;
+    }
+    uint32_t usual_ms = worker_of(conn)->home.config->attestation.answer_timeout_ms;
     if (!conn->unknown && answer->row.answer_timeout_ms > usual_ms) {
         conn->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
@@ -419,7 +459,7 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
 /* @return Bytes read into the loop's buffer; 0: nothing, or the connection has ended. */
 static size_t receive(struct sp_conn *conn)
 {
-    ssize_t got = recv(conn->watch.fd, conn->worker->cipher, SP_WORKER_BUFFER, MSG_DONTWAIT);
+    ssize_t got = recv(conn->watch.fd, worker_of(conn)->cipher, SP_WORKER_BUFFER, MSG_DONTWAIT);
     if (got > 0) {
         return (size_t)got;
     }
@@ -449,7 +489,7 @@ void sp_conn_read(struct sp_conn *conn)
     if (len == 0 || conn->stage == SP_CONN_LINGER) {
         return;
     }
-    sp_tls_input(conn->tls, sp_view(conn->worker->cipher, len));
+    sp_tls_input(conn->tls, sp_view(worker_of(conn)->cipher, len));
     if (conn->stage == SP_CONN_HANDSHAKE) {
         carry_on(conn);
     } else {
@@ -493,10 +533,8 @@ static void guest_deadline(struct sp_conn *conn)
                                                   .code = SP_MQTT_RC_SERVER_UNAVAILABLE});
 }
 
-static void conn_due(struct sp_timer *timer)
+static void deadline_passed(struct sp_conn *conn)
 {
-    struct sp_conn *conn =
-        (struct sp_conn *)(void *)((char *)timer - offsetof(struct sp_conn, timer));
     switch ((enum sp_conn_stage)conn->stage) {
     case SP_CONN_HANDSHAKE:
     case SP_CONN_PSK:
@@ -522,6 +560,21 @@ static void conn_due(struct sp_timer *timer)
         break;
     case SP_CONN_DEAD:
         break;
+    }
+}
+
+/* One timer for the connection and its client. */
+static void timer_due(struct sp_timer *timer)
+{
+    struct sp_client *client =
+        (struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer));
+    struct sp_conn *conn = sp_conn_of(client);
+    if (now_of(conn) >= client->owner_due_ms) {
+        client->owner_due_ms = UINT64_MAX;
+        deadline_passed(conn);
+    }
+    if (conn->homed && conn->stage != SP_CONN_DEAD) {
+        sp_client_due(client);
     }
 }
 

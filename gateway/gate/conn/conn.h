@@ -28,21 +28,26 @@ enum sp_conn_stage {
 
 struct sp_conn {
     struct sp_watch watch; /* first: ready() casts back */
-    struct sp_parcel parcel;
-    struct sp_worker *worker;
-    struct sp_conn *next; /* all connections of the loop */
-    struct sp_conn *previous;
+    union {
+        struct sp_parcel parcel; /* while it moves to another loop */
+        struct {
+            struct sp_conn *next; /* all connections of the loop, or the dead */
+            struct sp_conn *previous;
+        };
+    };
     struct sp_tls *tls;
-    struct sp_timer timer; /* the deadline of the stage */
-    struct sp_buf unsent;  /* ciphertext that the socket did not take */
-    uint64_t preauth_ms;   /* absolute: admitted by then, or closed */
-    uint64_t progress_ms;  /* when the socket took something last, while there is unsent */
-    uint32_t events;       /* watched */
-    int fd;                /* while it moves */
-    uint8_t stage;         /* enum sp_conn_stage */
-    bool homed;            /* `client` is in use */
-    bool unknown;          /* keys does not know the identity */
-    struct sp_client client;
+    struct sp_buf unsent; /* ciphertext that the socket did not take */
+    union {
+        uint64_t preauth_ms; /* absolute, until it is admitted: admitted by then, or closed */
+        uint64_t
+            progress_ms; /* afterwards: when the socket took something last, while there is unsent */
+    };
+    int fd;                  /* while it moves */
+    uint8_t events;          /* watched: EPOLLIN, EPOLLOUT */
+    uint8_t stage;           /* enum sp_conn_stage */
+    bool homed : 1;          /* `client` is in use */
+    bool unknown : 1;        /* keys does not know the identity */
+    struct sp_client client; /* its home is the loop's, from the start; its timer is ours too */
 };
 
 /** Take over an accepted, non-blocking socket. Errors close it. */

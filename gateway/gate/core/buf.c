@@ -10,16 +10,16 @@
 uint8_t *sp_buf_reserve(struct sp_buf *buf, size_t len)
 {
     if (len > buf->cap - buf->used) {
-        size_t cap = buf->cap == 0 ? FIRST : buf->cap * 2;
+        size_t cap = buf->cap == 0 ? FIRST : (size_t)buf->cap * 2;
         if (cap < buf->used + len) {
             cap = buf->used + len;
         }
-        uint8_t *ptr = realloc(buf->ptr, cap);
+        uint8_t *ptr = cap > UINT32_MAX ? NULL : realloc(buf->ptr, cap);
         if (ptr == NULL) {
             return NULL;
         }
         buf->ptr = ptr;
-        buf->cap = cap;
+        buf->cap = (uint32_t)cap;
     }
     return buf->ptr == NULL ? NULL : buf->ptr + buf->used;
 }
@@ -34,7 +34,7 @@ enum sp_err sp_buf_append(struct sp_buf *buf, struct sp_view bytes)
         return SP_ERR_NOMEM;
     }
     sp_copy(at, bytes.ptr, bytes.len);
-    buf->used += bytes.len;
+    buf->used += (uint32_t)bytes.len;
     return SP_OK;
 }
 
@@ -44,7 +44,7 @@ void sp_buf_consume(struct sp_buf *buf, size_t len)
         buf->used = 0;
     } else {
         memmove(buf->ptr, buf->ptr + len, buf->used - len);
-        buf->used -= len;
+        buf->used -= (uint32_t)len;
     }
 }
 

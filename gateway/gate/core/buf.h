@@ -8,11 +8,11 @@
 
 struct sp_buf {
     uint8_t *ptr; /**< malloc'ed; NULL while there is no room */
-    size_t used;
-    size_t cap;
+    uint32_t used;
+    uint32_t cap;
 };
 
-/** Room for `len` more bytes behind what is used; NULL when there is no memory. Count them with `used`. */
+/** Room for `len` more bytes behind what is used; NULL when there is no memory, or 4 GB are reached. Count them with `used`. */
 uint8_t *sp_buf_reserve(struct sp_buf *buf, size_t len);
 
 /** @retval SP_ERR_NOMEM Nothing was appended. */

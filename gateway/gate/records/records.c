@@ -88,8 +88,8 @@ static enum sp_record_fate open_record(const struct sp_record_room *room,
     }
     const struct sp_crypto_key key = {.bytes =
                                           sp_view(mark->key, sp_record_key_len(epoch->algorithm))};
-    enum sp_err err = sp_record_open(payload, (enum sp_cose_algorithm)epoch->algorithm, &key, topic,
-                                     &head, out->buffer, &len);
+    enum sp_err err = sp_record_unprotect(payload, (enum sp_cose_algorithm)epoch->algorithm, &key,
+                                          topic, &head, out->buffer, &len);
     if (err != SP_OK) {
         return refuse(out, SP_M_RECORD_OPEN, "does not open");
     }

@@ -72,7 +72,7 @@ static struct sp_view seal_as(const char *group, uint32_t epoch, uint64_t counte
     const struct sp_crypto_key key = {.bytes = sp_view(key_bytes, 16)};
     const struct sp_record_head head = {SP_COSE_AES_CCM_16_64_128, epoch, counter,
                                         sp_view_str(group)};
-    SP_CHECK(sp_record_seal(&head, &key, AT, plain, out, sizeof(out), &len) == SP_OK);
+    SP_CHECK(sp_record_protect(&head, &key, AT, plain, out, sizeof(out), &len) == SP_OK);
     return sp_view(out, len);
 }
 

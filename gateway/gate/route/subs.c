@@ -3,34 +3,33 @@
 #include "gateway/gate/route/subs.h"
 
 #include "gateway/gate/core/table.h"
+#include "gateway/slab/slab.h"
 #include "libs/mqtt/topic.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The subscriptions on one filter. */
-struct entry {
-    struct sp_subscriber *items;
-    uint32_t count;
-    uint32_t cap;
-};
-
-/* A filter without wildcards. */
-struct exact {
+struct sp_filter {
     struct sp_table_node link; /* first: found by casting back */
-    struct entry entry;
-    size_t len;
-    uint8_t filter[];
+    struct node *node;         /* where it ends in the trie; NULL: no wildcards in it */
+    union {
+        struct sp_subscriber one;    /* cap 0: here */
+        struct sp_subscriber *items; /* malloc'ed */
+    };
+    uint32_t count; /* of its subscriptions */
+    uint32_t cap;
+    uint16_t len;
+    uint8_t text[];
 };
 
 /* One level of wildcard filters; `#` and `+` are levels like any other. */
 struct node {
     struct sp_table_node link; /* first: found by casting back */
     struct node *parent;
-    struct entry entry; /* of the filter that ends here */
+    struct sp_filter *filter; /* which ends here; NULL: none */
     uint32_t children;
-    size_t len;
+    uint16_t len;
     uint8_t level[];
 };
 
@@ -43,10 +42,12 @@ struct sp_subs {
     struct loop_lock *locks; /* one per loop */
     uint16_t loops;
     uint64_t seed;
-    struct sp_table exacts;
+    struct sp_table filters; /* by text */
     struct sp_table edges;
     struct node *root; /* not in the table */
 };
+
+static struct sp_slabs slabs = SP_SLABS_INIT;
 
 void sp_matches_deinit(struct sp_matches *matches)
 {
@@ -54,98 +55,69 @@ void sp_matches_deinit(struct sp_matches *matches)
     *matches = (struct sp_matches){NULL, 0, 0};
 }
 
-/* ---- entries ---- */
-
-static struct sp_subscriber *entry_find(const struct entry *entry, uint16_t loop,
-                                        sp_slot_tag session)
+struct sp_view sp_filter_text(const struct sp_filter *filter)
 {
-    for (uint32_t i = 0; i < entry->count; i++) {
-        if (entry->items[i].session == session && entry->items[i].loop == loop) {
-            return &entry->items[i];
+    return sp_view(filter->text, filter->len);
+}
+
+/* ---- the subscriptions on a filter ---- */
+
+static struct sp_subscriber *items_of(struct sp_filter *filter)
+{
+    return filter->cap == 0 ? &filter->one : filter->items;
+}
+
+static struct sp_subscriber *subscriber_find(struct sp_filter *filter, uint16_t loop,
+                                             sp_slot_tag session)
+{
+    struct sp_subscriber *items = items_of(filter);
+    for (uint32_t i = 0; i < filter->count; i++) {
+        if (items[i].session == session && items[i].loop == loop) {
+            return &items[i];
         }
     }
     return NULL;
 }
 
-static enum sp_err entry_add(struct entry *entry, const struct sp_subscriber *subscriber,
-                             bool *existed)
+/* Room for one more. */
+static enum sp_err grow(struct sp_filter *filter)
 {
-    struct sp_subscriber *found = entry_find(entry, subscriber->loop, subscriber->session);
-    *existed = found != NULL;
-    if (found != NULL) {
-        *found = *subscriber;
+    if (filter->count == 0 || filter->count < filter->cap) {
         return SP_OK;
     }
-    if (entry->count == entry->cap) {
-        uint32_t cap = entry->cap == 0 ? 1 : entry->cap * 2;
-        struct sp_subscriber *items = realloc(entry->items, cap * sizeof(*items));
-        if (items == NULL) {
-            return SP_ERR_NOMEM;
-        }
-        entry->items = items;
-        entry->cap = cap;
+    uint32_t cap = filter->cap == 0 ? 4 : filter->cap * 2;
+    struct sp_subscriber *items =
+        realloc(filter->cap == 0 ? NULL : filter->items, cap * sizeof(*items));
+    if (items == NULL) {
+        return SP_ERR_NOMEM;
     }
-    entry->items[entry->count++] = *subscriber;
+    if (filter->cap == 0) {
+        items[0] = filter->one;
+    }
+    filter->items = items;
+    filter->cap = cap;
     return SP_OK;
 }
 
-static bool entry_remove(struct entry *entry, uint16_t loop, sp_slot_tag session)
+static enum sp_err subscriber_add(struct sp_filter *filter, const struct sp_subscriber *subscriber,
+                                  bool *existed)
 {
-    struct sp_subscriber *found = entry_find(entry, loop, session);
+    struct sp_subscriber *found = subscriber_find(filter, subscriber->loop, subscriber->session);
+    *existed = found != NULL;
     if (found == NULL) {
-        return false;
+        SP_TRY(grow(filter));
+        found = &items_of(filter)[filter->count++];
     }
-    *found = entry->items[--entry->count];
-    if (entry->count == 0) {
-        free(entry->items);
-        *entry = (struct entry){NULL, 0, 0};
-    }
-    return true;
-}
-
-/* ---- filters without wildcards ---- */
-
-static struct exact *exact_find(const struct sp_subs *subs, struct sp_view filter, uint64_t hash)
-{
-    struct sp_table_node *link = sp_table_find(&subs->exacts, hash);
-    while (link != NULL) {
-        struct exact *exact = (struct exact *)link;
-        if (sp_view_equal(sp_view(exact->filter, exact->len), filter)) {
-            return exact;
-        }
-        link = sp_table_next(link);
-    }
-    return NULL;
-}
-
-static struct exact *exact_make(struct sp_subs *subs, struct sp_view filter, uint64_t hash)
-{
-    struct exact *exact = exact_find(subs, filter, hash);
-    if (exact != NULL) {
-        return exact;
-    }
-    exact = calloc(1, sizeof(*exact) + filter.len);
-    if (exact == NULL) {
-        return NULL;
-    }
-    exact->len = filter.len;
-    sp_copy(exact->filter, filter.ptr, filter.len);
-    if (sp_table_insert(&subs->exacts, &exact->link, hash) != SP_OK) {
-        free(exact);
-        return NULL;
-    }
-    return exact;
-}
-
-static void exact_prune(struct sp_subs *subs, struct exact *exact)
-{
-    if (exact->entry.count == 0) {
-        sp_table_remove(&subs->exacts, &exact->link);
-        free(exact);
-    }
+    *found = *subscriber;
+    return SP_OK;
 }
 
 /* ---- the trie ---- */
+
+static void node_free(struct node *node)
+{
+    sp_slabs_give(&slabs, node, sizeof(*node) + node->len);
+}
 
 static uint64_t edge_hash(const struct sp_subs *subs, const struct node *parent,
                           struct sp_view level)
@@ -176,15 +148,15 @@ static struct node *child_make(struct sp_subs *subs, struct node *parent, struct
     if (node != NULL) {
         return node;
     }
-    node = calloc(1, sizeof(*node) + level.len);
+    node = sp_slabs_take(&slabs, sizeof(*node) + level.len);
     if (node == NULL) {
         return NULL;
     }
     node->parent = parent;
-    node->len = level.len;
+    node->len = (uint16_t)level.len;
     sp_copy(node->level, level.ptr, level.len);
     if (sp_table_insert(&subs->edges, &node->link, edge_hash(subs, parent, level)) != SP_OK) {
-        free(node);
+        node_free(node);
         return NULL;
     }
     parent->children++;
@@ -194,23 +166,13 @@ static struct node *child_make(struct sp_subs *subs, struct node *parent, struct
 /* Take away what no filter needs any more, from a leaf upwards. */
 static void node_prune(struct sp_subs *subs, struct node *node)
 {
-    while (node->parent != NULL && node->children == 0 && node->entry.count == 0) {
+    while (node->parent != NULL && node->children == 0 && node->filter == NULL) {
         struct node *parent = node->parent;
         sp_table_remove(&subs->edges, &node->link);
         parent->children--;
-        free(node);
+        node_free(node);
         node = parent;
     }
-}
-
-static struct node *trie_find(const struct sp_subs *subs, struct sp_view filter)
-{
-    struct node *node = subs->root;
-    struct sp_view level;
-    while (node != NULL && sp_topic_next(&filter, &level)) {
-        node = child_find(subs, node, level);
-    }
-    return node;
 }
 
 static struct node *trie_make(struct sp_subs *subs, struct sp_view filter)
@@ -232,6 +194,71 @@ static bool has_wildcard(struct sp_view filter)
 {
     return memchr(filter.ptr, '#', filter.len) != NULL ||
            memchr(filter.ptr, '+', filter.len) != NULL;
+}
+
+/* ---- filters ---- */
+
+static struct sp_filter *filter_find(const struct sp_subs *subs, struct sp_view text, uint64_t hash)
+{
+    struct sp_table_node *link = sp_table_find(&subs->filters, hash);
+    while (link != NULL) {
+        struct sp_filter *filter = (struct sp_filter *)link;
+        if (sp_view_equal(sp_filter_text(filter), text)) {
+            return filter;
+        }
+        link = sp_table_next(link);
+    }
+    return NULL;
+}
+
+static void filter_free(struct sp_filter *filter)
+{
+    if (filter->cap > 0) {
+        free(filter->items);
+    }
+    sp_slabs_give(&slabs, filter, sizeof(*filter) + filter->len);
+}
+
+/* Take a filter that nobody subscribes to any more out of the index. */
+static void filter_prune(struct sp_subs *subs, struct sp_filter *filter)
+{
+    if (filter->count > 0) {
+        return;
+    }
+    if (filter->node != NULL) {
+        filter->node->filter = NULL;
+        node_prune(subs, filter->node);
+    }
+    sp_table_remove(&subs->filters, &filter->link);
+    filter_free(filter);
+}
+
+static struct sp_filter *filter_make(struct sp_subs *subs, struct sp_view text)
+{
+    uint64_t hash = sp_hash(subs->seed, text);
+    struct sp_filter *filter = filter_find(subs, text, hash);
+    if (filter != NULL || text.len > UINT16_MAX) {
+        return filter;
+    }
+    filter = sp_slabs_take(&slabs, sizeof(*filter) + text.len);
+    if (filter == NULL) {
+        return NULL;
+    }
+    filter->len = (uint16_t)text.len;
+    sp_copy(filter->text, text.ptr, text.len);
+    if (sp_table_insert(&subs->filters, &filter->link, hash) != SP_OK) {
+        filter_free(filter);
+        return NULL;
+    }
+    if (has_wildcard(text)) {
+        filter->node = trie_make(subs, text);
+        if (filter->node == NULL) {
+            filter_prune(subs, filter);
+            return NULL;
+        }
+        filter->node->filter = filter;
+    }
+    return filter;
 }
 
 /* ---- the door ---- */
@@ -281,19 +308,15 @@ void sp_subs_destroy(struct sp_subs *subs)
         return;
     }
     struct sp_table_node *link;
-    while ((link = sp_table_any(&subs->exacts)) != NULL) {
-        struct exact *exact = (struct exact *)link;
-        sp_table_remove(&subs->exacts, link);
-        free(exact->entry.items);
-        free(exact);
+    while ((link = sp_table_any(&subs->filters)) != NULL) {
+        sp_table_remove(&subs->filters, link);
+        filter_free((struct sp_filter *)link);
     }
     while ((link = sp_table_any(&subs->edges)) != NULL) {
-        struct node *node = (struct node *)link;
         sp_table_remove(&subs->edges, link);
-        free(node->entry.items);
-        free(node);
+        node_free((struct node *)link);
     }
-    sp_table_deinit(&subs->exacts);
+    sp_table_deinit(&subs->filters);
     sp_table_deinit(&subs->edges);
     free(subs->root);
     for (uint16_t i = 0; i < subs->loops; i++) {
@@ -303,59 +326,46 @@ void sp_subs_destroy(struct sp_subs *subs)
     free(subs);
 }
 
-static enum sp_err add_wildcard(struct sp_subs *subs, struct sp_view filter,
-                                const struct sp_subscriber *subscriber, bool *existed)
-{
-    struct node *node = trie_make(subs, filter);
-    if (node == NULL) {
-        return SP_ERR_NOMEM;
-    }
-    enum sp_err err = entry_add(&node->entry, subscriber, existed);
-    node_prune(subs, node);
-    return err;
-}
-
-static enum sp_err add_exact(struct sp_subs *subs, struct sp_view filter,
-                             const struct sp_subscriber *subscriber, bool *existed)
-{
-    struct exact *exact = exact_make(subs, filter, sp_hash(subs->seed, filter));
-    if (exact == NULL) {
-        return SP_ERR_NOMEM;
-    }
-    enum sp_err err = entry_add(&exact->entry, subscriber, existed);
-    exact_prune(subs, exact);
-    return err;
-}
-
 enum sp_err sp_subs_add(struct sp_subs *subs, struct sp_view filter,
-                        const struct sp_subscriber *subscriber, bool *existed)
+                        const struct sp_subscriber *subscriber, bool *existed,
+                        struct sp_filter **out)
 {
+    enum sp_err err = SP_ERR_NOMEM;
     lock_all(subs);
-    enum sp_err err = has_wildcard(filter) ? add_wildcard(subs, filter, subscriber, existed)
-                                           : add_exact(subs, filter, subscriber, existed);
+    struct sp_filter *made = filter_make(subs, filter);
+    if (made != NULL) {
+        err = subscriber_add(made, subscriber, existed);
+        filter_prune(subs, made);
+    }
+    if (err == SP_OK) {
+        *out = made;
+    }
     unlock_all(subs);
     return err;
 }
 
-bool sp_subs_remove(struct sp_subs *subs, struct sp_view filter, uint16_t loop, sp_slot_tag session)
+struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
+                               sp_slot_tag session)
 {
-    bool removed = false;
+    pthread_mutex_lock(&subs->locks[loop].mutex);
+    struct sp_filter *found = filter_find(subs, filter, sp_hash(subs->seed, filter));
+    if (found != NULL && subscriber_find(found, loop, session) == NULL) {
+        found = NULL;
+    }
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
+    return found;
+}
+
+void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
+                    sp_slot_tag session)
+{
     lock_all(subs);
-    if (has_wildcard(filter)) {
-        struct node *node = trie_find(subs, filter);
-        if (node != NULL) {
-            removed = entry_remove(&node->entry, loop, session);
-            node_prune(subs, node);
-        }
-    } else {
-        struct exact *exact = exact_find(subs, filter, sp_hash(subs->seed, filter));
-        if (exact != NULL) {
-            removed = entry_remove(&exact->entry, loop, session);
-            exact_prune(subs, exact);
-        }
+    struct sp_subscriber *found = subscriber_find(filter, loop, session);
+    if (found != NULL) {
+        *found = items_of(filter)[--filter->count];
+        filter_prune(subs, filter);
     }
     unlock_all(subs);
-    return removed;
 }
 
 /* ---- matching ---- */
@@ -365,18 +375,18 @@ struct matching {
     struct sp_matches *out;
     sp_slot_tag publisher;
     uint16_t loop;
-    unsigned sources; /* entries that gave something */
+    unsigned sources; /* filters that gave something */
     enum sp_err err;
 };
 
-static void collect(struct matching *m, const struct entry *entry)
+static void collect(struct matching *m, struct sp_filter *filter)
 {
     struct sp_matches *out = m->out;
-    if (entry->count == 0) {
+    if (filter == NULL) {
         return;
     }
-    if (entry->count > out->cap - out->count) {
-        size_t cap = (out->count + entry->count) * 2;
+    if (filter->count > out->cap - out->count) {
+        size_t cap = (out->count + filter->count) * 2;
         struct sp_subscriber *items = realloc(out->items, cap * sizeof(*items));
         if (items == NULL) {
             m->err = SP_ERR_NOMEM;
@@ -386,8 +396,9 @@ static void collect(struct matching *m, const struct entry *entry)
         out->cap = cap;
     }
     m->sources++;
-    for (uint32_t i = 0; i < entry->count; i++) {
-        const struct sp_subscriber *item = &entry->items[i];
+    const struct sp_subscriber *items = items_of(filter);
+    for (uint32_t i = 0; i < filter->count; i++) {
+        const struct sp_subscriber *item = &items[i];
         bool own = item->session == m->publisher && item->loop == m->loop;
         if (!own || (item->options & SP_SUB_NO_LOCAL) == 0) {
             out->items[out->count++] = *item;
@@ -402,12 +413,12 @@ static void walk(struct matching *m, const struct node *node, struct sp_view res
         /* `#` stands for what follows, and for nothing at all (MQTT 5, 4.7.1.2). */
         const struct node *all = child_find(m->subs, node, SP_VIEW_LIT("#"));
         if (all != NULL) {
-            collect(m, &all->entry);
+            collect(m, all->filter);
         }
     }
     struct sp_view level;
     if (!sp_topic_next(&rest, &level)) {
-        collect(m, &node->entry);
+        collect(m, node->filter);
         return;
     }
     const struct node *any = wildcards ? child_find(m->subs, node, SP_VIEW_LIT("+")) : NULL;
@@ -452,10 +463,7 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
     struct matching m = {.subs = subs, .out = out, .publisher = publisher, .loop = loop};
     out->count = 0;
     pthread_mutex_lock(&subs->locks[loop].mutex);
-    const struct exact *exact = exact_find(subs, topic, sp_hash(subs->seed, topic));
-    if (exact != NULL) {
-        collect(&m, &exact->entry);
-    }
+    collect(&m, filter_find(subs, topic, sp_hash(subs->seed, topic)));
     if (subs->root->children > 0) {
         /* A leading wildcard does not match a name that starts with `$` (MQTT 5, 4.7.2). */
         walk(&m, subs->root, topic, topic.len > 0 && topic.ptr[0] != '$');
@@ -470,7 +478,7 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
 size_t sp_subs_size(struct sp_subs *subs)
 {
     lock_all(subs);
-    size_t size = subs->exacts.count + subs->edges.count;
+    size_t size = subs->filters.count + subs->edges.count;
     unlock_all(subs);
     return size;
 }

@@ -3,8 +3,8 @@
 /**
  * @file Who subscribed to what, for all loops of the gate.
  *
- * Filters without wildcards lie in a hash table by their whole text; the others in a trie whose edges lie in
- * one hash table too, keyed by (node, level). Matching walks at most the name, one `+` and one `#` per level, and
+ * Filters lie in a hash table by their whole text, once for all who subscribed to them; those with wildcards also in
+ * a trie whose edges lie in one hash table too, keyed by (node, level). Matching walks at most the name, one `+` and one `#` per level, and
  * costs the same whatever the number of other filters. Each loop has a lock of its own: matching takes that one alone,
  * so that loops that publish do not meet; a change takes them all.
  */
@@ -33,7 +33,11 @@ struct sp_matches {
 
 void sp_matches_deinit(struct sp_matches *matches);
 
-struct sp_subs; /* opaque; thread-safe */
+struct sp_subs;   /* opaque; thread-safe */
+struct sp_filter; /* one filter, in the index for as long as somebody subscribes to it */
+
+/** Its text; borrowed from one's own subscription on it. */
+struct sp_view sp_filter_text(const struct sp_filter *filter);
 
 /** For loops 0..loops - 1. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_subs_create(uint16_t loops, struct sp_subs **out);
@@ -45,13 +49,19 @@ void sp_subs_destroy(struct sp_subs *subs);
  *
  * @param[in]  filter  Valid and not shared; copied where it is new.
  * @param[out] existed It was there before.
+ * @param[out] out     The filter; stays until the subscription is removed.
  * @retval SP_ERR_NOMEM Nothing has changed.
  */
 SP_MUST_CHECK enum sp_err sp_subs_add(struct sp_subs *subs, struct sp_view filter,
-                                      const struct sp_subscriber *subscriber, bool *existed);
+                                      const struct sp_subscriber *subscriber, bool *existed,
+                                      struct sp_filter **out);
 
-/** @return It was there. */
-bool sp_subs_remove(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
+/** The filter with that text on which this session has a subscription, or NULL. */
+struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
+                               sp_slot_tag session);
+
+/** Remove a subscription that is there. */
+void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
                     sp_slot_tag session);
 
 /**

@@ -100,16 +100,20 @@ static void the_index_gives_what_comparing_every_filter_gives(void)
         };
         struct held *place = find(random_topic(text, true), &s);
         bool existed = false;
+        struct sp_filter *filter = NULL;
         if (rand() % 3 > 0 && place != NULL) {
-            SP_CHECK(sp_subs_add(subs, sp_view_str(text), &s, &existed) == SP_OK);
+            SP_CHECK(sp_subs_add(subs, sp_view_str(text), &s, &existed, &filter) == SP_OK);
+            SP_CHECK(sp_view_equal(sp_filter_text(filter), sp_view_str(text)));
             SP_CHECK(existed == place->used);
             place->used = true;
             place->subscriber = s;
             strcpy(place->filter, text);
         } else {
             bool there = place != NULL && place->used;
-            SP_CHECK(sp_subs_remove(subs, sp_view_str(text), s.loop, s.session) == there);
-            if (there) {
+            filter = sp_subs_find(subs, sp_view_str(text), s.loop, s.session);
+            SP_CHECK((filter != NULL) == there);
+            if (there && filter != NULL) {
+                sp_subs_remove(subs, filter, s.loop, s.session);
                 place->used = false;
             }
         }
@@ -118,8 +122,13 @@ static void the_index_gives_what_comparing_every_filter_gives(void)
     for (size_t i = 0; i < FILTERS; i++) {
         if (held[i].used) {
             held[i].used = false;
-            SP_CHECK(sp_subs_remove(subs, sp_view_str(held[i].filter), held[i].subscriber.loop,
-                                    held[i].subscriber.session));
+            const struct sp_subscriber *was = &held[i].subscriber;
+            struct sp_filter *filter =
+                sp_subs_find(subs, sp_view_str(held[i].filter), was->loop, was->session);
+            SP_CHECK(filter != NULL);
+            if (filter != NULL) {
+                sp_subs_remove(subs, filter, was->loop, was->session);
+            }
         }
     }
     SP_CHECK_INT(sp_subs_size(subs), 0);
@@ -131,11 +140,12 @@ static void an_index_with_subscriptions_frees_everything(void)
 {
     struct sp_subs *subs = NULL;
     bool existed = false;
+    struct sp_filter *filter = NULL;
     struct sp_subscriber s = {.session = 1, .qos = 1};
     SP_CHECK(sp_subs_create(2, &subs) == SP_OK);
-    SP_CHECK(sp_subs_add(subs, SP_VIEW_LIT("a/+/c"), &s, &existed) == SP_OK);
-    SP_CHECK(sp_subs_add(subs, SP_VIEW_LIT("a/b/c"), &s, &existed) == SP_OK);
-    SP_CHECK_INT(sp_subs_size(subs), 4);
+    SP_CHECK(sp_subs_add(subs, SP_VIEW_LIT("a/+/c"), &s, &existed, &filter) == SP_OK);
+    SP_CHECK(sp_subs_add(subs, SP_VIEW_LIT("a/b/c"), &s, &existed, &filter) == SP_OK);
+    SP_CHECK_INT(sp_subs_size(subs), 5);
     sp_subs_destroy(subs);
 }
 

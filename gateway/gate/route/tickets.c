@@ -138,7 +138,7 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         sp_write_view(&w, parts[i]);
     }
-    tickets->batch.used += size;
+    tickets->batch.used += (uint32_t)size;
     tickets->batch_count++;
     tickets->taken += size;
     if (m->qos > 0) {

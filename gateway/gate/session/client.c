@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GUEST_PACKET_MAX 8192U /* body of a packet before the verdict: a token, or a CONNECT */
-#define TAIL_KEEP_MAX    1024U /* an empty input buffer larger than this is given back */
-#define LINES_PER_MINUTE 100U  /* in the log, about single messages of one client */
+#define GUEST_PACKET_MAX 8192U  /* body of a packet before the verdict: a token, or a CONNECT */
+#define GIVE_UP_MS       10000U /* to one that is stalled */
+#define TAIL_KEEP_MAX    1024U  /* an empty input buffer larger than this is given back */
+#define LINES_PER_MINUTE 100U   /* in the log, about single messages of one client */
 
 static void on_ping(struct sp_client *client, const struct sp_mqtt_header *header,
                     struct sp_view body);
@@ -43,39 +44,47 @@ enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
     client->home = home;
     client->timer.fire = timer_due;
     client->attest_due_ms = UINT64_MAX;
-    client->give_up_ms = UINT64_MAX;
+    client->owner_due_ms = UINT64_MAX;
     client->heard_ms = home->timers->now_ms;
     client->max_packet = UINT32_MAX;
     return sp_slots_put(&home->clients, client, &client->tag);
 }
 
-bool sp_client_identify(struct sp_client *client, struct sp_view identity,
-                        const struct sp_msg_psk_answer *answer)
+enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
+                               const struct sp_msg_psk_answer *answer)
 {
-    client->identity_len = (uint8_t)identity.len;
-    sp_copy(client->identity, identity.ptr, identity.len);
+    client->device = sp_device_get(client->home, identity);
+    if (client->device == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    client->device->users++;
     client->attestation = answer->row.attestation;
     client->binding = answer->row.binding;
     client->records = answer->row.records;
     client->group_len = (uint8_t)strnlen(answer->group, sizeof(answer->group) - 1);
     sp_copy(client->group, answer->group, client->group_len);
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
-    sp_copy(client->nonce, answer->nonce, sizeof(client->nonce));
     client->nonce_open = answer->nonce_ok != 0;
     client->blocked = answer->nonce_ok == 0;
     client->role = sp_config_role(client->home->config, answer->row.role);
-    return client->role != NULL;
+    if (client->role == NULL) {
+        return SP_ERR_NOT_FOUND;
+    }
+    return sp_guard_keep_nonce(client, answer->nonce) ? SP_OK : SP_ERR_NOMEM;
 }
 
 struct sp_view sp_client_identity(const struct sp_client *client)
 {
-    return sp_view(client->identity, client->identity_len);
+    return client->device == NULL ? (struct sp_view){NULL, 0} : sp_device_identity(client->device);
 }
 
 /* ---- time ---- */
 
 static uint64_t silence_ends(const struct sp_client *client)
 {
+    if (client->stalled) {
+        return client->heard_ms + GIVE_UP_MS;
+    }
     return client->keep_alive_ms == 0 ? UINT64_MAX : client->heard_ms + client->keep_alive_ms;
 }
 
@@ -88,8 +97,11 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 void sp_client_arm(struct sp_client *client)
 {
     uint64_t next =
-        earlier(silence_ends(client), earlier(client->attest_due_ms, client->give_up_ms));
-    if (next == UINT64_MAX || client->state == SP_CLIENT_CLOSED) {
+        earlier(silence_ends(client), earlier(client->attest_due_ms, client->owner_due_ms));
+    if (client->state == SP_CLIENT_CLOSED) {
+        next = client->owner_due_ms;
+    }
+    if (next == UINT64_MAX) {
         sp_timer_clear(client->home->timers, &client->timer);
     } else {
         sp_timer_set(client->home->timers, &client->timer, next);
@@ -98,18 +110,23 @@ void sp_client_arm(struct sp_client *client)
 
 static void timer_due(struct sp_timer *timer)
 {
-    struct sp_client *client =
-        (struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer));
+    sp_client_due((struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer)));
+}
+
+void sp_client_due(struct sp_client *client)
+{
     uint64_t now = client->home->timers->now_ms;
+    if (client->state == SP_CLIENT_CLOSED) {
+        sp_client_arm(client);
+        return;
+    }
     if (now >= client->attest_due_ms) {
         client->attest_due_ms = UINT64_MAX;
         sp_guard_due(client);
     }
-    if (now >= client->give_up_ms) {
-        client->give_up_ms = UINT64_MAX;
+    if (now >= silence_ends(client) && client->stalled) {
         sp_client_end(client, true);
-    }
-    if (now >= silence_ends(client)) {
+    } else if (now >= silence_ends(client)) {
         sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_KEEPALIVE_TIMEOUTS,
                                                       .event = "keepalive_timeout",
                                                       .code = SP_MQTT_RC_KEEP_ALIVE_TIMEOUT});
@@ -192,7 +209,9 @@ void sp_client_input(struct sp_client *client, struct sp_view bytes)
     if (client->state == SP_CLIENT_CLOSED) {
         return;
     }
-    client->heard_ms = client->home->timers->now_ms;
+    if (!client->stalled) {
+        client->heard_ms = client->home->timers->now_ms;
+    }
     if (client->in.used == 0) {
         bytes = sp_view_from(bytes, take_packets(client, bytes));
         if (client->state == SP_CLIENT_CLOSED) {
@@ -320,7 +339,7 @@ static void leave_device(struct sp_client *client, bool with_will, bool end_sess
 static void close_client(struct sp_client *client, bool with_will, bool end_session)
 {
     client->state = SP_CLIENT_CLOSED;
-    sp_timer_clear(client->home->timers, &client->timer);
+    sp_client_arm(client);
     sp_guard_forget(client);
     leave_device(client, with_will, end_session);
     sp_client_mark(client);
@@ -456,7 +475,7 @@ void sp_client_stall(struct sp_client *client)
 {
     client->paused = true;
     client->stalled = true;
-    client->give_up_ms = client->home->timers->now_ms + 10000;
+    client->heard_ms = client->home->timers->now_ms;
     sp_client_arm(client);
     sp_client_mark(client);
 }

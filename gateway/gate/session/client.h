@@ -42,19 +42,20 @@ enum sp_guard_state {
 struct sp_client {
     struct sp_home *home;
     struct sp_client *next_dirty;
-    struct sp_device *device;   /**< from CONNECT to CLOSED */
+    struct sp_device *device;   /**< who it is: from sp_client_identify() to CLOSED */
     struct sp_session *session; /**< while OPEN */
     const struct sp_role_config *role;
     struct sp_will *will;
+    uint8_t *nonce;  /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
     sp_slot_tag tag; /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
-    uint64_t heard_ms;       /* last input */
+    uint64_t heard_ms;       /* last input; once stalled, when that was */
     uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
     uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
-    uint64_t give_up_ms;     /* 3.1.1 with a message that cannot be stored; UINT64_MAX: none */
+    uint64_t owner_due_ms;   /**< set by the owner, whose fire() comes then; UINT64_MAX: never */
     struct sp_buf in;        /* an incomplete packet */
     struct sp_buf out;       /**< plaintext to be written; the owner consumes it */
-    size_t unsent;           /**< set by the owner: bytes that the socket did not take yet */
+    uint32_t unsent;         /**< set by the owner: bytes that the socket did not take yet */
     uint32_t max_packet;     /* of the peer */
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
@@ -71,44 +72,49 @@ struct sp_client {
     uint8_t attestation;        /* of the row, as are the next two */
     uint8_t binding;
     uint8_t records;
-    bool dirty;
-    bool paused;  /**< the owner should not read */
-    bool stalled; /* 3.1.1: paused for good, for a message that could not be stored */
-    bool lost;    /**< the transport is gone: nothing can be written */
-    bool linger;  /**< we ended it: let the peer read why before the socket is closed */
-    bool early;   /**< set by the owner: the transport holds the beginning of more input */
-    bool clean_start;
-    bool assigned_id;
-    bool method;   /* MQTT 5: the CONNECT named the method */
-    bool attested; /* the last verdict was ok */
-    bool again;    /* challenge once more after this one */
-    bool challenge_unacked;
-    bool nonce_open;     /* keys may hold an open nonce for this tag */
-    bool blocked;        /* keys has refused too many of its tokens */
-    bool judged;         /* keys was given a token under this tag, and may hold a verdict */
-    bool holding;        /* paused until a protected record is stored: one at a time keeps order */
-    bool grant_unacked;  /* a grant waits for its PUBACK */
-    uint8_t unopened;    /* protected records that did not open */
+    bool dirty : 1;
+    bool paused : 1;  /**< the owner should not read */
+    bool stalled : 1; /* 3.1.1: paused for good, for a message that could not be stored */
+    bool lost : 1;    /**< the transport is gone: nothing can be written */
+    bool linger : 1;  /**< we ended it: let the peer read why before the socket is closed */
+    bool early : 1;   /**< set by the owner: the transport holds the beginning of more input */
+    bool clean_start : 1;
+    bool assigned_id : 1;
+    bool method : 1;   /* MQTT 5: the CONNECT named the method */
+    bool attested : 1; /* the last verdict was ok */
+    bool again : 1;    /* challenge once more after this one */
+    bool challenge_unacked : 1;
+    bool nonce_open : 1; /* keys may hold an open nonce for this tag */
+    bool blocked : 1;    /* keys has refused too many of its tokens */
+    bool judged : 1;     /* keys was given a token under this tag, and may hold a verdict */
+    bool holding : 1;    /* paused until a protected record is stored: one at a time keeps order */
+    bool grant_unacked : 1; /* a grant waits for its PUBACK */
+    uint8_t unopened;       /* protected records that did not open */
+    uint8_t group_len;      /* of the row; 0: none */
+    uint8_t group[SP_GROUP_NAME_MAX];
     struct sp_buf grant; /* waits for room in the peer's window */
     struct sp_peer peer; /**< set by the owner, for logs */
-    uint8_t nonce[SP_LINK_NONCE_LEN];
-    uint8_t identity_len;
-    uint8_t identity[SP_LINK_IDENTITY_MAX];
-    uint8_t group_len; /* of the row; 0: none */
-    uint8_t group[SP_GROUP_NAME_MAX];
 };
 
 /* ---- for the owner ---- */
 
-/** Zeroed storage becomes a client with a tag. @retval SP_ERR_NOMEM */
+/**
+ * Zeroed storage becomes a client with a tag. An owner with deadlines of its own puts a fire() of its own into the timer,
+ * which calls sp_client_due() too.
+ * @retval SP_ERR_NOMEM
+ */
 SP_MUST_CHECK enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home);
 
 /**
- * keys knows the identity.
- * @return false when the row's role is not in the configuration: the client must not go on.
+ * keys knows the identity. After an error the client must not go on.
+ * @retval SP_ERR_NOT_FOUND The row's role is not in the configuration.
+ * @retval SP_ERR_NOMEM
  */
-bool sp_client_identify(struct sp_client *client, struct sp_view identity,
-                        const struct sp_msg_psk_answer *answer);
+SP_MUST_CHECK enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
+                                             const struct sp_msg_psk_answer *answer);
+
+/** The timer has fired: do what is due, and set it anew. */
+void sp_client_due(struct sp_client *client);
 
 /** Decrypted bytes, borrowed for the call. */
 void sp_client_input(struct sp_client *client, struct sp_view bytes);
@@ -131,6 +137,7 @@ void sp_client_deinit(struct sp_client *client);
 /** Take the next client off home->dirty; NULL at the end. */
 struct sp_client *sp_client_take_dirty(struct sp_home *home);
 
+/** Empty before sp_client_identify() and after CLOSED. */
 struct sp_view sp_client_identity(const struct sp_client *client);
 
 /* ---- for the rest of the gate ---- */
@@ -206,7 +213,7 @@ bool sp_client_may_log(struct sp_client *client);
 /** Put it on home->dirty. */
 void sp_client_mark(struct sp_client *client);
 
-/** Set the timer to the earliest of keep-alive, attestation and give-up. */
+/** Set the timer to the earliest of keep-alive, attestation and what the owner waits for. */
 void sp_client_arm(struct sp_client *client);
 
 /** The packets that a state lets in; each gets a whole body. */

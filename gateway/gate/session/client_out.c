@@ -24,7 +24,7 @@ static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
 static void finish(struct sp_client *client, const struct sp_writer *w)
 {
     if (w->err == SP_OK) {
-        client->out.used += w->used;
+        client->out.used += (uint32_t)w->used;
         sp_client_mark(client);
     } else {
         client->lost = true;
@@ -40,7 +40,8 @@ bool sp_client_room(struct sp_client *client, size_t size)
     if (client->out.used + size > FLUSH_AT) {
         client->home->flush(client);
     }
-    return client->out.used + client->unsent + size <= client->home->config->limits.write_buffer;
+    return (size_t)client->out.used + client->unsent + size <=
+           client->home->config->limits.write_buffer;
 }
 
 bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish *publish)

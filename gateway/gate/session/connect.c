@@ -144,12 +144,6 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
 /* The identity's place for guests, if one is needed. false: refused. */
 static bool take_place(struct sp_client *client, bool guest)
 {
-    client->device = sp_device_get(client->home, sp_client_identity(client));
-    if (client->device == NULL) {
-        refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
-        return false;
-    }
-    client->device->users++;
     if (!guest) {
         return true;
     }

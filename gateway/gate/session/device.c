@@ -5,10 +5,13 @@
 #include "gateway/gate/route/mail.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/session.h"
+#include "gateway/slab/slab.h"
 
 #include <stdlib.h>
 
 #define ATTEMPTS_WINDOW_MS 60000U
+
+static struct sp_slabs slabs = SP_SLABS_INIT;
 
 struct sp_will *sp_will_create(const struct sp_mqtt_will *from)
 {
@@ -58,39 +61,68 @@ struct sp_device *sp_device_find(const struct sp_home *home, struct sp_view iden
     return NULL;
 }
 
+static struct sp_will *take_will(struct sp_device *device)
+{
+    struct sp_will *will = device->wait == NULL ? NULL : device->wait->will;
+    if (will != NULL) {
+        device->wait->will = NULL;
+    }
+    return will;
+}
+
 /* Something that waits is due, or may be forgotten. */
 static void device_due(struct sp_timer *timer)
 {
-    struct sp_device *device =
-        (struct sp_device *)(void *)((char *)timer - offsetof(struct sp_device, timer));
+    struct sp_device_wait *wait = (struct sp_device_wait *)timer;
+    struct sp_device *device = wait->device;
     uint64_t now = device->home->timers->now_ms;
-    if (device->will != NULL && now >= device->will_due_ms) {
-        struct sp_will *will = device->will;
-        device->will = NULL;
-        sp_device_publish_will(device, will);
+    if (wait->will != NULL && now >= wait->will_due_ms) {
+        sp_device_publish_will(device, take_will(device));
     }
-    if (device->session != NULL && device->client == NULL && now >= device->session_ends_ms) {
+    if (device->session != NULL && device->client == NULL && now >= wait->session_ends_ms) {
         sp_device_end_session(device);
     }
     sp_device_settle(device);
 }
 
+/* NULL: no memory, so nothing can wait. */
+static struct sp_device_wait *may_wait(struct sp_device *device)
+{
+    if (device->wait == NULL) {
+        device->wait = calloc(1, sizeof(*device->wait));
+        if (device->wait != NULL) {
+            device->wait->device = device;
+            device->wait->timer.fire = device_due;
+        }
+    }
+    return device->wait;
+}
+
+static void wait_no_more(struct sp_device *device)
+{
+    if (device->wait != NULL) {
+        sp_timer_clear(device->home->timers, &device->wait->timer);
+        sp_will_destroy(device->wait->will);
+        free(device->wait);
+        device->wait = NULL;
+    }
+}
+
 struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity)
 {
     struct sp_device *device = sp_device_find(home, identity);
-    if (device != NULL || identity.len > sizeof(device->identity)) {
+    if (device != NULL || identity.len > SP_LINK_IDENTITY_MAX) {
         return device;
     }
-    device = calloc(1, sizeof(*device));
+    device = sp_slabs_take(&slabs, sizeof(*device) + identity.len);
     if (device == NULL) {
         return NULL;
     }
     device->home = home;
-    device->timer.fire = device_due;
     device->identity_len = (uint8_t)identity.len;
     sp_copy(device->identity, identity.ptr, identity.len);
     if (sp_table_insert(&home->devices, &device->node, sp_hash(home->seed, identity)) != SP_OK) {
-        free(device);
+        sp_slabs_give(&slabs, device, sizeof(*device) + identity.len);
         return NULL;
     }
     return device;
@@ -115,9 +147,8 @@ void sp_device_end_session(struct sp_device *device)
     struct sp_session *session = device->session;
     device->session = NULL;
     sp_session_destroy(device->home, session);
-    if (device->will != NULL) {
-        struct sp_will *will = device->will;
-        device->will = NULL;
+    struct sp_will *will = take_will(device);
+    if (will != NULL) {
         sp_device_publish_will(device, will);
     }
 }
@@ -125,16 +156,17 @@ void sp_device_end_session(struct sp_device *device)
 void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct sp_will *will)
 {
     struct sp_home *home = device->home;
-    if (will != NULL && will->delay_s > 0 && session_expiry_s > 0) {
-        device->will = will;
-        device->will_due_ms = home->timers->now_ms + (uint64_t)will->delay_s * 1000;
+    struct sp_device_wait *wait = session_expiry_s == 0 ? NULL : may_wait(device);
+    if (will != NULL && will->delay_s > 0 && wait != NULL) {
+        wait->will = will;
+        wait->will_due_ms = home->timers->now_ms + (uint64_t)will->delay_s * 1000;
         will = NULL;
     }
-    if (session_expiry_s == 0) {
+    if (wait == NULL) {
         sp_device_end_session(device);
     } else {
         sp_session_detach(home, device->session);
-        device->session_ends_ms = home->timers->now_ms + (uint64_t)session_expiry_s * 1000;
+        wait->session_ends_ms = home->timers->now_ms + (uint64_t)session_expiry_s * 1000;
     }
     if (will != NULL) {
         sp_device_publish_will(device, will);
@@ -143,55 +175,68 @@ void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct
 
 void sp_device_return(struct sp_device *device)
 {
-    sp_will_destroy(device->will);
-    device->will = NULL;
+    sp_will_destroy(take_will(device));
 }
 
 void sp_device_refused(struct sp_device *device)
 {
     uint64_t now = device->home->timers->now_ms;
-    if (now >= device->refusals_until_ms) {
-        device->refusals = 0;
-        device->refusals_until_ms = now + ATTEMPTS_WINDOW_MS;
+    struct sp_device_wait *wait = may_wait(device);
+    if (wait == NULL) {
+        return;
     }
-    device->refusals++;
+    if (now >= wait->refusals_until_ms) {
+        wait->refusals = 0;
+        wait->refusals_until_ms = now + ATTEMPTS_WINDOW_MS;
+    }
+    wait->refusals++;
 }
 
 bool sp_device_blocked(const struct sp_device *device)
 {
-    return device->refusals >= device->home->config->limits.attempts &&
-           device->home->timers->now_ms < device->refusals_until_ms;
+    const struct sp_device_wait *wait = device->wait;
+    return wait != NULL && wait->refusals >= device->home->config->limits.attempts &&
+           device->home->timers->now_ms < wait->refusals_until_ms;
 }
 
 void sp_device_destroy(struct sp_device *device)
 {
     struct sp_home *home = device->home;
-    sp_timer_clear(home->timers, &device->timer);
     sp_session_destroy(home, device->session);
-    sp_will_destroy(device->will);
+    wait_no_more(device);
     sp_table_remove(&home->devices, &device->node);
-    free(device);
+    sp_slabs_give(&slabs, device, sizeof(*device) + device->identity_len);
+}
+
+/* When the next thing that waits is due; UINT64_MAX: nothing waits. */
+static uint64_t next_due(const struct sp_device *device)
+{
+    const struct sp_device_wait *wait = device->wait;
+    uint64_t next = UINT64_MAX;
+    if (wait == NULL) {
+        return next;
+    }
+    if (wait->will != NULL) {
+        next = wait->will_due_ms;
+    }
+    if (device->session != NULL && device->client == NULL && wait->session_ends_ms < next) {
+        next = wait->session_ends_ms;
+    }
+    bool counts = wait->refusals > 0 && device->home->timers->now_ms < wait->refusals_until_ms;
+    if (counts && wait->refusals_until_ms < next) {
+        next = wait->refusals_until_ms;
+    }
+    return next;
 }
 
 void sp_device_settle(struct sp_device *device)
 {
-    struct sp_home *home = device->home;
-    uint64_t next = UINT64_MAX;
-    if (device->will != NULL) {
-        next = device->will_due_ms;
-    }
-    if (device->session != NULL && device->client == NULL && device->session_ends_ms < next) {
-        next = device->session_ends_ms;
-    }
-    bool counts = device->refusals > 0 && home->timers->now_ms < device->refusals_until_ms;
-    if (counts && device->refusals_until_ms < next) {
-        next = device->refusals_until_ms;
-    }
-    if (device->users == 0 && device->session == NULL && device->will == NULL && !counts) {
+    uint64_t next = next_due(device);
+    if (next != UINT64_MAX) {
+        sp_timer_set(device->home->timers, &device->wait->timer, next);
+    } else if (device->users == 0 && device->session == NULL) {
         sp_device_destroy(device);
-    } else if (next != UINT64_MAX) {
-        sp_timer_set(home->timers, &device->timer, next);
     } else {
-        sp_timer_clear(home->timers, &device->timer);
+        wait_no_more(device);
     }
 }

@@ -28,21 +28,28 @@ struct sp_will *sp_will_create(const struct sp_mqtt_will *from);
 /** NULL is fine. */
 void sp_will_destroy(struct sp_will *will);
 
-struct sp_device {
-    struct sp_table_node node; /* first: found by casting back */
-    struct sp_home *home;
-    struct sp_client *guest;    /**< waits for its verdict; NULL: the place is free */
-    struct sp_client *client;   /**< admitted; NULL: away */
-    struct sp_session *session; /**< NULL: none is kept */
-    struct sp_will *will;       /**< of a lost client, waits for will_due_ms */
-    struct sp_timer timer;
+/** What waits for a time; only those have it that wait. */
+struct sp_device_wait {
+    struct sp_timer timer; /* first: found by casting back */
+    struct sp_device *device;
+    struct sp_will *will;     /**< of a lost client, waits for will_due_ms */
     uint64_t session_ends_ms; /**< while away; UINT64_MAX: not by time */
     uint64_t will_due_ms;
     uint64_t refusals_until_ms; /**< end of the minute in which `refusals` are counted */
     uint32_t refusals;          /**< tokens refused */
-    uint32_t users; /**< clients between CONNECT and their end: it stays while there are any */
+};
+
+struct sp_device {
+    struct sp_table_node node; /* first: found by casting back */
+    struct sp_home *home;
+    struct sp_client *guest;     /**< waits for its verdict; NULL: the place is free */
+    struct sp_client *client;    /**< admitted; NULL: away */
+    struct sp_session *session;  /**< NULL: none is kept */
+    struct sp_device_wait *wait; /**< NULL: nothing waits */
+    uint32_t
+        users; /**< clients from their TLS handshake to their end: it stays while there are any */
     uint8_t identity_len;
-    uint8_t identity[SP_LINK_IDENTITY_MAX];
+    uint8_t identity[];
 };
 
 /** Find or make; sp_device_settle() when nothing was put into it. NULL: no memory. */

@@ -27,8 +27,7 @@ static void keep_subscriptions(struct sp_home *home, struct sp_session *session)
 {
     struct sp_view identity = sp_device_identity(session->device);
     for (uint32_t i = session->sub_count; i > 0; i--) {
-        const struct sp_subscription *sub = &session->subs[i - 1];
-        struct sp_view filter = sp_view(sub->filter, sub->len);
+        struct sp_view filter = sp_filter_text(session->subs[i - 1]);
         if (!sp_acl_may_subscribe(session->role, identity, filter)) {
             sp_metric_inc(SP_M_SUBSCRIBE_DENIED);
             sp_log_warn(SP_EVENT("subscription_dropped"), SP_F_VIEW("device", identity),
@@ -74,13 +73,15 @@ static void reload_session(struct sp_home *home, struct sp_session *session,
     if (session->role == NULL) { /* nobody is connected: reload_client() has ended those sessions */
         sp_log_warn(SP_EVENT("session_ended"), SP_F_VIEW("device", sp_device_identity(device)),
                     SP_F_STR("detail", "its role is gone"));
-        sp_will_destroy(device->will);
-        device->will = NULL;
+        sp_device_return(device); /* and its will is not published */
         sp_device_end_session(device);
         sp_device_settle(device);
         return;
     }
-    device->will = keep_will(device->will, session->role, sp_device_identity(device));
+    if (device->wait != NULL) {
+        device->wait->will =
+            keep_will(device->wait->will, session->role, sp_device_identity(device));
+    }
     keep_subscriptions(home, session);
 }
 

@@ -7,23 +7,27 @@
 #include "gateway/gate/session/device.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
+#include "gateway/slab/slab.h"
 
 #include <stdlib.h>
 
 #define DELIVERY_COST 64U /* bytes counted beside topic and payload */
 
+static struct sp_slabs lists = SP_SLABS_INIT; /* of subscriptions */
+static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_session));
+
 enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                               struct sp_session **out)
 {
     *out = NULL;
-    struct sp_session *session = calloc(1, sizeof(*session));
+    struct sp_session *session = sp_slab_take(&slab);
     if (session == NULL) {
         return SP_ERR_NOMEM;
     }
     session->device = device;
     enum sp_err err = sp_slots_put(&home->sessions, session, &session->tag);
     if (err != SP_OK) {
-        free(session);
+        sp_slab_give(&slab, session);
         return err;
     }
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
@@ -33,10 +37,8 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
 
 static void forget_subscription(struct sp_home *home, struct sp_session *session, uint32_t index)
 {
-    struct sp_subscription *sub = &session->subs[index];
-    (void)sp_subs_remove(home->subs, sp_view(sub->filter, sub->len), home->index, session->tag);
-    free(sub->filter);
-    *sub = session->subs[--session->sub_count];
+    sp_subs_remove(home->subs, session->subs[index], home->index, session->tag);
+    session->subs[index] = session->subs[--session->sub_count];
     sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
 }
 
@@ -66,8 +68,8 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
         session->client->session = NULL;
     }
     sp_slots_remove(&home->sessions, session->tag);
-    free(session->subs);
-    free(session);
+    sp_slabs_give(&lists, session->subs, session->sub_cap * sizeof(struct sp_filter *));
+    sp_slab_give(&slab, session);
 }
 
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
@@ -248,73 +250,52 @@ bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t
 
 /* ---- subscriptions ---- */
 
-static struct sp_subscription *find(const struct sp_session *session, struct sp_view filter)
+/* Room for one more. */
+static enum sp_err grow(struct sp_session *session)
 {
-    for (uint32_t i = 0; i < session->sub_count; i++) {
-        struct sp_subscription *sub = &session->subs[i];
-        if (sp_view_equal(sp_view(sub->filter, sub->len), filter)) {
-            return sub;
-        }
+    if (session->sub_count < session->sub_cap) {
+        return SP_OK;
     }
-    return NULL;
-}
-
-static struct sp_subscription *add(struct sp_session *session, struct sp_view filter)
-{
-    if (session->sub_count == session->sub_cap) {
-        uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2;
-        struct sp_subscription *subs = realloc(session->subs, cap * sizeof(*subs));
-        if (subs == NULL) {
-            return NULL;
-        }
-        session->subs = subs;
-        session->sub_cap = cap;
+    const size_t each = sizeof(struct sp_filter *);
+    uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2;
+    struct sp_filter **subs = sp_slabs_take(&lists, cap * each);
+    if (subs == NULL) {
+        return SP_ERR_NOMEM;
     }
-    struct sp_subscription *sub = &session->subs[session->sub_count];
-    sub->filter = malloc(filter.len);
-    if (sub->filter == NULL) {
-        return NULL;
-    }
-    sp_copy(sub->filter, filter.ptr, filter.len);
-    sub->len = filter.len;
-    session->sub_count++;
-    return sub;
+    sp_copy(subs, session->subs, session->sub_count * each);
+    sp_slabs_give(&lists, session->subs, session->sub_cap * each);
+    session->subs = subs;
+    session->sub_cap = cap;
+    return SP_OK;
 }
 
 enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
                                  struct sp_view filter, struct sp_subscriber wanted)
 {
-    struct sp_subscription *sub = find(session, filter);
-    bool is_new = sub == NULL;
-    if (is_new && session->sub_count >= home->config->limits.subscriptions) {
+    bool existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
+    if (!existed && session->sub_count >= home->config->limits.subscriptions) {
         return SP_ERR_LIMIT;
     }
-    if (is_new) {
-        sub = add(session, filter);
-    }
-    if (sub == NULL) {
-        return SP_ERR_NOMEM;
-    }
+    SP_TRY(grow(session));
     wanted.session = session->tag;
     wanted.loop = home->index;
-    sub->subscriber = wanted;
-    bool existed = false;
-    enum sp_err err = sp_subs_add(home->subs, filter, &wanted, &existed);
-    if (is_new && err != SP_OK) {
-        free(sub->filter);
-        session->sub_count--;
-    } else if (is_new) {
+    struct sp_filter *made = NULL;
+    SP_TRY(sp_subs_add(home->subs, filter, &wanted, &existed, &made));
+    if (!existed) {
+        session->subs[session->sub_count++] = made;
         sp_metric_inc(SP_M_SUBSCRIPTIONS);
     }
-    return err;
+    return SP_OK;
 }
 
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, struct sp_view filter)
 {
-    struct sp_subscription *sub = find(session, filter);
-    if (sub == NULL) {
-        return false;
+    const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
+    for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
+        if (session->subs[i] == there) {
+            forget_subscription(home, session, i);
+            return true;
+        }
     }
-    forget_subscription(home, session, (uint32_t)(sub - session->subs));
-    return true;
+    return false;
 }

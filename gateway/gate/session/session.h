@@ -19,12 +19,6 @@ struct sp_role_config;
 #define SP_GRANT_ID       65534U
 #define SP_SESSION_ID_MAX 65533U
 
-struct sp_subscription {
-    uint8_t *filter; /* malloc'ed */
-    size_t len;
-    struct sp_subscriber subscriber;
-};
-
 /* One QoS 1 message for this session. */
 struct sp_delivery {
     struct sp_delivery *next;
@@ -38,7 +32,7 @@ struct sp_session {
     struct sp_device *device;
     const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
-    struct sp_subscription *subs;
+    struct sp_filter **subs; /* what it subscribes to; how lies in the index */
     uint32_t sub_count;
     uint32_t sub_cap;
     struct sp_delivery

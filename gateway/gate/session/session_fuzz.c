@@ -125,7 +125,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     answer.row.attestation = (data[0] & 4) != 0 ? SP_ATTESTATION_NONE : SP_ATTESTATION_REQUIRED;
     sp_home_init(&home);
     if (sp_client_init(&client, &home) == SP_OK &&
-        sp_client_identify(&client, SP_VIEW_LIT("id"), &answer)) {
+        sp_client_identify(&client, SP_VIEW_LIT("id"), &answer) == SP_OK) {
         begin(&client, data[0]);
         feed(&home, &client, sp_view_from(sp_view(data, size), 1));
         const struct sp_msg_durable durable = {.up_to = home.tickets.last_ticket,

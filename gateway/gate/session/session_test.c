@@ -127,7 +127,7 @@ static void flush(struct sp_client *client)
     struct peer *peer = (struct peer *)client; /* first member */
     if (peer->len + client->out.used <= sizeof(peer->inbox)) {
         sp_copy(peer->inbox + peer->len, client->out.ptr, client->out.used);
-        peer->len += client->out.used;
+        peer->len += (size_t)client->out.used;
     }
     client->out.used = 0;
 }
@@ -192,16 +192,21 @@ static void end(void)
 }
 
 /* A device whose TLS handshake is finished. */
-static struct peer *dial(const char *identity, const char *role, enum sp_attestation_mode mode)
+static struct peer *dial_as(const char *identity, const struct sp_msg_psk_answer *answer)
 {
     struct peer *peer = calloc(1, sizeof(*peer));
+    SP_CHECK(sp_client_init(&peer->client, &w->home) == SP_OK);
+    SP_CHECK_INT(sp_client_identify(&peer->client, sp_view_str(identity), answer), SP_OK);
+    return peer;
+}
+
+static struct peer *dial(const char *identity, const char *role, enum sp_attestation_mode mode)
+{
     struct sp_msg_psk_answer answer = {
         .known = 1, .nonce_ok = 1, .row = {.attestation = (uint8_t)mode}};
     strcpy(answer.row.role, role);
     memset(answer.nonce, 0xAB, sizeof(answer.nonce));
-    SP_CHECK(sp_client_init(&peer->client, &w->home) == SP_OK);
-    SP_CHECK(sp_client_identify(&peer->client, sp_view_str(identity), &answer));
-    return peer;
+    return dial_as(identity, &answer);
 }
 
 static void say(struct peer *peer, const struct sp_writer *packet)
@@ -818,10 +823,9 @@ static void an_answer_to_a_challenge_that_keys_has_forgotten_is_not_held_against
 static void a_device_that_keys_will_not_judge_now_is_told_0x97(void)
 {
     begin();
-    struct sp_msg_psk_answer answer = {.known = 1};
+    struct sp_msg_psk_answer answer = {.known = 1, .row = {.attestation = SP_ATTESTATION_REQUIRED}};
     strcpy(answer.row.role, sensor_name);
-    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_REQUIRED);
-    SP_CHECK(sp_client_identify(&peer->client, SP_VIEW_LIT("dev1"), &answer));
+    struct peer *peer = dial_as("dev1", &answer);
     struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
     say_connect(peer, &packet);
     SP_CHECK_INT(connack_code(peer), 0x97);

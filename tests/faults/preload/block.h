@@ -5,8 +5,8 @@
  * was written and not synced.
  *
  * The gateway is run with LD_PRELOAD=libspfaults.so, SP_FAULTS=this file and SP_FAULTS_DIR=its state directory. Mapped
- * before the sandbox is entered, used without a system call of its own but pread. One process writes each database, so
- * nothing here needs a lock.
+ * before the sandbox is entered, used without a system call of its own but pread. One process writes a database, and
+ * only one database can be undone at a time, so nothing here needs a lock.
  */
 #ifndef SP_TESTS_FAULTS_PRELOAD_BLOCK_H
 #define SP_TESTS_FAULTS_PRELOAD_BLOCK_H
@@ -67,7 +67,8 @@ struct sp_faults_block {
     uint32_t count;
     uint32_t sprung;    /**< traps that did */
     uint32_t overflows; /**< of the undo area: the next power cut would forget too much */
-    uint32_t reserved;
+    uint32_t
+        registry;   /**< 1: what is written to the registry can be undone, 0: what to the journal */
     uint64_t syncs; /**< of tracked files, all in all */
     uint64_t
         lies; /**< 1: syncs of tracked files do nothing and say they did: a test of the tests */

@@ -29,6 +29,7 @@
 
 static struct sp_faults_block *block;
 static char directory[512];
+static bool writer; /* this process writes what can be undone; nobody else touches the records */
 static uint8_t file_of[FDS]; /* number + 1; 0: not tracked */
 static const char *const names[] = SP_FAULTS_FILES;
 #define NAMES (sizeof(names) / sizeof(names[0]))
@@ -119,6 +120,12 @@ static struct sp_faults_undo *record_at(uint64_t at)
     return (struct sp_faults_undo *)(void *)(block->undo + at);
 }
 
+/* One database at a time; and never a wal-index, which is rebuilt and not synced. */
+static bool undoable(uint32_t file)
+{
+    return file != 2 && file != 5 && (file >= 3) == (block->registry != 0);
+}
+
 /* A record with room for `old_len` bytes, not valid before its state is set. */
 static struct sp_faults_undo *new_record(uint32_t file, uint64_t old_len)
 {
@@ -131,11 +138,6 @@ static struct sp_faults_undo *new_record(uint32_t file, uint64_t old_len)
     *r = (struct sp_faults_undo){.size = (uint32_t)size, .file = file, .old_len = old_len};
     block->used += size;
     return r;
-}
-
-static bool undoable(uint32_t file)
-{
-    return file != 2 && file != 5; /* wal-index: rebuilt, never synced */
 }
 
 static uint64_t size_of(int fd)
@@ -165,6 +167,9 @@ static void keep(int fd, uint32_t file, uint32_t kind, uint64_t offset, uint64_t
 /* Pages lost by a failed sync are dirty again once they are written anew. */
 static void renew(uint32_t file, uint64_t offset, uint64_t len)
 {
+    if (!undoable(file)) {
+        return;
+    }
     for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
         struct sp_faults_undo *r = record_at(at);
         if (r->state == 3 && r->file == file && r->offset < offset + len &&
@@ -191,6 +196,9 @@ static void compact(void)
 
 static void settle(uint32_t file, uint32_t from, uint32_t to)
 {
+    if (!writer || (file != SP_FAULTS_DIRECTORY && !undoable(file))) {
+        return;
+    }
     bool all = true;
     for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
         struct sp_faults_undo *r = record_at(at);
@@ -210,6 +218,9 @@ static void settle(uint32_t file, uint32_t from, uint32_t to)
 /* The file is gone, and with it all that could be undone in it. */
 static void forget(uint32_t file)
 {
+    if (!writer) {
+        return;
+    }
     for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
         if (record_at(at)->file == file) {
             record_at(at)->state = 2;
@@ -243,7 +254,9 @@ static int open_any(const char *path, int flags, mode_t mode)
     int fd = real.open(path, flags, mode);
     if (fd >= 0 && fd < FDS) {
         file_of[fd] = number;
-        if (fresh) {
+        bool ours = number != 0 && number <= NAMES && undoable(number - 1U);
+        writer = writer || (ours && (flags & O_ACCMODE) != O_RDONLY);
+        if (fresh && ours) {
             struct sp_faults_undo *r = new_record(number - 1U, 0);
             if (r != NULL) {
                 r->kind = 3;

@@ -11,6 +11,11 @@
 #define SP_SENSOR_TOPIC_MAX  96U  /**< bytes of a record's topic */
 #define SP_SENSOR_RECORD_MAX 256U /**< bytes of a record */
 
+/** Request types of the service. */
+enum sp_sensor_request {
+    SP_SENSOR_READ_RECORD = 1001, /**< in: int64_t utc seconds; out: topic; out: payload */
+};
+
 /** One record, ready to be published as it is. */
 struct sp_sensor_record {
     uint8_t topic[SP_SENSOR_TOPIC_MAX];

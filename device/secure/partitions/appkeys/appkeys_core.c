@@ -350,7 +350,7 @@ psa_status_t sp_appkeys_seal(struct sp_appkeys *k, struct sp_view topic, struct 
                                         slot->next, group_of(slot)};
     const struct sp_crypto_key key = {.bytes = sp_view(slot->key, key_len(slot))};
     slot->next++; /* used up, whatever comes of it */
-    return sp_record_seal(&head, &key, topic, plain, out, cap, out_len) == SP_OK
+    return sp_record_protect(&head, &key, topic, plain, out, cap, out_len) == SP_OK
                ? PSA_SUCCESS
                : PSA_ERROR_GENERIC_ERROR;
 }
@@ -407,7 +407,7 @@ psa_status_t sp_appkeys_unseal(struct sp_appkeys *k, struct sp_view topic, struc
     if (err == SP_OK) {
         const struct sp_crypto_key key = {.bytes =
                                               sp_view(record_key, sp_record_key_len(algorithm))};
-        err = sp_record_open(payload, algorithm, &key, topic, &head, plain, &len);
+        err = sp_record_unprotect(payload, algorithm, &key, topic, &head, plain, &len);
     }
     sp_wipe(record_key, sizeof(record_key));
     if (err != SP_OK || len > sizeof(out->plain)) {

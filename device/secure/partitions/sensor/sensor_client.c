@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
-#include "device/secure/partitions/sensor/sensor_service.h"
 #include "psa/client.h"
 #include "psa_manifest/sid.h"
 #include "sallyport/sensor.h"

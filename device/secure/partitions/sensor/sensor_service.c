@@ -9,8 +9,6 @@
 #include "psa_manifest/pid.h"
 #include "psa_manifest/sid.h"
 
-#define DEVICE_UID 1U /* asset: the device's identity */
-
 static struct sp_sensor_hal sensor;
 
 psa_status_t sp_sensor_entry_init(const struct sp_sensor_hal *hal)
@@ -27,7 +25,8 @@ psa_status_t sp_sensor_provision(struct sp_view device)
     if (!sp_spm_enter(SP_PARTITION_SENSOR)) {
         return PSA_ERROR_PROGRAMMER_ERROR;
     }
-    psa_status_t status = psa_its_set(DEVICE_UID, device.len, device.ptr, PSA_STORAGE_FLAG_NONE);
+    psa_status_t status =
+        psa_its_set(SP_SENSOR_DEVICE_UID, device.len, device.ptr, PSA_STORAGE_FLAG_NONE);
     sp_spm_leave();
     return status;
 }
@@ -59,7 +58,7 @@ static psa_status_t read_record(const psa_msg_t *msg)
         psa_read(msg->handle, 0, &utc, sizeof(utc)) != sizeof(utc)) {
         return PSA_ERROR_PROGRAMMER_ERROR;
     }
-    psa_status_t status = psa_its_get(DEVICE_UID, 0, sizeof(device), device, &device_len);
+    psa_status_t status = psa_its_get(SP_SENSOR_DEVICE_UID, 0, sizeof(device), device, &device_len);
     if (status != PSA_SUCCESS) {
         return status;
     }

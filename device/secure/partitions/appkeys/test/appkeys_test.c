@@ -140,9 +140,9 @@ static uint64_t counter_now(uint32_t epoch)
         return 0;
     }
     const struct sp_crypto_key key = {.bytes = record_key(ME)};
-    SP_CHECK(sp_record_open(sp_view(record.payload, record.payload_len), SP_COSE_AES_CCM_16_64_128,
-                            &key, sp_view(record.topic, record.topic_len), &head, plain,
-                            &len) == SP_OK);
+    SP_CHECK(sp_record_unprotect(
+                 sp_view(record.payload, record.payload_len), SP_COSE_AES_CCM_16_64_128, &key,
+                 sp_view(record.topic, record.topic_len), &head, plain, &len) == SP_OK);
     SP_CHECK(sp_senml_parse(sp_view(plain, len), ME, &parsed) == SP_OK);
     SP_CHECK_INT(head.epoch, epoch);
     return head.counter;
@@ -273,8 +273,8 @@ static void a_monitor_opens_what_others_sealed_once(void)
     SP_CHECK_INT(ack.next_counter, 0);
     const struct sp_crypto_key key = {.bytes = record_key(SP_VIEW_LIT("dev-7"))};
     struct sp_record_head head = {SP_COSE_AES_CCM_16_64_128, 2, 5, SP_VIEW_LIT("hall")};
-    SP_CHECK(sp_record_seal(&head, &key, topic, SP_VIEW_ARRAY(plain), bytes, sizeof(bytes), &len) ==
-             SP_OK);
+    SP_CHECK(sp_record_protect(&head, &key, topic, SP_VIEW_ARRAY(plain), bytes, sizeof(bytes),
+                               &len) == SP_OK);
     SP_CHECK_INT(sp_appkeys_open(topic.ptr, topic.len, bytes, len, &out), PSA_SUCCESS);
     SP_CHECK(out.counter == 5 && out.epoch == 2 && out.sealed &&
              sp_view_equal(sp_view(out.plain, out.len), SP_VIEW_ARRAY(plain)));
@@ -286,8 +286,8 @@ static void a_monitor_opens_what_others_sealed_once(void)
     SP_CHECK_INT(sp_appkeys_open((const uint8_t *)"dt/dev-8/climate", 16, bytes, len, &out),
                  PSA_ERROR_INVALID_SIGNATURE);
     head.epoch = 9;
-    SP_CHECK(sp_record_seal(&head, &key, topic, SP_VIEW_ARRAY(plain), bytes, sizeof(bytes), &len) ==
-             SP_OK);
+    SP_CHECK(sp_record_protect(&head, &key, topic, SP_VIEW_ARRAY(plain), bytes, sizeof(bytes),
+                               &len) == SP_OK);
     SP_CHECK_INT(sp_appkeys_open(topic.ptr, topic.len, bytes, len, &out), PSA_ERROR_DOES_NOT_EXIST);
 }
 

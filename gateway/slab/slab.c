@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/slab/slab.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE ((size_t)65536) /* size and alignment, so that a thing's address tells its page */
+
+struct item {
+    struct item *next;
+};
+
+struct sp_slab_page {
+    struct sp_slab_page *next; /* of those with room */
+    struct sp_slab_page *previous;
+    struct item *given; /* given back */
+    size_t fresh;       /* offset of what was never taken */
+    size_t used;        /* things that are out */
+};
+
+static void link_page(struct sp_slab *slab, struct sp_slab_page *page)
+{
+    page->previous = NULL;
+    page->next = slab->room;
+    if (page->next != NULL) {
+        page->next->previous = page;
+    }
+    slab->room = page;
+}
+
+static void unlink_page(struct sp_slab *slab, struct sp_slab_page *page)
+{
+    if (page->previous != NULL) {
+        page->previous->next = page->next;
+    } else {
+        slab->room = page->next;
+    }
+    if (page->next != NULL) {
+        page->next->previous = page->previous;
+    }
+}
+
+/* Twice as much, and the ends that stick out given back: the usual way to an aligned mapping. */
+static struct sp_slab_page *map_page(void)
+{
+    char *raw = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (raw == MAP_FAILED) {
+        return NULL;
+    }
+    size_t before = (PAGE - ((uintptr_t)raw & (PAGE - 1))) & (PAGE - 1);
+    if (before > 0) {
+        (void)munmap(raw, before);
+    }
+    (void)munmap(raw + before + PAGE, PAGE - before);
+    struct sp_slab_page *page = (struct sp_slab_page *)(void *)(raw + before);
+    page->fresh = sizeof(*page);
+    return page;
+}
+
+static bool is_full(const struct sp_slab *slab, const struct sp_slab_page *page)
+{
+    return page->given == NULL && page->fresh + slab->size > PAGE;
+}
+
+static void *take(struct sp_slab *slab)
+{
+    struct sp_slab_page *page = slab->room;
+    if (page == NULL) {
+        page = map_page();
+        if (page == NULL) {
+            return NULL;
+        }
+        link_page(slab, page);
+    }
+    void *item = page->given;
+    if (item != NULL) {
+        page->given = page->given->next;
+    } else {
+        item = (char *)page + page->fresh;
+        page->fresh += slab->size;
+    }
+    page->used++;
+    if (is_full(slab, page)) {
+        unlink_page(slab, page);
+    }
+    return item;
+}
+
+void *sp_slab_take(struct sp_slab *slab)
+{
+    pthread_mutex_lock(&slab->lock);
+    void *item = take(slab);
+    pthread_mutex_unlock(&slab->lock);
+    return item == NULL ? NULL : memset(item, 0, slab->size);
+}
+
+static void give(struct sp_slab *slab, struct item *item)
+{
+    struct sp_slab_page *page =
+        (struct sp_slab_page *)(void *)((char *)item - ((uintptr_t)item & (PAGE - 1)));
+    bool was_full = is_full(slab, page);
+    item->next = page->given;
+    page->given = item;
+    page->used--;
+    if (was_full) {
+        link_page(slab, page);
+    }
+    bool last = page->next == NULL && page->previous == NULL;
+    if (page->used == 0 && !last) {
+        unlink_page(slab, page);
+        (void)munmap(page, PAGE);
+    }
+}
+
+void sp_slab_give(struct sp_slab *slab, void *item)
+{
+    if (item != NULL) {
+        pthread_mutex_lock(&slab->lock);
+        give(slab, item);
+        pthread_mutex_unlock(&slab->lock);
+    }
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/**
+ * @file Storage for many small things of one size: no header for each, no neighbours of another kind.
+ *
+ * What lives long (a connection, a session) is not mixed with what a handshake allocates for a moment; so after a
+ * storm the heap's pages are empty and go back to the kernel, and so do pages of a slab that are empty.
+ * Thread-safe: what one thread took, another may give back.
+ */
+#ifndef SP_GATEWAY_SLAB_SLAB_H
+#define SP_GATEWAY_SLAB_SLAB_H
+
+#include <pthread.h>
+#include <stddef.h>
+
+struct sp_slab_page;
+
+struct sp_slab {
+    pthread_mutex_t lock;
+    size_t size;               /* bytes of one thing */
+    struct sp_slab_page *room; /* pages with room; the first is used first */
+};
+
+/** A slab for things of `bytes` bytes, which need no alignment beyond a pointer's. */
+#define SP_SLAB_INIT(bytes)                                                                     \
+    {                                                                                           \
+        .lock = PTHREAD_MUTEX_INITIALIZER,                                                      \
+        .size = ((bytes) + sizeof(void *) - 1U) / sizeof(void *) * sizeof(void *), .room = NULL \
+    }
+
+/** One thing, zeroed; NULL: no memory. */
+void *sp_slab_take(struct sp_slab *slab);
+
+/** Give it back; NULL is fine. */
+void sp_slab_give(struct sp_slab *slab, void *item);
+
+/** Things of different sizes, each from the slab of its size. */
+#define SP_SLAB_STEP  16U
+#define SP_SLAB_SIZES 16U
+struct sp_slabs {
+    struct sp_slab by_size[SP_SLAB_SIZES];
+};
+
+/** As sp_slab_take(), `bytes` bytes; beyond SP_SLAB_STEP * SP_SLAB_SIZES from the heap. */
+void *sp_slabs_take(struct sp_slabs *slabs, size_t bytes);
+
+/** Give it back; `bytes` as when it was taken. */
+void sp_slabs_give(struct sp_slabs *slabs, void *item, size_t bytes);
+
+#define SP_SLAB_OF(n) SP_SLAB_INIT((n)*SP_SLAB_STEP)
+#define SP_SLABS_INIT                                                                           \
+    {                                                                                           \
+        {                                                                                       \
+            SP_SLAB_OF(1), SP_SLAB_OF(2), SP_SLAB_OF(3), SP_SLAB_OF(4), SP_SLAB_OF(5),          \
+                SP_SLAB_OF(6), SP_SLAB_OF(7), SP_SLAB_OF(8), SP_SLAB_OF(9), SP_SLAB_OF(10),     \
+                SP_SLAB_OF(11), SP_SLAB_OF(12), SP_SLAB_OF(13), SP_SLAB_OF(14), SP_SLAB_OF(15), \
+                SP_SLAB_OF(16)                                                                  \
+        }                                                                                       \
+    }
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+#include "gateway/slab/slab.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "libs/base/test.h"
+
+#define COUNT 5000
+
+static char *items[COUNT];
+
+static void things_do_not_overlap_and_come_zeroed(void)
+{
+    struct sp_slab slab = SP_SLAB_INIT(100);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < COUNT; i++) {
+            items[i] = sp_slab_take(&slab);
+            SP_CHECK(items[i] != NULL && (uintptr_t)items[i] % sizeof(void *) == 0);
+            SP_CHECK(items[i][0] == 0 && items[i][99] == 0);
+            memset(items[i], i % 251 + 1, 100);
+        }
+        for (int i = 0; i < COUNT; i++) {
+            SP_CHECK_INT((uint8_t)items[i][0], i % 251 + 1);
+            SP_CHECK_INT((uint8_t)items[i][99], i % 251 + 1);
+        }
+        /* Every order of giving back: from the front, from the back, from the middle. */
+        for (int i = 0; i < COUNT; i++) {
+            int at = round == 0 ? i : round == 1 ? COUNT - 1 - i : i * 7 % COUNT;
+            sp_slab_give(&slab, items[at]);
+        }
+    }
+}
+
+static void what_was_given_back_is_used_again(void)
+{
+    struct sp_slab slab = SP_SLAB_INIT(4000);
+    for (int i = 0; i < 100; i++) {
+        items[i] = sp_slab_take(&slab);
+    }
+    for (int i = 0; i < 100; i += 2) {
+        sp_slab_give(&slab, items[i]);
+        items[i] = sp_slab_take(&slab);
+        SP_CHECK(items[i] != NULL && items[i] != items[i + 1]);
+    }
+    for (int i = 0; i < 100; i++) {
+        sp_slab_give(&slab, items[i]);
+    }
+    sp_slab_give(&slab, NULL);
+}
+
+static void things_of_every_size_come_from_where_they_belong(void)
+{
+    static struct sp_slabs slabs = SP_SLABS_INIT;
+    for (size_t size = 1; size < 400; size++) {
+        items[size] = sp_slabs_take(&slabs, size);
+        SP_CHECK(items[size] != NULL);
+        memset(items[size], (int)(size % 251), size);
+    }
+    for (size_t size = 1; size < 400; size++) {
+        SP_CHECK_INT((uint8_t)items[size][size - 1], size % 251);
+        sp_slabs_give(&slabs, items[size], size);
+    }
+}
+
+static const struct sp_test tests[] = {
+    SP_TEST(things_do_not_overlap_and_come_zeroed),
+    SP_TEST(what_was_given_back_is_used_again),
+    SP_TEST(things_of_every_size_come_from_where_they_belong),
+};
+
+SP_TEST_MAIN(tests)
