@@ -35,8 +35,29 @@ static void write_group(struct sp_writer *w, const char *group)
     }
 }
 
+static void write_app_keys(struct sp_writer *w, const char *group, const struct sp_bundle_key *key)
+{
+    sp_json_key(w, "app_keys");
+    sp_json_open(w, '[');
+    if (key->epoch != 0) {
+        sp_json_open(w, '{');
+        sp_json_key(w, "group");
+        sp_json_text(w, group);
+        sp_json_key(w, "epoch");
+        sp_json_number(w, key->epoch);
+        sp_json_key(w, "algorithm");
+        sp_json_text(w, key->algorithm);
+        sp_json_key(w, "kind");
+        sp_json_text(w, key->group_key ? "group" : "record");
+        sp_json_key(w, "key");
+        sp_json_hex(w, sp_view(key->key, key->len));
+        sp_json_close(w, '}');
+    }
+    sp_json_close(w, ']');
+}
+
 static enum sp_err format(const struct sp_device *device, const struct sp_device_secrets *secrets,
-                          struct sp_bundle *out)
+                          const struct sp_bundle_key *key, struct sp_bundle *out)
 {
     struct sp_writer w;
     sp_writer_init(&w, out->text, sizeof(out->text));
@@ -63,9 +84,7 @@ static enum sp_err format(const struct sp_device *device, const struct sp_device
     write_group(&w, device->group);
     sp_json_key(&w, "records");
     sp_json_text(&w, sp_records_name(device->row.records));
-    sp_json_key(&w, "app_keys");
-    sp_json_open(&w, '[');
-    sp_json_close(&w, ']');
+    write_app_keys(&w, device->group, key);
     sp_json_close(&w, '}');
     sp_write_u8(&w, '\n');
     out->len = sp_writer_view(&w).len;
@@ -103,14 +122,15 @@ static enum sp_err write_beside(struct sp_bundle *b, struct sp_fault *fault)
 }
 
 enum sp_err sp_bundle_prepare(const char *place, const struct sp_device *device,
-                              const struct sp_device_secrets *secrets, struct sp_bundle *out,
+                              const struct sp_device_secrets *secrets,
+                              const struct sp_bundle_key *key, struct sp_bundle *out,
                               struct sp_fault *fault)
 {
     *out = (struct sp_bundle){.place = place};
     if (place == NULL) {
         return SP_OK;
     }
-    enum sp_err err = format(device, secrets, out);
+    enum sp_err err = format(device, secrets, key, out);
     if (err != SP_OK) {
         sp_fault_set(fault, "the bundle cannot be written: %s", sp_err_text(err));
         return err;

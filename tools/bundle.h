@@ -10,6 +10,15 @@
 
 #define SP_BUNDLE_MAX 2048U
 
+/** An app key that the device starts with; epoch 0: none. The caller wipes it. */
+struct sp_bundle_key {
+    uint32_t epoch;
+    const char *algorithm; /**< "ccm" or "mac" */
+    bool group_key;        /**< the key of the group, not of the device alone */
+    uint8_t key[SP_GROUP_KEY_LEN];
+    size_t len;
+};
+
 /** A bundle on its way: written beside its place, moved there once the registry has the keys. */
 struct sp_bundle {
     const char *place; /**< file name; "-" = standard output; NULL = none */
@@ -28,7 +37,8 @@ struct sp_bundle {
  */
 SP_MUST_CHECK enum sp_err sp_bundle_prepare(const char *place, const struct sp_device *device,
                                             const struct sp_device_secrets *secrets,
-                                            struct sp_bundle *out, struct sp_fault *fault);
+                                            const struct sp_bundle_key *key, struct sp_bundle *out,
+                                            struct sp_fault *fault);
 
 /** Put it in its place, over an older one; or print it. The secrets in `bundle` are wiped. @retval SP_ERR_IO */
 SP_MUST_CHECK enum sp_err sp_bundle_finish(struct sp_bundle *bundle, struct sp_fault *fault);

@@ -15,5 +15,7 @@ int sp_cmd_check(int argc, char **argv);
 int sp_cmd_run(int argc, char **argv);
 int sp_cmd_status(int argc, char **argv);
 int sp_cmd_journal(int argc, char **argv);
+int sp_cmd_group(int argc, char **argv);
+int sp_cmd_record(int argc, char **argv);
 
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "libs/record/record.h"
 #include "tools/bundle.h"
 #include "tools/device_line.h"
 #include "tools/json_write.h"
@@ -38,6 +39,10 @@ static const char help[] =
     "                          none: for devices that cannot export TLS keying material\n"
     "  --suites SET[,SET]      profile-small, forward-secret, all, null-encryption; default: what\n"
     "                          the listener allows\n"
+    "  --group GROUP           seal its records under the keys of that group (sallyport group "
+    "--help)\n"
+    "  --records WHAT          what is accepted of it: any (default without a group), mac, sealed\n"
+    "                          (default in a group, as the group's algorithm is)\n"
     "  --psk-file FILE         the device's PSK, 16 to 64 bytes; default: 32 random bytes\n"
     "  --iak-file FILE         its attestation key; default: random\n"
     "  --iak-algorithm NAME    hmac256 (default, 32-byte key), hmac384 (48), hmac512 (64)\n"
@@ -65,6 +70,7 @@ struct request {
     const char *psk_file;
     const char *iak_file;
     const char *iak_algorithm;
+    const char *records;
     const char *answer_timeout;
     const char *bundle;
     const char *from;
@@ -118,10 +124,33 @@ static int check_role(const struct request *r, const struct sp_config *config)
     return SP_EXIT_FAILED;
 }
 
+/* What a group's devices send is as strong as its algorithm, unless --records says otherwise. */
+static int take_group(const struct request *r, const struct sp_registry_tool *tool,
+                      struct sp_device *device)
+{
+    struct sp_group group;
+    if (r->group != NULL) {
+        if (strlen(r->group) >= sizeof(device->group)) {
+            return sp_tool_error(SP_EXIT_USAGE, r->what,
+                                 "a group's name has at most 32 characters");
+        }
+        if (sp_registry_group_find(tool->registry, r->group, &group) != SP_OK) {
+            return sp_tool_registry_error(r->what, tool);
+        }
+        sp_copy(device->group, group.name, sizeof(device->group));
+        device->row.records = group.algorithm == 10 ? SP_RECORDS_SEALED : SP_RECORDS_MAC;
+    }
+    if (r->records != NULL && !sp_records_parse(r->records, &device->row.records)) {
+        return bad_value(r, "--records", r->records, "any, mac, sealed");
+    }
+    return SP_EXIT_DONE;
+}
+
 /* Everything of a new row that comes from options. */
-static int device_of(const struct request *r, const struct sp_config *config,
+static int device_of(const struct request *r, const struct sp_registry_tool *tool,
                      struct sp_device *device)
 {
+    const struct sp_config *config = tool->config;
     *device = (struct sp_device){.iak_algorithm = SP_ATTEST_HMAC256,
                                  .allow_no_software = r->allow_no_software};
     struct sp_device_row *row = &device->row;
@@ -134,9 +163,9 @@ static int device_of(const struct request *r, const struct sp_config *config,
     if (status != SP_EXIT_DONE) {
         return status;
     }
-    if (r->group != NULL) {
-        return sp_tool_error(SP_EXIT_FAILED, r->what,
-                             "groups come with app keys, which this version does not have yet");
+    status = take_group(r, tool, device);
+    if (status != SP_EXIT_DONE) {
+        return status;
     }
     if (r->attestation != NULL && !sp_attestation_mode_parse(r->attestation, &row->attestation)) {
         return bad_value(r, "--attestation", r->attestation, "required, optional, none");
@@ -182,26 +211,78 @@ static int secrets_of(const struct request *r, enum sp_attest_algorithm algorith
     return SP_EXIT_DONE;
 }
 
+/* The newest key of the device's group, in the form that this device may have. */
+static enum sp_err newest_epoch(void *arg, const struct sp_group_epoch *epoch)
+{
+    *(struct sp_group_epoch *)arg = *epoch;
+    return SP_OK;
+}
+
+static enum sp_err app_key_of(struct sp_registry_tool *tool, const struct sp_device *device,
+                              struct sp_bundle_key *out)
+{
+    struct sp_group group;
+    struct sp_group_epoch newest = {0};
+    *out = (struct sp_bundle_key){0};
+    if (device->group[0] == '\0') {
+        return SP_OK;
+    }
+    SP_TRY(sp_registry_group_find(tool->registry, device->group, &group));
+    SP_TRY(sp_registry_group_epochs(tool->registry, device->group, newest_epoch, &newest));
+    const struct sp_crypto_key key = {.bytes = SP_VIEW_ARRAY(newest.key)};
+    out->epoch = newest.epoch;
+    out->algorithm = sp_group_algorithm_name(group.algorithm);
+    out->group_key = sp_role_holds_group_key(device->row.role);
+    out->len = out->group_key ? sizeof(newest.key) : sp_record_key_len(group.algorithm);
+    enum sp_err err = SP_OK;
+    if (out->group_key) {
+        sp_copy(out->key, newest.key, sizeof(newest.key));
+    } else {
+        err = sp_record_key(&key, (enum sp_cose_algorithm)group.algorithm, sp_view_str(device->id),
+                            out->key);
+    }
+    sp_wipe(&newest, sizeof(newest));
+    return err;
+}
+
+/* One transaction for the row and, where that means a new epoch, for the key that goes into the bundle. */
+static enum sp_err store_row(struct sp_registry_tool *tool, const struct sp_device *device,
+                             const struct sp_device_secrets *secrets, bool is_new,
+                             struct sp_bundle_key *key)
+{
+    SP_TRY(sp_registry_batch_begin(tool->registry));
+    enum sp_err err = is_new ? sp_registry_device_add(tool->registry, device, secrets)
+                             : sp_registry_device_rotate(tool->registry, device->id, secrets);
+    if (err == SP_OK) {
+        err = app_key_of(tool, device, key);
+    }
+    return err;
+}
+
 /* Registry first, then the bundle in its place: a bundle that exists has keys that the gateway knows. */
 static int store(const struct request *r, struct sp_registry_tool *tool,
                  const struct sp_device *device, const struct sp_device_secrets *secrets,
                  bool is_new)
 {
-    struct sp_bundle bundle;
+    struct sp_bundle bundle = {0};
+    struct sp_bundle_key key = {0};
     struct sp_fault fault = {0};
-    enum sp_err err = sp_bundle_prepare(r->bundle, device, secrets, &bundle, &fault);
+    enum sp_err err = store_row(tool, device, secrets, is_new, &key);
+    bool row_ok = err == SP_OK;
+    if (row_ok) {
+        err = sp_bundle_prepare(r->bundle, device, secrets, &key, &bundle, &fault);
+    }
+    bool bundle_ok = err == SP_OK;
+    err = sp_registry_batch_end(tool->registry, err);
+    sp_wipe(&key, sizeof(key));
     if (err == SP_OK) {
-        err = is_new ? sp_registry_device_add(tool->registry, device, secrets)
-                     : sp_registry_device_rotate(tool->registry, device->id, secrets);
-        if (err != SP_OK) {
-            sp_bundle_drop(&bundle);
-            return sp_tool_registry_error(r->what, tool);
-        }
         err = sp_bundle_finish(&bundle, &fault);
+        bundle_ok = err == SP_OK;
     }
     sp_bundle_drop(&bundle);
     if (err != SP_OK) {
-        return sp_tool_error(SP_EXIT_FAILED, r->what, "%s", fault.text);
+        return row_ok && !bundle_ok ? sp_tool_error(SP_EXIT_FAILED, r->what, "%s", fault.text)
+                                    : sp_tool_registry_error(r->what, tool);
     }
     if (r->bundle == NULL && (r->psk_file == NULL || r->iak_file == NULL)) {
         (void)sp_tool_error(0, r->what,
@@ -232,8 +313,10 @@ static int add_line(const struct request *r, struct sp_registry_tool *tool, cons
                                 .attestation = given(line.attestation),
                                 .binding = given(line.binding),
                                 .suites = given(line.suites),
+                                .group = given(line.group),
+                                .records = given(line.records),
                                 .iak_algorithm = given(line.iak_algorithm)};
-    int status = device_of(&one, tool->config, &device);
+    int status = device_of(&one, tool, &device);
     if (status == SP_EXIT_DONE && (line.secrets.psk_len == 0 || line.secrets.iak_len == 0)) {
         status = sp_tool_error(SP_EXIT_FAILED, r->what, "a line without psk or iak");
     }
@@ -304,7 +387,7 @@ static int run_add(const struct request *r, struct sp_registry_tool *tool)
     }
     struct sp_device device;
     struct sp_device_secrets secrets = {0};
-    int status = device_of(r, tool->config, &device);
+    int status = device_of(r, tool, &device);
     if (status == SP_EXIT_DONE) {
         status = secrets_of(r, device.iak_algorithm, &secrets);
     }
@@ -543,7 +626,7 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    {"add", "device add", true, "rgabspiltonf", run_add},
+    {"add", "device add", true, "rgabspiltonfk", run_add},
     {"list", "device list", false, "j", run_list},
     {"show", "device show", true, "j", run_show},
     {"revoke", "device revoke", true, "", run_revoke},
@@ -568,6 +651,7 @@ static const struct option options[] = {
     {"allow-no-software", no_argument, NULL, 'n'},
     {"bundle", required_argument, NULL, 'o'},
     {"from", required_argument, NULL, 'f'},
+    {"records", required_argument, NULL, 'k'},
     {NULL, 0, NULL, 0},
 };
 
@@ -599,6 +683,8 @@ static const char **text_option(struct request *r, int letter)
         return &r->bundle;
     case 'f':
         return &r->from;
+    case 'k':
+        return &r->records;
     default:
         return NULL;
     }

@@ -20,6 +20,9 @@ from tools.lab.gateway import Device, Gateway  # noqa: E402
 from tools.lab.process import wait_for  # noqa: E402
 
 SENSORS, MONITOR, LIAR = ("hall-1", "roof-1"), "display-1", "hall-2"
+FUSIONS = """fusions:
+  - {name: hall, inputs: dt/+/climate, window: 5s, declassify: true, cloud: "dt/sallyport/{gateway}/fused/hall"}
+"""
 DEFAULT_DEVICES = "qemu"
 COLUMNS = ("gateway: who gets in", "cloud: what it logs", "monitor: what it prints")
 
@@ -63,6 +66,7 @@ class Story:
     def __init__(self, screen):
         self.screen = screen
         self.attested, self.refused, self.cloud, self.monitor = set(), {}, {}, {}
+        self.sealed, self.fused = set(), 0
         self.log = []
         self.heated = False
 
@@ -83,15 +87,21 @@ class Story:
         match = re.fullmatch(r"dt/sallyport/[^/]+/([^/]+)/climate", topic)
         if match:
             document = json.loads(payload)
+            self.sealed.add(document["protection"])
             self.cloud.setdefault(match.group(1), []).append(document)
             self.screen.row(1, f"{document['device']}  {document['temperature_celsius']:.2f} °C  "
                                f"{document['humidity_percent']:.1f} %RH  {document['protection']}")
+        elif topic.endswith("/fused/hall"):
+            document = json.loads(payload)["temperature_celsius"]
+            if document["count"]:
+                self.fused += 1
+                self.screen.row(1, f"fused: {document['count']} records, mean {document['mean']:.2f} °C", "36")
 
     def monitor_line(self, stream, line):
         if stream != "out" or not (line.startswith("{") and line.endswith("}")):
             return
         record = json.loads(line)
-        if "temperature_celsius" in record:  # a board reports its events on the same line
+        if record.get("temperature_celsius") is not None:  # a board reports its events on the same line
             self.monitor.setdefault(record["device"], []).append(record)
             self.screen.row(2, f"{record['device']}  {record['temperature_celsius']:.2f} °C  "
                                f"{record['humidity_percent']:.1f} %RH")
@@ -103,6 +113,8 @@ class Story:
         yield from ((f"the monitor printed {len(self.monitor.get(name, []))} records of {name}", name in self.monitor)
                     for name in SENSORS)
         yield f"{LIAR}, whose firmware was changed, was refused ({self.refused.get(LIAR, 'not seen')})", LIAR in self.refused
+        yield "every record came sealed by its device and was opened by the gateway", self.sealed == {"sealed"}
+        yield f"{self.fused} documents joined the records of both sensors", self.fused > 0
         if self.heated:
             yield "the heat reached the cloud", any(d["temperature_celsius"] > 60 for d in self.cloud.get("hall-1", []))
         yield f"nothing of {LIAR} went anywhere", LIAR not in self.cloud and LIAR not in self.monitor
@@ -120,13 +132,14 @@ class Simulated:
     patience = 15
 
     def __init__(self, gateway, folder, story):
-        self._gateway, self._story = gateway, story
+        self._gateway, self._folder, self._story = gateway, folder, story
         gateway.accept_device_program()
 
     def start(self, name, bundle):
         options = {"hall-1": ["--sensor", "constant:21.5,40.0"], "roof-1": ["--sensor", "wave"], LIAR: ["--tamper", "measurement"]}
         listen = self._story.monitor_line if name == MONITOR else None
-        return Device(self._gateway, bundle, "--period", "2s", *options.get(name, []), on_line=listen)
+        return Device(self._gateway, bundle, "--period", "2s", "--state", self._folder / f"{name}.state",
+                      *options.get(name, []), on_line=listen)
 
     def half_time(self, boards):
         """Nothing can be changed from outside here."""
@@ -166,9 +179,11 @@ def perform(folder, story, stop, seconds, kind):
         cloud = Cloud(folder / "cloud", story.cloud_message)
         running.append(cloud)
         cloud.start().log()
-        gateway = Gateway(folder / "gateway", cloud, on_line=story.gateway_line)
+        gateway = Gateway(folder / "gateway", cloud, on_line=story.gateway_line, extra=FUSIONS)
         devices = kind(gateway, folder, story)
-        bundles = {name: gateway.add(name, role="monitor" if name == MONITOR else "sensor") for name in (*SENSORS, MONITOR, LIAR)}
+        gateway.cli("group", "add", "hall")
+        bundles = {name: gateway.add(name, "--group", "hall", role="monitor" if name == MONITOR else "sensor")
+                   for name in (*SENSORS, MONITOR, LIAR)}
         running.append(gateway)
         screen.say(f"Devices: {devices.title}.", "")
         screen.say(f"Look at it from another terminal: build/bin/sallyport status --watch -c {gateway.config}\n", "")

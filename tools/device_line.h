@@ -20,6 +20,8 @@ struct sp_device_line {
     char binding[SP_DEVICE_WORD_MAX];
     char iak_algorithm[SP_DEVICE_WORD_MAX];
     char suites[SP_DEVICE_WORD_MAX];
+    char group[SP_DEVICE_WORD_MAX];
+    char records[SP_DEVICE_WORD_MAX];
     struct sp_device_secrets secrets; /**< lengths 0 where there is no key */
 };
 

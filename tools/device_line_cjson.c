@@ -16,6 +16,8 @@ static const struct {
     {"binding", offsetof(struct sp_device_line, binding)},
     {"iak_algorithm", offsetof(struct sp_device_line, iak_algorithm)},
     {"suites", offsetof(struct sp_device_line, suites)},
+    {"group", offsetof(struct sp_device_line, group)},
+    {"records", offsetof(struct sp_device_line, records)},
 };
 
 static bool take_word(const cJSON *item, char *out)
@@ -74,7 +76,7 @@ static enum sp_err take_object(const cJSON *object, struct sp_device_line *out,
         if (!take_item(item, out)) {
             sp_fault_set(fault,
                          "a member that is unknown, or no text, or no hex, or too long; known "
-                         "are id, role, attestation, binding, suites, psk, iak, "
+                         "are id, role, attestation, binding, suites, group, records, psk, iak, "
                          "iak_algorithm");
             return SP_ERR_MALFORMED;
         }

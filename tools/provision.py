@@ -29,7 +29,7 @@ OFFSET = 0x6000
 BODY_MAX = 640
 MAGIC = b"SPPV\x01\x00"
 HEAD_LEN = 40
-DEVICE, PSK, IAK, IAK_ALGORITHM, SEED, LIFECYCLE, ASSET = range(1, 8)
+DEVICE, PSK, IAK, IAK_ALGORITHM, SEED, LIFECYCLE, ASSET, KEK, GROUP, APP_KEY = range(1, 11)
 SEED_LEN = 64
 
 LIFECYCLES = {"assembly": 0x1000, "provisioning": 0x2000, "secured": 0x3000, "debug": 0x4000}
@@ -82,6 +82,21 @@ def asset(uid, content):
     return item(ASSET, struct.pack(">I", uid) + content)
 
 
+def app_keys_of(bundle):
+    """KEK, group and keys, where the device is in a group."""
+    group = bundle.get("group")
+    if group is None:
+        return b""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", str(group)):
+        raise Fault("group is not a name")
+    items = item(KEK, key_of(bundle, "kek", 48, 48)) + item(GROUP, group.encode())
+    for key in bundle.get("app_keys", []):
+        algorithm = choice(key, "algorithm", {"ccm": 10, "mac": 5})
+        kind = choice(key, "kind", {"record": 0, "group": 1})
+        items += item(APP_KEY, struct.pack(">IBB", key["epoch"], algorithm, kind) + key_of(key, "key", 16, 32))
+    return items
+
+
 def settings_of(args):
     """The non-secure world's settings as assets; the firmware has defaults for what is not given."""
     values = {GATEWAY_UID: args.gateway, NETWORK_UID: args.network, PERIOD_UID: args.period}
@@ -106,7 +121,7 @@ def body_of(text, settings, lifecycle):
     return b"".join([
         item(DEVICE, identity), item(PSK, key_of(bundle, "psk", 16, 64)), item(IAK, key_of(bundle, "iak", 32, 64)),
         item(IAK_ALGORITHM, b"\x05"), item(SEED, os.urandom(SEED_LEN)), item(LIFECYCLE, struct.pack(">H", lifecycle)),
-        asset(PROFILE_UID, profile), settings])
+        asset(PROFILE_UID, profile), app_keys_of(bundle), settings])
 
 
 def parcel_of(body):

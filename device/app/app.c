@@ -136,8 +136,8 @@ static uint64_t next_step(const struct sp_app *app)
         (app->config.count == 0 || app->readings < app->config.count)) {
         next = earlier(next, app->next_reading_ms);
     }
-    if (app->state == SP_APP_ONLINE && app->queue_used != 0 && !app->in_flight &&
-        app->tx_used == 0) { /* else the network has to move first */
+    if (app->state == SP_APP_ONLINE && (app->queue_used != 0 || app->ack_len != 0) &&
+        !app->in_flight && app->tx_used == 0) { /* else the network has to move first */
         next = earlier(next, app->publish_ms);
     }
     return next;

@@ -14,6 +14,7 @@
 #include "device/app/channel.h"
 #include "libs/link/link.h"
 #include "libs/mqtt/client.h"
+#include "sallyport/appkeys.h"
 #include "sallyport/sensor.h"
 
 #define SP_APP_QUEUE_MAX \
@@ -82,6 +83,9 @@ struct sp_app {
     size_t queue_head;
     size_t queue_used;
     struct sp_sensor_record queue[SP_APP_QUEUE_MAX];
+    bool ack_in_flight; /* it is the answer to a grant that was sent and not answered */
+    size_t ack_len;     /* an answer that waits; 0: none */
+    uint8_t ack[SP_APPKEYS_ACK_MAX];
     size_t rx_used;
     size_t tx_used;
     uint8_t rx[SP_APP_BUFFER];

@@ -12,10 +12,12 @@
  * Write a received message as one line of JSON, without the line feed: `device time temperature_celsius
  * humidity_percent sequence protection` for a record, `fused document` for a fusion document.
  *
- * A record that is protected has null values: this device holds no key for it.
+ * A protected record is opened by the secure services; without a key for it its values are null.
  *
  * @param[in] now_ms Milliseconds since 1970, for records that state no time of their own.
  * @retval SP_ERR_MALFORMED   Not a record.
+ * @retval SP_ERR_UNTRUSTED   A protected record that does not open.
+ * @retval SP_ERR_EXISTS      A protected record that was shown before: to be dropped in silence.
  * @retval SP_ERR_UNSUPPORTED A topic that is neither `dt/<device>/climate` nor `fused/<name>`.
  * @retval SP_ERR_SPACE       `w` is too small.
  */

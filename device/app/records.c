@@ -5,6 +5,7 @@
 
 #define RETRY_MIN_MS 1000U
 #define RETRY_MAX_MS 30000U
+#define COOKIE_ACK   1U /* records have 0 */
 
 static bool readings_wanted(const struct sp_app *app)
 {
@@ -23,7 +24,7 @@ void sp_app_sample(struct sp_app *app, uint64_t now_ms)
     if (status == PSA_SUCCESS) {
         app->queue_used++;
         app->readings++;
-    } else {
+    } else if (status != PSA_ERROR_DOES_NOT_EXIST || app->readings != 0) { /* else: no key yet */
         sp_app_log(app, "sensor_failed", status, (struct sp_view){0});
     }
     app->next_reading_ms += app->config.period_ms;
@@ -32,25 +33,48 @@ void sp_app_sample(struct sp_app *app, uint64_t now_ms)
     }
 }
 
+/* Answers to grants go before records; an answer of an earlier connection is given up. */
+static bool next_is_ack(struct sp_app *app, bool *again)
+{
+    uint64_t cookie = 0;
+    *again = sp_mqtt_client_unsent(&app->mqtt, &cookie);
+    while (*again && cookie == COOKIE_ACK) {
+        sp_mqtt_client_skip(&app->mqtt);
+        *again = sp_mqtt_client_unsent(&app->mqtt, &cookie);
+    }
+    return !*again && app->ack_len != 0;
+}
+
+static struct sp_mqtt_publish packet_of(const struct sp_app *app, bool ack)
+{
+    const struct sp_sensor_record *record = &app->queue[app->queue_head];
+    return (struct sp_mqtt_publish){
+        .qos = 1,
+        .topic = ack ? SP_VIEW_LIT(SP_LINK_TOPIC_ACK) : sp_view(record->topic, record->topic_len),
+        .payload =
+            ack ? sp_view(app->ack, app->ack_len) : sp_view(record->payload, record->payload_len),
+    };
+}
+
 bool sp_app_publish(struct sp_app *app, uint64_t now_ms)
 {
-    if (app->queue_used == 0 || app->in_flight || now_ms < app->publish_ms) {
+    if (app->in_flight || now_ms < app->publish_ms) {
         return true;
     }
-    const struct sp_sensor_record *record = &app->queue[app->queue_head];
-    struct sp_mqtt_publish packet = {
-        .qos = 1,
-        .topic = sp_view(record->topic, record->topic_len),
-        .payload = sp_view(record->payload, record->payload_len),
-    };
-    uint64_t cookie = 0;
+    bool again = false;
+    bool ack = next_is_ack(app, &again);
+    if (!ack && app->queue_used == 0) {
+        return true;
+    }
+    struct sp_mqtt_publish packet = packet_of(app, ack);
     struct sp_writer w = sp_app_writer(app);
-    enum sp_err err = sp_mqtt_client_unsent(&app->mqtt, &cookie)
-                          ? sp_mqtt_client_resend(&app->mqtt, now_ms, &packet, &w)
-                          : sp_mqtt_client_publish(&app->mqtt, now_ms, &packet, 0, &w);
+    enum sp_err err =
+        again ? sp_mqtt_client_resend(&app->mqtt, now_ms, &packet, &w)
+              : sp_mqtt_client_publish(&app->mqtt, now_ms, &packet, ack ? COOKIE_ACK : 0, &w);
     if (err == SP_OK) {
         sp_app_sent(app, &w);
         app->in_flight = true;
+        app->ack_in_flight = ack;
         return true;
     }
     if (err == SP_ERR_SPACE || err == SP_ERR_AGAIN) {
@@ -70,6 +94,11 @@ static bool temporary(uint8_t reason)
 void sp_app_published(struct sp_app *app, uint64_t now_ms, uint8_t reason)
 {
     app->in_flight = false;
+    if (app->ack_in_flight) {
+        app->ack_in_flight = false;
+        app->ack_len = 0;
+        return;
+    }
     if (temporary(reason)) {
         app->publish_wait = app->publish_wait == 0 ? RETRY_MIN_MS : app->publish_wait * 2U;
         if (app->publish_wait > RETRY_MAX_MS) {

@@ -116,6 +116,8 @@ static bool on_connected(struct sp_app *app, uint64_t now_ms, const struct sp_mq
     app->state = SP_APP_ONLINE;
     app->failures = 0;
     app->in_flight = false;
+    app->ack_in_flight = false;
+    app->ack_len = 0; /* of an earlier connection: there will be a new grant */
     app->publish_ms = now_ms;
     if (!app->started) {
         app->started = true;
@@ -204,6 +206,26 @@ static bool on_time(struct sp_app *app, uint64_t now_ms, struct sp_view text)
     return true;
 }
 
+/* An app key. What does not open is not answered: the gateway repeats it, and raises the alarm in the end. */
+static bool on_grant(struct sp_app *app, uint64_t now_ms, struct sp_view grant)
+{
+    uint8_t ack[SP_APPKEYS_ACK_MAX];
+    size_t len = 0;
+    psa_status_t status = sp_appkeys_grant(grant.ptr, grant.len, ack, sizeof(ack), &len);
+    if (status != PSA_SUCCESS) {
+        sp_app_log(app, "grant_refused", status, (struct sp_view){0});
+        return true;
+    }
+    sp_app_log(app, "key_granted", -1, (struct sp_view){0});
+    sp_copy(app->ack, ack, len);
+    app->ack_len = len;
+    app->publish_ms = now_ms;
+    if (app->next_reading_ms > now_ms && app->readings == 0) {
+        app->next_reading_ms = now_ms; /* the first record had to wait for its key */
+    }
+    return true;
+}
+
 static void on_data(struct sp_app *app, uint64_t now_ms, const struct sp_mqtt_publish *packet)
 {
     if (sp_view_starts(packet->topic, SP_VIEW_LIT("cmd/"))) {
@@ -223,6 +245,7 @@ static bool on_message(struct sp_app *app, uint64_t now_ms, const struct sp_mqtt
         {SP_VIEW_INIT(SP_LINK_TOPIC_CHALLENGE), on_topic_challenge},
         {SP_VIEW_INIT(SP_LINK_TOPIC_VERDICT), on_verdict},
         {SP_VIEW_INIT(SP_LINK_TOPIC_TIME), on_time},
+        {SP_VIEW_INIT(SP_LINK_TOPIC_GRANT), on_grant},
     };
     const struct sp_mqtt_publish *packet = &event->publish;
     struct sp_writer w = sp_app_writer(app);

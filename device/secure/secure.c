@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "device/secure/secure.h"
 
+#include "device/secure/partitions/appkeys/appkeys_service.h"
 #include "device/secure/partitions/crypto/crypto_keys.h"
 #include "device/secure/partitions/initial_attestation/attestation_service.h"
 #include "device/secure/partitions/its/its_service.h"
@@ -22,6 +23,9 @@ psa_status_t sp_secure_start(const struct sp_secure_platform *platform)
         sp_attestation_limit(platform->clock_ms);
     }
     if (status == PSA_SUCCESS) {
+        status = sp_appkeys_entry_init();
+    }
+    if (status == PSA_SUCCESS) {
         status = sp_sensor_entry_init(&platform->sensor);
     }
     return status;
@@ -39,6 +43,11 @@ psa_status_t sp_secure_provision(const struct sp_secure_secrets *secrets, bool p
     }
     if (status == PSA_SUCCESS) {
         status = sp_attestation_provision(secrets->iak, secrets->iak_algorithm, persistent);
+    }
+    if (status == PSA_SUCCESS) {
+        struct sp_appkeys_bundle app = secrets->app;
+        app.device = secrets->device;
+        status = sp_appkeys_take_bundle(&app);
     }
     return status;
 }

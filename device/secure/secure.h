@@ -4,6 +4,7 @@
 #ifndef SP_DEVICE_SECURE_SECURE_H
 #define SP_DEVICE_SECURE_SECURE_H
 
+#include "device/secure/partitions/appkeys/appkeys_core.h"
 #include "device/secure/partitions/its/its_core.h"
 #include "device/secure/partitions/sensor/sensor_core.h"
 #include "libs/attest/attest.h"
@@ -27,6 +28,7 @@ struct sp_secure_secrets {
     struct sp_view psk;    /**< 16..64 bytes */
     struct sp_view iak;    /**< 32..64 bytes */
     enum sp_attest_algorithm iak_algorithm;
+    struct sp_appkeys_bundle app; /**< KEK, group, app keys; its `device` is not looked at */
 };
 
 /**

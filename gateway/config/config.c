@@ -258,8 +258,8 @@ static const struct {
 } sections[] = {
     {"gateway", SHAPE_MAP},     {"listeners", SHAPE_LIST}, {"roles", SHAPE_MAP},
     {"attestation", SHAPE_MAP}, {"cloud", SHAPE_MAP},      {"routes", SHAPE_LIST},
-    {"commands", SHAPE_LIST},   {"limits", SHAPE_MAP},     {"include", SHAPE_INCLUDE},
-    {"fusions", SHAPE_LATER},   {"http", SHAPE_LATER},
+    {"commands", SHAPE_LIST},   {"fusions", SHAPE_LIST},   {"limits", SHAPE_MAP},
+    {"include", SHAPE_INCLUDE}, {"http", SHAPE_LATER},
 };
 #define SECTION_COUNT (sizeof(sections) / sizeof(sections[0]))
 
@@ -331,6 +331,9 @@ static void read_config(struct sp_config_reader *reader, const struct sp_node *r
     config->command_count =
         read_sections(reader, &sp_schema_command, section(reader, root, "commands", SHAPE_LIST),
                       sizeof(*config->commands), (void **)&config->commands);
+    config->fusion_count =
+        read_sections(reader, &sp_schema_fusion, section(reader, root, "fusions", SHAPE_LIST),
+                      sizeof(*config->fusions), (void **)&config->fusions);
     sp_schema_read(reader, &sp_schema_limits, section(reader, root, "limits", SHAPE_MAP),
                    &config->limits);
 }
@@ -432,6 +435,8 @@ void sp_config_destroy(struct sp_config *config)
                      sizeof(*config->routes));
     destroy_sections(&sp_schema_command, config->commands, config->command_count,
                      sizeof(*config->commands));
+    destroy_sections(&sp_schema_fusion, config->fusions, config->fusion_count,
+                     sizeof(*config->fusions));
     sp_schema_deinit(&sp_schema_cloud, &config->cloud);
     free(config->cloud.host);
     sp_schema_deinit(&sp_schema_gateway, config);
@@ -489,6 +494,8 @@ void sp_config_print(const struct sp_config *config, FILE *out)
                sizeof(*config->routes), out);
     print_list("commands", &sp_schema_command, config->commands, config->command_count,
                sizeof(*config->commands), out);
+    print_list("fusions", &sp_schema_fusion, config->fusions, config->fusion_count,
+               sizeof(*config->fusions), out);
     (void)fputs("limits:\n", out);
     sp_schema_print(&sp_schema_limits, &config->limits, "  ", "  ", out);
 }

@@ -70,6 +70,16 @@ struct sp_command_config {
     char *to;    /**< template: {rest} = what the filter's # stood for, {gateway} */
 };
 
+/** A fusion (docs/protocol.md 7). */
+struct sp_fusion_config {
+    char *name;   /**< identity alphabet; it publishes to fused/<name> */
+    char *inputs; /**< filter over sensor records */
+    uint32_t window_ms;
+    uint32_t late_ms; /**< how long after its end a window takes records; at most window_ms */
+    bool declassify;  /**< sealed records may be inputs */
+    char *cloud;      /**< template: {gateway}; NULL: not to the cloud */
+};
+
 /** sallyport.yaml(5) lists each with its range and default. */
 struct sp_limits_config {
     uint32_t handshakes;         /**< concurrent, per loop */
@@ -91,6 +101,8 @@ struct sp_limits_config {
     uint32_t user_properties;
     uint64_t journal_bytes;        /**< payload bytes held for the cloud */
     uint64_t journal_device_bytes; /**< of them, of one device */
+    uint32_t sensors;              /**< devices whose last values are kept, per loop */
+    uint32_t history;              /**< values kept of each */
     uint32_t attempts;             /**< refused tokens per device per minute, then 0x97 */
 };
 
@@ -119,6 +131,8 @@ struct sp_config {
     size_t route_count;
     struct sp_command_config *commands;
     size_t command_count;
+    struct sp_fusion_config *fusions;
+    size_t fusion_count;
     struct sp_limits_config limits;
 };
 

@@ -108,13 +108,14 @@ static const struct {
     bool in_role;
     bool in_route;
     bool in_command;
+    bool in_fusion;
 } placeholders[] = {
-    {"{gateway}", false, true, true},
-    {"{device}", true, true, false},
-    {"{rest}", false, true, true},
+    {"{gateway}", false, true, true, true},
+    {"{device}", true, true, false, false},
+    {"{rest}", false, true, true, false},
 };
 
-enum place { IN_ROLE, IN_ROUTE, IN_COMMAND };
+enum place { IN_ROLE, IN_ROUTE, IN_COMMAND, IN_FUSION };
 
 static bool allowed_in(size_t placeholder, enum place place)
 {
@@ -125,6 +126,8 @@ static bool allowed_in(size_t placeholder, enum place place)
         return placeholders[placeholder].in_route;
     case IN_COMMAND:
         return placeholders[placeholder].in_command;
+    case IN_FUSION:
+        return placeholders[placeholder].in_fusion;
     }
     return false;
 }
@@ -293,6 +296,51 @@ static void check_route_template(struct check *c, const struct sp_node *node, co
     free(longest);
 }
 
+static void check_fusion_cloud(struct check *c, const struct sp_node *node, const char *cloud)
+{
+    const char *gateway = c->config->id != NULL ? c->config->id : "gateway";
+    if (!c->config->cloud.enabled && sp_node_find(c->root, "cloud") == NULL) {
+        SP_FAULT(c->reader, node, "a fusion for the cloud, but there is no section `cloud`");
+    }
+    if (!check_placeholders(c, node, cloud, IN_FUSION)) {
+        return;
+    }
+    char *topic = fill(cloud, gateway, "", "");
+    if (topic == NULL) {
+        SP_FAULT(c->reader, node, "out of memory");
+    } else if (!sp_topic_name_valid(sp_view_str(topic)) || topic[0] == '/' || is_private(topic)) {
+        SP_FAULT(c->reader, node, "`%s` is not a topic to publish to", node->text);
+    } else {
+        check_cloud_topic(c, node, topic, strlen(topic));
+    }
+    free(topic);
+}
+
+static void check_fusion(struct check *c, size_t index)
+{
+    const struct sp_fusion_config *fusion = &c->config->fusions[index];
+    const struct sp_node *node = sp_node_at(sp_node_find(c->root, "fusions"), index);
+    const struct sp_node *inputs = sp_node_find(node, "inputs");
+    if (fusion->late_ms > fusion->window_ms) {
+        const struct sp_node *late = sp_node_find(node, "late");
+        SP_FAULT(c->reader, late != NULL ? late : node, "`late` is longer than `window`");
+    }
+    if (fusion->inputs != NULL && check_filter(c, inputs, fusion->inputs) &&
+        !sp_topic_covers(SP_VIEW_LIT("dt/+/climate"), sp_view_str(fusion->inputs))) {
+        SP_FAULT(c->reader, inputs, "only sensor records, dt/+/climate, can be fused");
+    }
+    if (fusion->cloud != NULL) {
+        check_fusion_cloud(c, sp_node_find(node, "cloud"), fusion->cloud);
+    }
+    for (size_t i = 0; i < index && fusion->name != NULL; i++) {
+        const char *earlier = c->config->fusions[i].name;
+        if (earlier != NULL && strcmp(earlier, fusion->name) == 0) {
+            SP_FAULT(c->reader, sp_node_find(node, "name"), "`%s` is taken by an earlier fusion",
+                     fusion->name);
+        }
+    }
+}
+
 static void check_route(struct check *c, size_t index)
 {
     const struct sp_route_config *route = &c->config->routes[index];
@@ -430,6 +478,9 @@ void sp_config_check(struct sp_config_reader *reader, const struct sp_node *root
     }
     for (size_t i = 0; i < config->command_count; i++) {
         check_command(&c, i);
+    }
+    for (size_t i = 0; i < config->fusion_count; i++) {
+        check_fusion(&c, i);
     }
     check_limits(&c);
 }

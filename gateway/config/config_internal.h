@@ -134,7 +134,7 @@ void sp_texts_destroy(char **list);
 
 extern const struct sp_schema sp_schema_gateway, sp_schema_listener, sp_schema_role,
     sp_schema_attestation, sp_schema_cloud, sp_schema_cloud_limits, sp_schema_route,
-    sp_schema_command, sp_schema_limits;
+    sp_schema_command, sp_schema_fusion, sp_schema_limits;
 
 /** The limits called `aws` or `none`; false for another name. */
 bool sp_cloud_limits_named(const char *name, struct sp_cloud_limits *out);

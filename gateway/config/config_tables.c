@@ -309,6 +309,15 @@ static const struct sp_field command_fields[] = {
     {"to", SP_FIELD_TEXT, AT(sp_command_config, to), .max = 1024, .required = true},
 };
 
+static const struct sp_field fusion_fields[] = {
+    {"name", SP_FIELD_TEXT, AT(sp_fusion_config, name), .max = 64, .required = true, .read = check_identity},
+    {"inputs", SP_FIELD_TEXT, AT(sp_fusion_config, inputs), .max = 1024, .required = true},
+    {"window", SP_FIELD_MILLIS, AT(sp_fusion_config, window_ms), 100, DAY * 1000ULL, "10s"},
+    {"late", SP_FIELD_MILLIS, AT(sp_fusion_config, late_ms), 0, DAY * 1000ULL, "2s"},
+    {"declassify", SP_FIELD_BOOL, AT(sp_fusion_config, declassify), .fallback = "false"},
+    {"cloud", SP_FIELD_TEXT, AT(sp_fusion_config, cloud), .max = 1024},
+};
+
 static const struct sp_field limit_fields[] = {
     {"handshakes", SP_FIELD_U32, AT(sp_limits_config, handshakes), 1, 65536, "64"},
     {"connections", SP_FIELD_U32, AT(sp_limits_config, connections), 1, 10000000, "100000"},
@@ -329,6 +338,8 @@ static const struct sp_field limit_fields[] = {
     {"user_properties", SP_FIELD_U32, AT(sp_limits_config, user_properties), 0, 1024, "8"},
     {"journal", SP_FIELD_SIZE64, AT(sp_limits_config, journal_bytes), 64 * KIB, 16384 * GIB, "1GiB"},
     {"journal_device", SP_FIELD_SIZE64, AT(sp_limits_config, journal_device_bytes), 16 * KIB, 16384 * GIB, "64MiB"},
+    {"sensors", SP_FIELD_U32, AT(sp_limits_config, sensors), 0, 10000000, "100000"},
+    {"history", SP_FIELD_U32, AT(sp_limits_config, history), 1, 100000, "32"},
     {"attempts", SP_FIELD_U32, AT(sp_limits_config, attempts), 1, 1000000, "30"},
 };
 /* clang-format on */
@@ -341,4 +352,5 @@ const struct sp_schema sp_schema_cloud = SP_SCHEMA("cloud", cloud_fields);
 const struct sp_schema sp_schema_cloud_limits = SP_SCHEMA("cloud.limits", cloud_limit_fields);
 const struct sp_schema sp_schema_route = SP_SCHEMA("routes", route_fields);
 const struct sp_schema sp_schema_command = SP_SCHEMA("commands", command_fields);
+const struct sp_schema sp_schema_fusion = SP_SCHEMA("fusions", fusion_fields);
 const struct sp_schema sp_schema_limits = SP_SCHEMA("limits", limit_fields);

@@ -96,10 +96,21 @@ static void keys_and_values_are_held_against_the_tables(void)
                                  "`listeners`?\n"},
         {BASE "zzz: 1\n",
          "f.yaml:6: unknown section `zzz`: known are gateway, listeners, roles, attestation, "
-         "cloud, routes, commands, limits, include, fusions, http\n"},
-        {BASE "fusions:\n  - name: hall\nhttp: {}\n",
-         "f.yaml:6: `fusions` comes with a later release: leave the section out\n"
-         "f.yaml:8: `http` comes with a later release: leave the section out\n"},
+         "cloud, routes, commands, fusions, limits, include, http\n"},
+        {BASE "http: {}\n", "f.yaml:6: `http` comes with a later release: leave the section out\n"},
+        {BASE "fusions:\n  - name: hall\n", "f.yaml:7: `fusions` needs the key `inputs`\n"},
+        {BASE "fusions:\n  - {name: a b, inputs: dt/+/climate}\n",
+         "f.yaml:7: `a b` is not a name: a letter or digit, then up to 63 of letters, digits, `.`, "
+         "`_`, `-`\n"},
+        {BASE "fusions:\n  - {name: hall, inputs: dt/#}\n",
+         "f.yaml:7: only sensor records, dt/+/climate, can be fused\n"},
+        {BASE "fusions:\n  - {name: hall, inputs: dt/+/climate, window: 1s}\n",
+         "f.yaml:7: `late` is longer than `window`\n"},
+        {BASE "fusions:\n  - {name: hall, inputs: dt/+/climate, cloud: x}\n",
+         "f.yaml:7: a fusion for the cloud, but there is no section `cloud`\n"},
+        {BASE "fusions:\n  - {name: hall, inputs: dt/+/climate}\n"
+              "  - {name: hall, inputs: dt/a/climate}\n",
+         "f.yaml:8: `hall` is taken by an earlier fusion\n"},
         {BASE "limits:\n", "f.yaml:6: `limits` is empty: fill it in, or leave it out\n"},
         {BASE "limits:\n  pakcet: 1KiB\n",
          "f.yaml:7: unknown key of `limits` `pakcet`: did you mean `packet`?\n"},
@@ -444,6 +455,8 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  user_properties: 8\n"
                                "  journal: 1GiB\n"
                                "  journal_device: 64MiB\n"
+                               "  sensors: 100000\n"
+                               "  history: 32\n"
                                "  attempts: 30\n") == 0,
                   text);
     free(text);

@@ -3,10 +3,12 @@
 #include "gateway/gate/worker.h"
 
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 #include "libs/mqtt/topic.h"
+#include "libs/record/grant.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -195,6 +197,19 @@ static enum sp_err verdict(struct sp_worker *worker, const struct sp_frame *fram
     return SP_OK;
 }
 
+static enum sp_err grant(struct sp_worker *worker, const struct sp_frame *frame,
+                         struct sp_view body)
+{
+    struct sp_client *client = client_of(worker, frame);
+    if (body.len == 0 || body.len > SP_GRANT_MAX) {
+        return SP_ERR_MALFORMED;
+    }
+    if (client != NULL) {
+        sp_client_grant(client, body);
+    }
+    return SP_OK;
+}
+
 static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct sp_view body)
 {
     struct sp_worker *worker = arg;
@@ -208,6 +223,10 @@ static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct 
     case SP_MSG_REVOKED:
         sp_home_revoke(&worker->home, body);
         return SP_OK;
+    case SP_MSG_GRANT:
+        return grant(worker, frame, body);
+    case SP_MSG_GROUPS:
+        return sp_home_groups(&worker->home, body);
     case SP_MSG_POLICY_CHANGED:
         sp_home_reattest(&worker->home);
         return SP_OK;
@@ -283,6 +302,9 @@ static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct
         return pressure(worker, body);
     case SP_MSG_COMMAND:
         return command(worker, frame, body);
+    case SP_MSG_MARKS:
+        return sp_marks_load(&worker->home.marks, body, frame->tag == 1, worker->home.index,
+                             worker->home.loops);
     default:
         return SP_ERR_PROTOCOL;
     }
@@ -351,6 +373,7 @@ static enum sp_err use_channel(struct sp_worker *worker, struct sp_link *link, i
 
 static enum sp_err use_keys(struct sp_worker *worker, int fd)
 {
+    worker->home.keyring.known = false; /* until the new process has told */
     return use_channel(worker, &worker->keys, fd, &worker->home.keys);
 }
 
@@ -422,6 +445,9 @@ static void obey_reconnect(void *owner, struct sp_parcel *parcel)
                      SP_F_ERR(err));
     } else {
         sp_log_info(SP_EVENT("channel_renewed"), SP_F_STR("to", keys ? "keys" : "store"));
+        if (keys) {
+            sp_home_regrant(&worker->home);
+        }
     }
     free(order);
 }
@@ -585,6 +611,7 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
         return SP_ERR_NOMEM;
     }
     SP_TRY(sp_loop_init(&worker->loop));
+    SP_TRY(sp_fuse_create(&worker->home, &worker->home.fuse));
     SP_TRY(sp_inbox_init(&worker->inbox, &worker->loop, &worker->home));
     SP_TRY(use_keys(worker, child->keys[index]));
     SP_TRY(use_store(worker, child->store[index]));

@@ -22,12 +22,40 @@
 #define SP_PSK_NEW             32U /**< bytes of the PSKs that we make */
 #define SP_KEK_LEN             48U
 #define SP_IAK_MAX             64U
-#define SP_GROUP_NAME_MAX      33U
 #define SP_REFERENCE_TEXT_MAX  64U /**< with the NUL */
 #define SP_REFERENCE_BYTES_MAX 64U
 #define SP_REFERENCES_MAX      4096U
 
 enum sp_device_state { SP_DEVICE_ACTIVE = 0, SP_DEVICE_REVOKED = 1 };
+
+#define SP_GROUP_KEY_LEN 32U
+#define SP_GROUP_GRACE_S 600U /**< default: how long an old epoch is accepted */
+#define SP_GROUPS_MAX    1024U
+#define SP_EPOCHS_KEPT   64U /**< of one group, for those who open old records */
+
+/** A key group: devices whose records are sealed under one group key per epoch. */
+struct sp_group {
+    char name[SP_GROUP_NAME_MAX];
+    uint8_t mode;      /**< enum sp_group_mode */
+    uint8_t algorithm; /**< 10 (AES-CCM-16-64-128) or 5 (HMAC 256/256) */
+    uint32_t grace_s;
+    uint32_t last_epoch;
+    int64_t created; /**< seconds since 1970 */
+};
+
+struct sp_group_epoch {
+    uint32_t epoch;
+    int64_t created_ms; /**< milliseconds since 1970; likewise below */
+    int64_t active_ms;  /**< since when sensors are to use it; 0: monitors are getting it first */
+    int64_t until_ms;   /**< accepted until then; 0: no end yet */
+    uint8_t key[SP_GROUP_KEY_LEN];
+};
+
+/** The highest serial of a grant that went to a device. */
+struct sp_grant_serial {
+    char id[SP_LINK_IDENTITY_MAX + 1];
+    uint64_t serial;
+};
 
 /** A device without its secrets. */
 struct sp_device {
@@ -222,6 +250,67 @@ SP_MUST_CHECK enum sp_err sp_registry_reference_add(struct sp_registry *reg,
 
 /** @retval SP_ERR_NOT_FOUND */
 SP_MUST_CHECK enum sp_err sp_registry_reference_remove(struct sp_registry *reg, int64_t number);
+
+/* --- key groups --- */
+
+const char *sp_group_mode_name(unsigned mode);
+const char *sp_group_algorithm_name(unsigned algorithm);
+bool sp_group_mode_parse(const char *name, uint8_t *out);
+bool sp_group_algorithm_parse(const char *name, uint8_t *out);
+bool sp_records_parse(const char *name, uint8_t *out);
+
+/** Monitors hold group keys, every other role the record key of its own device. */
+bool sp_role_holds_group_key(const char *role);
+
+/**
+ * Make a group with its first epoch, in use at once. A name that existed before goes on with its numbers.
+ * @retval SP_ERR_EXISTS, SP_ERR_ARGUMENT @retval SP_ERR_LIMIT SP_GROUPS_MAX are there.
+ */
+SP_MUST_CHECK enum sp_err sp_registry_group_add(struct sp_registry *reg,
+                                                const struct sp_group *group);
+
+/**
+ * A new epoch with a new key, which a running gateway hands out: to monitors first.
+ * @param[in] force Where too many old epochs are in their grace period, end the oldest; else they are in the way.
+ * @retval SP_ERR_NOT_FOUND @retval SP_ERR_LIMIT SP_EPOCHS_MAX are accepted now.
+ */
+SP_MUST_CHECK enum sp_err sp_registry_group_rotate(struct sp_registry *reg, const char *name,
+                                                   bool force);
+
+/** From now on sensors use `epoch`: the grace period of the older ones begins. */
+SP_MUST_CHECK enum sp_err sp_registry_group_activate(struct sp_registry *reg, const char *name,
+                                                     uint32_t epoch);
+
+/** @retval SP_ERR_NOT_FOUND @retval SP_ERR_DENIED Devices are in it. */
+SP_MUST_CHECK enum sp_err sp_registry_group_remove(struct sp_registry *reg, const char *name);
+
+/** @retval SP_ERR_NOT_FOUND */
+SP_MUST_CHECK enum sp_err sp_registry_group_find(struct sp_registry *reg, const char *name,
+                                                 struct sp_group *out);
+
+typedef enum sp_err (*sp_group_fn)(void *arg, const struct sp_group *group);
+SP_MUST_CHECK enum sp_err sp_registry_group_each(struct sp_registry *reg, sp_group_fn fn,
+                                                 void *arg);
+
+/** Every epoch that is kept, by rising number; the key is wiped when `fn` returns. */
+typedef enum sp_err (*sp_group_epoch_fn)(void *arg, const struct sp_group_epoch *epoch);
+SP_MUST_CHECK enum sp_err sp_registry_group_epochs(struct sp_registry *reg, const char *name,
+                                                   sp_group_epoch_fn fn, void *arg);
+
+/** A number that changes with every change to the groups. */
+SP_MUST_CHECK enum sp_err sp_registry_group_version(struct sp_registry *reg, uint64_t *version);
+
+/** The KEK of an active device: SP_KEK_LEN bytes, wiped by the caller. @retval SP_ERR_NOT_FOUND, SP_ERR_UNTRUSTED */
+SP_MUST_CHECK enum sp_err sp_registry_device_kek(struct sp_registry *reg, const char *id,
+                                                 uint8_t *out);
+
+/** 0 when none was ever granted. */
+SP_MUST_CHECK enum sp_err sp_registry_serial_read(struct sp_registry *reg, const char *id,
+                                                  uint64_t *out);
+/** In one transaction; those of devices that are gone are left out. @retval SP_ERR_AGAIN */
+SP_MUST_CHECK enum sp_err sp_registry_serials_write(struct sp_registry *reg,
+                                                    const struct sp_grant_serial *serials,
+                                                    size_t count);
 
 typedef enum sp_err (*sp_reference_fn)(void *arg, const struct sp_reference *reference);
 

@@ -31,6 +31,16 @@ struct sp_query {
     enum sp_err err;
 };
 
+/** Tables of the key groups, which came with version 2. */
+extern const char sp_groups_schema[];
+
+/** Make a new epoch for the group of a device, if it has one; in a transaction. */
+SP_MUST_CHECK enum sp_err sp_groups_rotate_of_device(struct sp_registry *reg, const char *id);
+
+/** In a transaction, after the device was added: its group is there, and a name that existed before gets a new epoch. */
+SP_MUST_CHECK enum sp_err sp_groups_device_added(struct sp_registry *reg,
+                                                 const struct sp_device *device, bool existed);
+
 /** What a result code of SQLite means, with the sentence set. */
 enum sp_err sp_registry_sql_error(struct sp_registry *reg, int rc);
 

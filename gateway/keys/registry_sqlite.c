@@ -24,10 +24,12 @@
 #include "gateway/keys/master_key.h"
 #include "gateway/keys/rules.h"
 
-#define SCHEMA_VERSION 1
-#define SEALED_MAX     (SP_PSK_MAX + SP_VAULT_OVERHEAD)
-#define CONTEXT_MAX    128U
-#define TOOL_WAIT_MS   5000
+#define SCHEMA_VERSION 2
+#define SEALED_VERSION \
+    1 /* part of the context of every secret: changing it would lock all of them */
+#define SEALED_MAX   (SP_PSK_MAX + SP_VAULT_OVERHEAD)
+#define CONTEXT_MAX  128U
+#define TOOL_WAIT_MS 5000
 
 _Static_assert(SP_IAK_MAX <= SP_PSK_MAX && SP_KEK_LEN <= SP_PSK_MAX, "SEALED_MAX fits every kind");
 
@@ -56,7 +58,7 @@ static const char schema[] =
     " PRIMARY KEY(software, position)) WITHOUT ROWID;"
     "INSERT INTO meta VALUES('version', 0), ('software_version', 0), ('version_heard', 0),"
     " ('software_version_heard', 0);"
-    "PRAGMA user_version = 1;";
+    "PRAGMA user_version = 1;"; /* what came later is added by upgrade() */
 
 static enum sp_err no_device(struct sp_registry *reg)
 {
@@ -89,7 +91,7 @@ static struct sp_view context_of(const char *id, const char *kind, uint8_t *buf)
     struct sp_writer w;
     sp_writer_init(&w, buf, CONTEXT_MAX);
     sp_write_str(&w, "sp-registry");
-    sp_write_u32(&w, SCHEMA_VERSION);
+    sp_write_u32(&w, SEALED_VERSION);
     sp_write_u8(&w, (uint8_t)strlen(id));
     sp_write_str(&w, id);
     sp_write_str(&w, kind);
@@ -212,12 +214,34 @@ static enum sp_err open_vault(struct sp_registry *reg, const char *master_key_fi
     return err;
 }
 
-static enum sp_err check_schema(struct sp_registry *reg)
+static enum sp_err read_version(struct sp_registry *reg, int64_t *out)
 {
     struct sp_query q;
     sp_query_start(&q, reg, "PRAGMA user_version");
-    int64_t version = sp_query_row(&q) ? sp_query_int(&q, 0) : 0;
-    SP_TRY(sp_query_end(&q));
+    *out = sp_query_row(&q) ? sp_query_int(&q, 0) : 0;
+    return sp_query_end(&q);
+}
+
+/* From version 1; somebody else may have done it since we looked. */
+static enum sp_err upgrade(struct sp_registry *reg)
+{
+    int64_t version = 0;
+    SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
+    enum sp_err err = read_version(reg, &version);
+    if (err == SP_OK && version == 1) {
+        err = sp_registry_run(reg, sp_groups_schema);
+    }
+    return sp_registry_transaction_end(reg, err);
+}
+
+static enum sp_err check_schema(struct sp_registry *reg)
+{
+    int64_t version = 0;
+    SP_TRY(read_version(reg, &version));
+    if (version == 1) {
+        SP_TRY(upgrade(reg));
+        SP_TRY(read_version(reg, &version));
+    }
     if (version != SCHEMA_VERSION) {
         sp_fault_set(&reg->fault, "the registry has format %lld; this Sallyport knows %d",
                      (long long)version, SCHEMA_VERSION);
@@ -338,6 +362,9 @@ static enum sp_err write_schema(struct sp_registry *reg)
 {
     SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     enum sp_err err = sp_registry_run(reg, schema);
+    if (err == SP_OK) {
+        err = sp_registry_run(reg, sp_groups_schema);
+    }
     if (err == SP_OK) {
         err = write_key_check(reg);
     }
@@ -465,7 +492,9 @@ static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_d
     }
     SP_TRY(sp_registry_number_next(reg, "version", &version));
     SP_TRY(sp_registry_run_text(reg, "DELETE FROM former WHERE id = ?", device->id));
+    bool existed = sqlite3_changes(reg->db) > 0;
     SP_TRY(insert_device(reg, device, version));
+    SP_TRY(sp_groups_device_added(reg, device, existed));
     return put_secrets(reg, device->id, secrets);
 }
 
@@ -522,6 +551,7 @@ static enum sp_err rotate_in_transaction(struct sp_registry *reg, const char *id
     sp_query_put_int(&q, (int64_t)version);
     sp_query_put_text(&q, id);
     SP_TRY(sp_query_run(&q));
+    SP_TRY(sp_groups_rotate_of_device(reg, id));
     return put_secrets(reg, id, secrets);
 }
 
@@ -530,6 +560,20 @@ enum sp_err sp_registry_device_rotate(struct sp_registry *reg, const char *id,
 {
     SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));
     return sp_registry_transaction_end(reg, rotate_in_transaction(reg, id, secrets));
+}
+
+/* Whoever held a group key can read what is sealed under it: the others get a new one at once. */
+static enum sp_err rotate_if_group_key(struct sp_registry *reg, const char *id)
+{
+    struct sp_query q;
+    char role[SP_ROLE_NAME_MAX] = "";
+    sp_query_start(&q, reg, "SELECT role FROM device WHERE id = ?");
+    sp_query_put_text(&q, id);
+    if (sp_query_row(&q)) {
+        sp_query_text(&q, 0, role, sizeof(role));
+    }
+    SP_TRY(sp_query_end(&q));
+    return sp_role_holds_group_key(role) ? sp_groups_rotate_of_device(reg, id) : SP_OK;
 }
 
 static enum sp_err set_state_in_transaction(struct sp_registry *reg, const char *id,
@@ -543,7 +587,10 @@ static enum sp_err set_state_in_transaction(struct sp_registry *reg, const char 
     sp_query_put_int(&q, (int64_t)version);
     sp_query_put_text(&q, id);
     SP_TRY(sp_query_run(&q));
-    return sqlite3_changes(reg->db) == 1 ? SP_OK : no_device(reg);
+    if (sqlite3_changes(reg->db) != 1) {
+        return no_device(reg);
+    }
+    return state == SP_DEVICE_REVOKED ? rotate_if_group_key(reg, id) : SP_OK;
 }
 
 enum sp_err sp_registry_device_set_state(struct sp_registry *reg, const char *id,
@@ -557,6 +604,7 @@ static enum sp_err remove_in_transaction(struct sp_registry *reg, const char *id
 {
     uint64_t version = 0;
     SP_TRY(sp_registry_number_next(reg, "version", &version));
+    SP_TRY(rotate_if_group_key(reg, id));
     SP_TRY(sp_registry_run_text(reg, "DELETE FROM device WHERE id = ?", id));
     if (sqlite3_changes(reg->db) != 1) {
         return no_device(reg);
@@ -681,6 +729,28 @@ enum sp_err sp_registry_device_each(struct sp_registry *reg, sp_device_fn fn, vo
             q.err = fn(arg, &device, &history);
         }
     }
+    return sp_query_end(&q);
+}
+
+enum sp_err sp_registry_device_kek(struct sp_registry *reg, const char *id, uint8_t *out)
+{
+    uint8_t plain[SP_PSK_MAX];
+    size_t len = 0;
+    struct sp_query q;
+    sp_query_start(&q, reg,
+                   "SELECT s.sealed FROM secret s JOIN device d ON d.id = s.device"
+                   " WHERE s.device = ? AND s.kind = 'kek' AND d.state = 0");
+    sp_query_put_text(&q, id);
+    if (!sp_query_row(&q)) {
+        q.err = q.err == SP_OK ? no_device(reg) : q.err;
+    } else if (unseal(reg, id, "kek", sp_query_blob(&q, 0), plain, &len) != SP_OK ||
+               len != SP_KEK_LEN) {
+        q.err = sp_registry_refuse(reg, SP_ERR_UNTRUSTED,
+                                   "the device's key-encryption key does not open");
+    } else {
+        sp_copy(out, plain, SP_KEK_LEN);
+    }
+    sp_wipe(plain, sizeof(plain));
     return sp_query_end(&q);
 }
 

@@ -540,7 +540,7 @@ static void files_that_are_no_registries_do_not_open(void)
     SP_CHECK(reg == NULL);
     end();
     begin();
-    tamper("PRAGMA user_version = 2");
+    tamper("PRAGMA user_version = 3");
     SP_CHECK_INT(sp_registry_open(folder, key_file, SP_REGISTRY_TOOL, &reg, &fault),
                  SP_ERR_UNSUPPORTED);
     end();

@@ -22,6 +22,9 @@ static const struct name algorithm_names[] = {{"hmac256", SP_ATTEST_HMAC256},
                                               {"hmac384", SP_ATTEST_HMAC384},
                                               {"hmac512", SP_ATTEST_HMAC512},
                                               {NULL, 0}};
+static const struct name group_mode_names[] = {
+    {"open", SP_GROUP_OPEN}, {"end-to-end", SP_GROUP_END_TO_END}, {NULL, 0}};
+static const struct name group_algorithm_names[] = {{"ccm", 10}, {"mac", 5}, {NULL, 0}};
 static const struct name suites_names[] = {{"profile-small", SP_SUITES_PROFILE_SMALL},
                                            {"forward-secret", SP_SUITES_FORWARD_SECRET},
                                            {"all", SP_SUITES_ALL},
@@ -94,6 +97,36 @@ bool sp_attestation_mode_parse(const char *name, uint8_t *out)
 bool sp_binding_parse(const char *name, uint8_t *out)
 {
     return byte_of(binding_names, name, out);
+}
+
+const char *sp_group_mode_name(unsigned mode)
+{
+    return name_of(group_mode_names, mode);
+}
+
+const char *sp_group_algorithm_name(unsigned algorithm)
+{
+    return name_of(group_algorithm_names, algorithm);
+}
+
+bool sp_group_mode_parse(const char *name, uint8_t *out)
+{
+    return byte_of(group_mode_names, name, out);
+}
+
+bool sp_group_algorithm_parse(const char *name, uint8_t *out)
+{
+    return byte_of(group_algorithm_names, name, out);
+}
+
+bool sp_records_parse(const char *name, uint8_t *out)
+{
+    return byte_of(records_names, name, out);
+}
+
+bool sp_role_holds_group_key(const char *role)
+{
+    return strcmp(role, "monitor") == 0;
 }
 
 bool sp_algorithm_parse(const char *name, enum sp_attest_algorithm *out)

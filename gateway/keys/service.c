@@ -4,9 +4,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "gateway/keys/appraisal.h"
 #include "gateway/keys/devices.h"
+#include "gateway/keys/grants.h"
 #include "gateway/keys/nonces.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
@@ -38,6 +40,11 @@ struct sp_keys_service {
     struct sp_devices *devices;
     struct sp_reference_set *references;
     uint64_t reference_version;
+    struct sp_groups *groups;
+    struct sp_grants *grants;
+    uint64_t group_version;
+    size_t group_count;             /* that the loops were told of */
+    int64_t groups_due_ms;          /* wall clock: when the next epoch ends; 0: none does */
     struct sp_registry_heard heard; /* as it is in the registry */
     struct rules rules;
     uint64_t now_ms;
@@ -64,6 +71,8 @@ static void broadcast(struct sp_keys_service *s, uint16_t type, struct sp_view b
 
 static void tell_lost(void *arg, struct sp_view id)
 {
+    struct sp_keys_service *s = arg;
+    sp_grants_lost(s->grants, id);
     broadcast(arg, SP_MSG_REVOKED, id);
 }
 
@@ -102,10 +111,125 @@ static enum sp_err reload_references(struct sp_keys_service *s)
     return SP_OK;
 }
 
+/* --- groups --- */
+
+static int64_t wall_ms(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static struct sp_grants_now time_of(const struct sp_keys_service *s)
+{
+    return (struct sp_grants_now){s->now_ms, wall_ms()};
+}
+
+/* Only what the gate has to know: no key of a group that it must not read. */
+static void fill_epoch(const struct sp_keys_group *group, const struct sp_group_epoch *e,
+                       struct sp_msg_epoch *out)
+{
+    memset(out, 0, sizeof(*out));
+    sp_copy(out->group, group->group.name, sizeof(out->group));
+    out->mode = group->group.mode;
+    out->algorithm = group->group.algorithm;
+    out->epoch = e->epoch;
+    out->until_ms = (uint64_t)e->until_ms;
+    if (group->group.mode == SP_GROUP_OPEN) {
+        sp_copy(out->key, e->key, sizeof(out->key));
+    }
+}
+
+static struct sp_msg_epoch *gate_table(struct sp_keys_service *s, size_t *count)
+{
+    size_t total = 0;
+    size_t used = 0;
+    for (size_t i = 0; i < sp_groups_count(s->groups); i++) {
+        total += sp_groups_at(s->groups, i)->count;
+    }
+    struct sp_msg_epoch *table = malloc((total + 1) * sizeof(*table));
+    for (size_t i = 0; table != NULL && i < sp_groups_count(s->groups); i++) {
+        const struct sp_keys_group *g = sp_groups_at(s->groups, i);
+        for (size_t n = 0; n < g->count; n++) {
+            fill_epoch(g, &g->epochs[n], &table[used++]);
+        }
+    }
+    *count = used;
+    return table;
+}
+
+/* `only` < 0: to every loop. */
+static void tell_groups(struct sp_keys_service *s, int only)
+{
+    size_t count = 0;
+    struct sp_msg_epoch *table = gate_table(s, &count);
+    for (unsigned loop = 0; loop < s->link_count; loop++) {
+        struct link *link = &s->links[loop];
+        const struct sp_view body = sp_view(table, count * sizeof(*table));
+        if (link->channel == NULL || (only >= 0 && loop != (unsigned)only)) {
+            continue;
+        }
+        link->broken |=
+            table == NULL || sp_channel_send(link->channel, SP_MSG_GROUPS, 0, &body, 1) != SP_OK;
+    }
+    if (table != NULL) {
+        sp_wipe(table, count * sizeof(*table));
+        free(table);
+    }
+}
+
+/* When an epoch's grace period ends, its key is dropped here and in the gate. */
+static int64_t next_end(struct sp_keys_service *s)
+{
+    int64_t next = 0;
+    for (size_t i = 0; i < sp_groups_count(s->groups); i++) {
+        const struct sp_keys_group *g = sp_groups_at(s->groups, i);
+        for (size_t n = 0; n < g->count; n++) {
+            int64_t until = g->epochs[n].until_ms;
+            next = until != 0 && (next == 0 || until < next) ? until : next;
+        }
+    }
+    return next;
+}
+
+static enum sp_err reload_groups(struct sp_keys_service *s)
+{
+    uint64_t version = 0;
+    struct sp_groups *fresh = NULL;
+    int64_t wall = wall_ms();
+    SP_TRY(sp_registry_group_version(s->reg, &version));
+    bool ended = s->groups_due_ms != 0 && wall >= s->groups_due_ms;
+    if (s->groups != NULL && version == s->group_version && !ended) {
+        return SP_OK;
+    }
+    SP_TRY(sp_groups_load(s->reg, wall, &fresh));
+    sp_groups_inherit(fresh, s->groups, s->now_ms);
+    sp_groups_destroy(s->groups);
+    s->groups = fresh;
+    s->group_version = version;
+    s->groups_due_ms = next_end(s);
+    if (sp_groups_count(s->groups) + s->group_count > 0) {
+        tell_groups(s, -1);
+    }
+    s->group_count = sp_groups_count(s->groups);
+    return SP_OK;
+}
+
+static void send_grant(void *arg, unsigned loop, uint64_t tag, struct sp_view grant)
+{
+    struct sp_keys_service *s = arg;
+    struct link *link = &s->links[loop];
+    if (link->channel != NULL &&
+        sp_channel_send(link->channel, SP_MSG_GRANT, tag, &grant, 1) != SP_OK) {
+        link->broken = true;
+    }
+}
+
 static enum sp_err reload(struct sp_keys_service *s)
 {
     SP_TRY(reload_devices(s));
-    return reload_references(s);
+    SP_TRY(reload_references(s));
+    return reload_groups(s);
 }
 
 /* Until it can be read again the old state counts. */
@@ -162,6 +286,14 @@ void sp_keys_service_tick(struct sp_keys_service *s, uint64_t now_ms)
         s->tell_policy = false;
         broadcast(s, SP_MSG_POLICY_CHANGED, (struct sp_view){NULL, 0});
     }
+    if (s->groups_due_ms != 0 && wall_ms() >= s->groups_due_ms && reload_groups(s) != SP_OK) {
+        s->behind = true;
+    }
+    sp_grants_tick(s->grants, s->groups, time_of(s));
+    if (reload_groups(s) !=
+        SP_OK) { /* what the tick has brought into use; polling sees others' changes only */
+        s->behind = true;
+    }
     if (!s->behind) {
         s->told = (struct sp_registry_heard){sp_devices_version(s->devices), s->reference_version};
     }
@@ -217,6 +349,7 @@ static void fill_known(struct link *link, uint64_t tag, const struct sp_keys_dev
     if (answer->row.answer_timeout_ms == 0) {
         answer->row.answer_timeout_ms = link->service->rules.answer_timeout_ms;
     }
+    sp_copy(answer->group, d->row.group, sizeof(answer->group));
     answer->psk_len = (uint8_t)d->psk_len;
     sp_copy(answer->psk, d->psk, sizeof(answer->psk));
     answer->nonce_ok = make_nonce(link, tag, d, answer->nonce);
@@ -327,6 +460,48 @@ static enum sp_err appraise(struct sp_keys_service *s, const struct sp_msg_appra
     return SP_OK;
 }
 
+static unsigned loop_of(const struct link *link)
+{
+    return (unsigned)(link - link->service->links);
+}
+
+/* Whose verdict is ok may be granted app keys on this connection; whose is not, no longer. */
+static enum sp_err note_session(struct link *link, uint64_t tag, const struct sp_msg_appraise *ask,
+                                bool ok)
+{
+    struct sp_keys_service *s = link->service;
+    const struct sp_keys_device *d =
+        sp_devices_find(s->devices, identity_of(ask->identity, ask->identity_len));
+    if (!ok || d == NULL) {
+        sp_grants_gone(s->grants, loop_of(link), tag);
+        return SP_OK;
+    }
+    return sp_grants_attested(s->grants, loop_of(link), tag, &d->row);
+}
+
+static enum sp_err on_grant_ready(struct link *link, uint64_t tag, struct sp_view body)
+{
+    struct sp_keys_service *s = link->service;
+    sp_grants_ready(s->grants, loop_of(link), tag, s->groups, time_of(s));
+    return body.len == 0 ? SP_OK : SP_ERR_MALFORMED;
+}
+
+static enum sp_err on_grant_ack(struct link *link, uint64_t tag, struct sp_view body)
+{
+    struct sp_keys_service *s = link->service;
+    struct sp_msg_grant_ack head;
+    if (body.len < sizeof(head)) {
+        return SP_ERR_MALFORMED;
+    }
+    sp_copy(&head, body.ptr, sizeof(head));
+    struct sp_view ack = sp_view_from(body, sizeof(head));
+    if (head.ack_len != ack.len) {
+        return SP_ERR_MALFORMED;
+    }
+    sp_grants_ack(s->grants, loop_of(link), tag, ack, head.mark, s->groups, time_of(s));
+    return SP_OK;
+}
+
 static enum sp_err on_appraise(struct link *link, uint64_t tag, struct sp_view body)
 {
     struct sp_msg_appraise ask;
@@ -343,6 +518,9 @@ static enum sp_err on_appraise(struct link *link, uint64_t tag, struct sp_view b
     bool is_open = sp_nonces_take(link->nonces, tag, &open);
     struct sp_attest_verdict verdict = {0};
     enum sp_err err = appraise(link->service, &ask, token, is_open ? &open : NULL, &verdict);
+    if (err == SP_OK) {
+        err = note_session(link, tag, &ask, verdict.check == SP_ATTEST_OK);
+    }
     struct sp_msg_verdict answer;
     memset(&answer, 0, sizeof(answer));
     answer.unavailable = err != SP_OK;
@@ -355,6 +533,7 @@ static enum sp_err on_appraise(struct link *link, uint64_t tag, struct sp_view b
 static enum sp_err on_forget(struct link *link, uint64_t tag, struct sp_view body)
 {
     sp_nonces_forget(link->nonces, tag);
+    sp_grants_gone(link->service->grants, loop_of(link), tag);
     return body.len == 0 ? SP_OK : SP_ERR_MALFORMED;
 }
 
@@ -365,6 +544,8 @@ static enum sp_err on_frame(void *arg, const struct sp_frame *frame, struct sp_v
         [SP_MSG_NONCE] = on_nonce,
         [SP_MSG_APPRAISE] = on_appraise,
         [SP_MSG_FORGET] = on_forget,
+        [SP_MSG_GRANT_READY] = on_grant_ready,
+        [SP_MSG_GRANT_ACK] = on_grant_ack,
     };
     if (frame->type >= sizeof(handlers) / sizeof(handlers[0]) || handlers[frame->type] == NULL) {
         return SP_ERR_MALFORMED;
@@ -405,7 +586,9 @@ enum sp_err sp_keys_service_create(const struct sp_config *config, struct sp_reg
     s->reg = reg;
     s->rules = rules_of(config);
     s->links = calloc(config->threads, sizeof(*s->links));
-    if (s->links == NULL || sp_devices_create(&s->devices) != SP_OK) {
+    const struct sp_grants_ops ops = {s, send_grant};
+    if (s->links == NULL || sp_devices_create(&s->devices) != SP_OK ||
+        sp_grants_create(reg, &ops, &s->grants) != SP_OK) {
         sp_keys_service_destroy(s);
         return SP_ERR_NOMEM;
     }
@@ -419,6 +602,7 @@ enum sp_err sp_keys_service_create(const struct sp_config *config, struct sp_reg
 
 enum sp_err sp_keys_service_start(struct sp_keys_service *s, uint64_t now_ms)
 {
+    s->now_ms = now_ms;
     SP_TRY(sp_registry_heard_read(s->reg, &s->heard));
     s->told = s->heard;
     SP_TRY(reload(s));
@@ -434,6 +618,8 @@ void sp_keys_service_destroy(struct sp_keys_service *s)
     for (unsigned loop = 0; loop < s->link_count; loop++) {
         sp_keys_service_detach(s, loop);
     }
+    sp_grants_destroy(s->grants);
+    sp_groups_destroy(s->groups);
     sp_devices_destroy(s->devices);
     sp_reference_set_destroy(s->references);
     free(s->links);
@@ -456,6 +642,9 @@ enum sp_err sp_keys_service_attach(struct sp_keys_service *s, unsigned loop, int
     sp_keys_service_detach(s, loop);
     s->links[loop].channel = channel;
     s->links[loop].nonces = nonces;
+    if (sp_groups_count(s->groups) > 0) { /* a new loop knows of none */
+        tell_groups(s, (int)loop);
+    }
     return SP_OK;
 }
 
@@ -464,6 +653,9 @@ void sp_keys_service_detach(struct sp_keys_service *s, unsigned loop)
     struct link *link = &s->links[loop];
     sp_channel_destroy(link->channel);
     sp_nonces_destroy(link->nonces);
+    if (s->grants != NULL) {
+        sp_grants_loop_gone(s->grants, loop);
+    }
     *link = (struct link){.service = s};
 }
 

@@ -52,6 +52,39 @@
     X(PUBLISH_OUT, "messages_delivered_total", COUNTER, "PUBLISH packets to devices")             \
     X(PUBLISH_DENIED, "messages_denied_total", COUNTER, "PUBLISH where the role may not")         \
     X(RECORD_REFUSED, "records_refused_total", COUNTER, "sensor records that do not hold")        \
+    X(RECORD_WEAKER, "records_refused_total{kind=\"weaker\"}", COUNTER,                           \
+      "records with less protection than the device's row asks for")                              \
+    X(RECORD_FORM, "records_refused_total{kind=\"form\"}", COUNTER, "records in no known form")   \
+    X(RECORD_KEY, "records_refused_total{kind=\"key\"}", COUNTER,                                 \
+      "records under a group or epoch that is not the device's")                                  \
+    X(RECORD_OLD, "records_refused_total{kind=\"epoch\"}", COUNTER,                               \
+      "records under an epoch whose grace period is over")                                        \
+    X(RECORD_OPEN, "records_refused_total{kind=\"open\"}", COUNTER, "records that do not open")   \
+    X(RECORD_CONTENT, "records_refused_total{kind=\"content\"}", COUNTER,                         \
+      "records with malformed SenML inside")                                                      \
+    X(RECORD_RANGE, "records_refused_total{kind=\"range\"}", COUNTER,                             \
+      "records with a value outside of what can be measured")                                     \
+    X(RECORD_TIME, "records_refused_total{kind=\"time\"}", COUNTER,                               \
+      "records with a time before 1970 or after 2200")                                            \
+    X(RECORD_REPEATED, "records_repeated_total", COUNTER,                                         \
+      "records with a counter that was accepted before: acknowledged, not routed")                \
+    X(RECORD_OPENED, "records_opened_total", COUNTER, "protected records opened and accepted")    \
+    X(RECORD_FORWARDED, "records_forwarded_total", COUNTER,                                       \
+      "protected end-to-end records forwarded unread")                                            \
+    X(RECORD_CLOSED, "records_closed_total", COUNTER,                                             \
+      "connections closed for ten records that do not open")                                      \
+    X(GRANTS_SENT, "grants_sent_total", COUNTER, "app key grants sent")                           \
+    X(GRANTS_ACKED, "grants_acknowledged_total", COUNTER, "app key grants acknowledged")          \
+    X(GRANT_ACKS_REFUSED, "grant_acks_refused_total", COUNTER,                                    \
+      "acknowledgements that do not open or answer nothing")                                      \
+    X(APP_KEY_ALARMS, "app_key_alarms_total", COUNTER,                                            \
+      "app keys that a device did not take, or lost")                                             \
+    X(ROTATIONS, "epochs_in_use_total", COUNTER, "group epochs that came into use")               \
+    X(FUSION_RECORDS, "fusion_records_total", COUNTER, "records taken into a fusion")             \
+    X(FUSION_LATE, "fusion_late_total", COUNTER, "records too late for their window")             \
+    X(FUSION_REFUSED, "fusion_refused_total", COUNTER,                                            \
+      "records left out of a fusion for want of configured room")                                 \
+    X(FUSION_DOCUMENTS, "fusion_documents_total", COUNTER, "fusion documents published")          \
     X(PUBLISH_DROPPED, "messages_dropped_total", COUNTER, "QoS 0 or over-quota messages dropped") \
     X(PUBLISH_REFUSED, "messages_refused_total", COUNTER,                                         \
       "QoS 1 messages not acknowledged because they cannot be stored now")                        \

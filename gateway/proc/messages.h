@@ -15,15 +15,17 @@
 #include "libs/attest/attest.h"
 #include "libs/link/link.h"
 
-#define SP_PSK_MAX       64U
-#define SP_ROLE_NAME_MAX 32U
+#define SP_PSK_MAX        64U
+#define SP_ROLE_NAME_MAX  32U
+#define SP_GROUP_NAME_MAX 33U /**< with the NUL */
+#define SP_EPOCHS_MAX     64U /**< of one group that are accepted at a time */
 
 enum sp_message {
     /* gate → keys; `tag` names the connection within its loop, never reused while it is open */
     SP_MSG_PSK = 1,  /**< body: the identity as sent on the wire → SP_MSG_PSK_ANSWER */
     SP_MSG_NONCE,    /**< body: struct sp_msg_nonce → SP_MSG_NONCE_ANSWER */
     SP_MSG_APPRAISE, /**< body: struct sp_msg_appraise + token → SP_MSG_VERDICT */
-    SP_MSG_FORGET,   /**< no body: the connection is gone, drop its open nonce */
+    SP_MSG_FORGET,   /**< no body: the connection is gone, drop its open nonce and its verdict */
     /* keys → gate */
     SP_MSG_PSK_ANSWER,   /**< struct sp_msg_psk_answer */
     SP_MSG_NONCE_ANSWER, /**< struct sp_msg_nonce_answer */
@@ -37,6 +39,13 @@ enum sp_message {
     SP_MSG_DURABLE,  /**< struct sp_msg_durable */
     SP_MSG_PRESSURE, /**< struct sp_msg_pressure */
     SP_MSG_COMMAND, /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN if qos > 0 */
+    SP_MSG_MARKS, /**< struct sp_msg_mark, back to back; `tag` 1 with the last ones of those on disk */
+    /* gate → keys */
+    SP_MSG_GRANT_READY, /**< no body: the connection is admitted and can take app keys */
+    SP_MSG_GRANT_ACK,   /**< struct sp_msg_grant_ack + acknowledgement, as the device sent it */
+    /* keys → gate */
+    SP_MSG_GRANT, /**< body: a grant for the connection with this tag, to be published as it is */
+    SP_MSG_GROUPS, /**< struct sp_msg_epoch, back to back: all groups there are, in place of earlier ones */
 };
 
 enum sp_attestation_mode {
@@ -66,7 +75,8 @@ struct sp_device_row {
 };
 
 struct sp_msg_psk_answer {
-    uint8_t known; /**< 0: the key is a decoy, row and nonce mean nothing */
+    char group[SP_GROUP_NAME_MAX]; /**< NUL-terminated; "" = none */
+    uint8_t known;                 /**< 0: the key is a decoy, row and nonce mean nothing */
     uint8_t psk_len;
     uint8_t nonce_ok; /**< 0: too many refused tokens; the nonce is not open, answer 0x97 */
     uint8_t reserved;
@@ -104,13 +114,53 @@ struct sp_msg_verdict {
 enum sp_format { SP_FORMAT_RAW = 0, SP_FORMAT_SENML_JSON = 1, SP_FORMAT_JSON = 2 };
 enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTION_SEALED = 2 };
 
-#define SP_RECORD_ATTESTED 1U /**< the device's last verdict was ok */
-#define SP_RECORD_REPEAT   2U /**< QoS 2: it came with DUP */
-#define SP_RECORD_RELEASE  4U /**< a PUBREL: device and packet_id only, all other parts are empty */
+#define SP_RECORD_COUNTER_LAST ((UINT64_C(1) << 40) - 1U) /**< five bytes */
+#define SP_RECORD_ATTESTED     1U                         /**< the device's last verdict was ok */
+#define SP_RECORD_REPEAT       2U                         /**< QoS 2: it came with DUP */
+#define SP_RECORD_RELEASE      4U /**< a PUBREL: device and packet_id only, all other parts are empty */
+#define SP_RECORD_MARK \
+    8U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
+
+/** Who can read the records of a group (docs/protocol.md 6). */
+enum sp_group_mode {
+    SP_GROUP_OPEN = 0,       /**< the gateway too: it checks, parses and fuses */
+    SP_GROUP_END_TO_END = 1, /**< monitors and the cloud's consumer: the gateway only forwards */
+};
+
+/** One epoch of a group, as far as the gate may know it. */
+struct sp_msg_epoch {
+    char group[SP_GROUP_NAME_MAX];
+    uint8_t mode;      /**< enum sp_group_mode */
+    uint8_t algorithm; /**< 10 or 5, as in COSE */
+    uint8_t reserved;
+    uint32_t epoch;
+    uint64_t until_ms; /**< accepted until then, milliseconds since 1970; 0: no end yet */
+    uint8_t key[32];   /**< the group key; zeros when the mode is end-to-end */
+};
+
+/** What a device answered to a grant. */
+struct sp_msg_grant_ack {
+    uint64_t
+        mark; /**< highest counter accepted from the device under (group, epoch) of the answer; 0: none */
+    uint32_t ack_len;
+    uint32_t reserved;
+};
+
+/** The highest counter accepted from a device under an epoch of a group. */
+struct sp_msg_mark {
+    uint64_t counter;
+    uint32_t epoch;
+    uint8_t device_len;
+    uint8_t group_len;
+    uint8_t reserved[2];
+    uint8_t device[SP_LINK_IDENTITY_MAX];
+    uint8_t group[SP_GROUP_NAME_MAX - 1];
+};
 
 /**
  * One message for the cloud. Parts: device, topic (as the cloud will see it), origin (as the device
- * published it), payload (as published; store formats it when it sends).
+ * published it), group, payload (as published, but opened where it is to be formatted; store formats it when it
+ * sends). With a counter the mark of (device, group, epoch) moves in the same commit.
  */
 struct sp_msg_record {
     uint64_t ticket;  /**< per channel, from 1, rising; qos 0 has 0 and is never answered */
@@ -124,9 +174,10 @@ struct sp_msg_record {
     uint8_t format;     /**< enum sp_format */
     uint8_t protection; /**< enum sp_protection */
     uint8_t flags;      /**< SP_RECORD_* */
-    uint8_t reserved;
+    uint8_t group_len;
     uint16_t packet_id; /**< of a QoS 2 message or its PUBREL, from the device; else 0 */
-    uint8_t reserved2[4];
+    uint32_t epoch;
+    uint64_t counter; /**< of a protected record that was opened; 0: none */
 };
 
 /** Every ticket up to `up_to` that was not answered before. */

@@ -34,6 +34,7 @@ static const struct {
     {"cloud", true, {"limits", NULL}, "all but limits"},
     {"routes", false, {NULL, NULL}, NULL},
     {"commands", false, {NULL, NULL}, NULL},
+    {"fusions", false, {NULL, NULL}, NULL},
     {"limits", false, {"packet", "connections"}, "packet, connections"},
 };
 

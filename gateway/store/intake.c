@@ -6,14 +6,25 @@
 
 #include "libs/mqtt/topic.h"
 
+/* A counter comes with the group and epoch that it belongs to; what carries nothing else has one. */
+static bool mark_sound(const struct sp_msg_record *head)
+{
+    bool marked = head->counter != 0;
+    bool only = (head->flags & SP_RECORD_MARK) != 0;
+    return marked == (head->group_len != 0) && marked == (head->epoch != 0) &&
+           head->group_len < SP_GROUP_NAME_MAX && head->counter <= SP_RECORD_COUNTER_LAST &&
+           (!marked || head->device_len != 0) && (!only || (marked && head->qos == 0));
+}
+
 static bool head_sound(const struct sp_msg_record *head, uint32_t payload_max)
 {
     return head->payload_len <= payload_max && head->device_len <= SP_LINK_IDENTITY_MAX &&
            head->qos <= 1 && (head->qos == 1) == (head->ticket != 0) &&
            head->format <= SP_FORMAT_JSON && head->protection <= SP_PROTECTION_SEALED &&
-           (head->flags & ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE)) == 0 &&
+           (head->flags &
+            ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE | SP_RECORD_MARK)) == 0 &&
            (head->packet_id == 0 || (head->qos == 1 && head->device_len > 0)) &&
-           head->time_ms <= INT64_MAX;
+           head->time_ms <= INT64_MAX && mark_sound(head);
 }
 
 static bool is_release(const struct sp_msg_record *head)
@@ -30,6 +41,14 @@ static bool release_sound(const struct sp_msg_record *head)
 static bool name_sound(struct sp_view name)
 {
     return sp_topic_name_valid(name) && !sp_view_starts(name, sp_view_str(SP_LINK_TOPIC_PREFIX));
+}
+
+static bool names_sound(const struct sp_intake_record *r)
+{
+    if ((r->head.flags & SP_RECORD_MARK) != 0) {
+        return r->topic.len + r->origin.len + r->payload.len == 0;
+    }
+    return name_sound(r->topic) && name_sound(r->origin);
 }
 
 static struct sp_view cut(struct sp_view *rest, size_t len)
@@ -54,17 +73,18 @@ enum sp_err sp_intake_next(struct sp_view *rest, uint32_t payload_max, struct sp
     }
     struct sp_view left = sp_view_from(*rest, sizeof(record.head));
     size_t parts = (size_t)record.head.device_len + record.head.topic_len + record.head.origin_len +
-                   record.head.payload_len;
+                   record.head.group_len + record.head.payload_len;
     if (left.len < parts) {
         return SP_ERR_MALFORMED;
     }
     record.device = cut(&left, record.head.device_len);
     record.topic = cut(&left, record.head.topic_len);
     record.origin = cut(&left, record.head.origin_len);
+    record.group = cut(&left, record.head.group_len);
     record.payload = cut(&left, record.head.payload_len);
     if ((record.device.len > 0 && !sp_link_identity_valid(record.device)) ||
-        !(is_release(&record.head) ? release_sound(&record.head)
-                                   : name_sound(record.topic) && name_sound(record.origin))) {
+        (record.group.len > 0 && !sp_link_identity_valid(record.group)) ||
+        !(is_release(&record.head) ? release_sound(&record.head) : names_sound(&record))) {
         return SP_ERR_MALFORMED;
     }
     *rest = left;

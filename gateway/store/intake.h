@@ -12,6 +12,7 @@ struct sp_intake_record {
     struct sp_view device; /**< an identity, or empty for what the gateway itself says */
     struct sp_view topic;
     struct sp_view origin;
+    struct sp_view group; /**< of a marked record; else empty */
     struct sp_view payload;
 };
 

@@ -65,11 +65,27 @@ bool sp_journal_broken(const struct sp_journal *journal);
  *
  * @param[in,out] append On SP_OK every new message has its `seq`, rising in list order, and releases and repeats have 0; on
  *                       failure all have 0. May be empty.
+ *                       A row with a counter moves its mark in the same transaction, upwards only. One whose
+ *                       flags say SP_RECORD_MARK is no message: it moves its mark and gets no `seq`.
  * @param[in]     ended  Rows with a `seq`. May be empty.
  * @retval SP_ERR_IO     Nothing happened to `append`; `ended` is to be given again after recovery.
  */
 SP_MUST_CHECK enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *append,
                                             const struct sp_row_list *ended);
+
+/** A mark: the highest counter accepted from a device under an epoch of a group. */
+struct sp_journal_mark {
+    uint64_t counter;
+    uint32_t epoch;
+    struct sp_view device;
+    struct sp_view group;
+};
+
+typedef enum sp_err (*sp_journal_mark_fn)(void *arg, const struct sp_journal_mark *mark);
+
+/** Show every mark; views are borrowed for the call. @retval SP_ERR_IO @return Else what `fn` returned. */
+SP_MUST_CHECK enum sp_err sp_journal_marks(struct sp_journal *journal, sp_journal_mark_fn fn,
+                                           void *arg);
 
 /** Which rows sp_journal_read() is to bring. */
 struct sp_journal_want {

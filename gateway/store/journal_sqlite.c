@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define APPLICATION_ID 0x53504a31 /* "SPJ1" */
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
+#define EPOCHS_KEPT    64   /* of a device in a group; older ones are accepted nowhere any more */
 #define READ_SCAN_MAX  4096 /* rows looked at by one read */
 
 /* clang-format off */
@@ -41,9 +42,17 @@ static const char schema[] =
 static const char more_schema[] =
     "CREATE TABLE IF NOT EXISTS received(device TEXT NOT NULL, packet_id INTEGER NOT NULL,"
     " seq INTEGER NOT NULL, digest INTEGER NOT NULL, PRIMARY KEY(device, packet_id)) WITHOUT ROWID;";
+/* What version 2 adds. */
+static const char upgrade[] =
+    "ALTER TABLE messages ADD COLUMN counter INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE marks(device TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL,"
+    " counter INTEGER NOT NULL, before INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    " PRIMARY KEY(device, name, epoch)) WITHOUT ROWID;"
+    "PRAGMA user_version=2;";
 
 #define COLUMNS                                                                                    \
     "seq,stream,time_ms,expiry_s,qos,format,protection,flags,device,topic,origin,payload"
+#define ALL_COLUMNS COLUMNS ",counter"
 #define COST                                                                                       \
     "(length(CAST(device AS BLOB))+length(CAST(topic AS BLOB))+length(CAST(origin AS BLOB))"      \
     "+length(payload)+64)"
@@ -51,7 +60,7 @@ static const char more_schema[] =
 enum statement {
     ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_OLDEST,
     ST_RECEIVED, ST_RECEIVE, ST_RELEASE, ST_PRUNE, ST_VERSION,
-    ST_COUNT
+    ST_MARK, ST_UNMARK, ST_COUNT
 };
 
 static const char *const statements[ST_COUNT] = {
@@ -59,11 +68,17 @@ static const char *const statements[ST_COUNT] = {
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
     [ST_INSERT] = "INSERT INTO messages(stream,time_ms,expiry_s,qos,format,protection,flags,"
-                  "device,topic,origin,payload) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11)",
+                  "device,topic,origin,payload,counter)"
+                  " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
     [ST_DELETE] = "DELETE FROM messages WHERE seq BETWEEN ?1 AND ?2",
     [ST_BURY] = "INSERT OR REPLACE INTO dead_letters(" COLUMNS ",reason,dead_ms)"
                 " SELECT " COLUMNS ",?2,?3 FROM messages WHERE seq=?1",
-    [ST_SCAN] = "SELECT " COLUMNS " FROM messages WHERE seq>?1 ORDER BY seq",
+    [ST_SCAN] = "SELECT " ALL_COLUMNS " FROM messages WHERE seq>?1 ORDER BY seq",
+    /* ?5: first sequence of this commit, 0 without messages; ?6: last one of those before */
+    [ST_MARK] = "INSERT INTO marks VALUES(?1,?2,?3,?4,0,?5) ON CONFLICT DO UPDATE"
+                " SET before=CASE WHEN seq>?6 THEN before ELSE counter END,"
+                " counter=max(counter,excluded.counter), seq=excluded.seq",
+    [ST_UNMARK] = "DELETE FROM marks WHERE device=?1 AND name=?2 AND epoch<=?3",
     [ST_OLDEST] = "SELECT time_ms FROM messages ORDER BY seq LIMIT 1",
     [ST_RECEIVED] = "SELECT digest FROM received WHERE device=?1 AND packet_id=?2",
     [ST_RECEIVE] = "INSERT OR REPLACE INTO received(device,packet_id,seq,digest)"
@@ -80,6 +95,7 @@ struct sp_journal {
     sqlite3_stmt *prepared[ST_COUNT];
     struct sp_journal_stats stats;
     uint64_t last;
+    uint64_t first;  /* of the commit that is being written; 0: it has no messages */
     int64_t version; /* of the file, as others have changed it */
     bool broken;
     char epoch[SP_JOURNAL_EPOCH_LEN + 1];
@@ -214,12 +230,12 @@ static int make_schema(struct sp_journal *j)
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
         return SQLITE_IOERR;
     }
-    char sql[sizeof(schema) + 320];
+    char sql[sizeof(schema) + sizeof(upgrade) + 320];
     (void)snprintf(sql, sizeof(sql),
                    "BEGIN IMMEDIATE;%s"
                    "INSERT INTO meta VALUES('epoch','%08" PRIx32 "%08" PRIx32 "');"
-                   "PRAGMA application_id=%d;PRAGMA user_version=%d;COMMIT;",
-                   schema, (uint32_t)time(NULL), random, APPLICATION_ID, SCHEMA_VERSION);
+                   "PRAGMA application_id=%d;%sCOMMIT;",
+                   schema, (uint32_t)time(NULL), random, APPLICATION_ID, upgrade);
     return sqlite3_exec(j->db, sql, NULL, NULL, NULL);
 }
 
@@ -239,6 +255,15 @@ static enum sp_err check_schema(struct sp_journal *j)
     if (id != APPLICATION_ID) {
         (void)snprintf(j->error, sizeof(j->error), "it is a database, but no journal of ours");
         return SP_ERR_MALFORMED;
+    }
+    if (version == 1) {
+        char sql[sizeof(upgrade) + 32];
+        (void)snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE;%sCOMMIT;", upgrade);
+        rc = sqlite3_exec(j->db, sql, NULL, NULL, NULL);
+        version = rc == SQLITE_OK ? SCHEMA_VERSION : version;
+        if (rc != SQLITE_OK) {
+            return fail(j, rc);
+        }
     }
     if (version != SCHEMA_VERSION) {
         (void)snprintf(j->error, sizeof(j->error), "it has version %lld, this program knows %d",
@@ -406,12 +431,38 @@ static int bind_blob(sqlite3_stmt *st, int index, struct sp_view bytes)
     return sqlite3_bind_blob64(st, index, ptr, bytes.len, SQLITE_STATIC);
 }
 
+static int bind_mark(sqlite3_stmt *st, const struct sp_row *row, int64_t epoch)
+{
+    int rc = bind_text(st, 1, row->device);
+    rc = rc == SQLITE_OK ? bind_text(st, 2, row->group) : rc;
+    return rc == SQLITE_OK ? sqlite3_bind_int64(st, 3, epoch) : rc;
+}
+
+/* With the first record of an epoch, marks that nobody can need any more go. */
+static int move_mark(struct sp_journal *j, const struct sp_row *row)
+{
+    sqlite3_stmt *mark = j->prepared[ST_MARK];
+    int rc = bind_mark(mark, row, row->epoch);
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(mark, 4, (int64_t)row->counter) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(mark, 5, (int64_t)j->first) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(mark, 6, (int64_t)j->last) : rc;
+    rc = rc == SQLITE_OK ? run(j, ST_MARK) : rc;
+    if (rc == SQLITE_OK && row->epoch > EPOCHS_KEPT && row->counter == 1) {
+        rc = bind_mark(j->prepared[ST_UNMARK], row, (int64_t)row->epoch - EPOCHS_KEPT);
+        rc = rc == SQLITE_OK ? run(j, ST_UNMARK) : rc;
+    }
+    return rc;
+}
+
 static int insert(struct sp_journal *j, struct sp_row *row)
 {
     sqlite3_stmt *st = j->prepared[ST_INSERT];
     const int64_t numbers[] = {row->stream, (int64_t)row->time_ms, row->expiry_s, row->qos,
                                row->format, row->protection,       row->flags};
-    int rc = SQLITE_OK;
+    int rc = row->counter != 0 ? move_mark(j, row) : SQLITE_OK;
+    if ((row->flags & SP_RECORD_MARK) != 0) {
+        return rc;
+    }
     for (int i = 0; i < 7 && rc == SQLITE_OK; i++) {
         rc = sqlite3_bind_int64(st, i + 1, numbers[i]);
     }
@@ -419,6 +470,7 @@ static int insert(struct sp_journal *j, struct sp_row *row)
     rc = rc == SQLITE_OK ? bind_text(st, 9, row->topic) : rc;
     rc = rc == SQLITE_OK ? bind_text(st, 10, row->origin) : rc;
     rc = rc == SQLITE_OK ? bind_blob(st, 11, row->payload) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 12, (int64_t)row->counter) : rc;
     if (rc == SQLITE_OK) {
         rc = run(j, ST_INSERT);
     }
@@ -537,6 +589,10 @@ static int write_all(struct sp_journal *j, struct sp_row_list *append,
                      const struct sp_row_list *ended, struct sp_journal_stats *s, uint64_t *last)
 {
     int rc = run(j, ST_BEGIN);
+    j->first = 0;
+    for (const struct sp_row *row = append->head; row != NULL && j->first == 0; row = row->next) {
+        j->first = (row->flags & (SP_RECORD_MARK | SP_RECORD_RELEASE)) == 0 ? j->last + 1 : 0;
+    }
     for (struct sp_row *row = append->head; row != NULL && rc == SQLITE_OK; row = row->next) {
         rc = row->packet_id != 0 ? append_packet(j, row) : insert(j, row);
         s->messages += row->seq != 0;
@@ -590,6 +646,7 @@ static struct sp_row *row_of(sqlite3_stmt *st)
         row->format = (uint8_t)sqlite3_column_int(st, 5);
         row->protection = (uint8_t)sqlite3_column_int(st, 6);
         row->flags = (uint8_t)sqlite3_column_int(st, 7);
+        row->counter = (uint64_t)sqlite3_column_int64(st, 12);
     }
     return row;
 }
@@ -634,6 +691,29 @@ enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_
     (void)sqlite3_reset(scan);
     *reached = seen;
     return err;
+}
+
+enum sp_err sp_journal_marks(struct sp_journal *journal, sp_journal_mark_fn fn, void *arg)
+{
+    sqlite3_stmt *st = NULL;
+    int rc = sqlite3_prepare_v2(journal->db, "SELECT device,name,epoch,counter FROM marks", -1, &st,
+                                NULL);
+    enum sp_err err = SP_OK;
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(st);
+    }
+    while (rc == SQLITE_ROW && err == SP_OK) {
+        const struct sp_journal_mark mark = {
+            .device = column(st, 0),
+            .group = column(st, 1),
+            .epoch = (uint32_t)sqlite3_column_int64(st, 2),
+            .counter = (uint64_t)sqlite3_column_int64(st, 3),
+        };
+        err = fn(arg, &mark);
+        rc = sqlite3_step(st);
+    }
+    (void)sqlite3_finalize(st);
+    return err != SP_OK || rc == SQLITE_DONE || rc == SQLITE_ROW ? err : fail(journal, rc);
 }
 
 enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn, void *arg)
@@ -701,12 +781,13 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
              ? sqlite3_wal_checkpoint_v2(journal->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL)
              : rc;
     if (rc == SQLITE_OK) {
-        char sql[256];
+        char sql[384];
         (void)snprintf(sql, sizeof(sql),
                        "BEGIN IMMEDIATE;DELETE FROM messages WHERE seq>%" PRIu64 ";"
+                       "UPDATE marks SET counter=before,seq=0 WHERE seq>%" PRIu64 ";"
                        "DELETE FROM received WHERE seq>%" PRIu64 ";"
                        "INSERT OR REPLACE INTO meta VALUES('recovered','%lld');COMMIT;",
-                       journal->last, journal->last, (long long)time(NULL));
+                       journal->last, journal->last, journal->last, (long long)time(NULL));
         rc = sqlite3_exec(journal->db, sql, NULL, NULL, NULL);
     }
     rc = rc == SQLITE_OK ? take_stock(journal, &journal->stats) : rc;

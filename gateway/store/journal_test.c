@@ -524,6 +524,79 @@ static void a_refused_batch_has_no_sequences(void)
     sweep();
 }
 
+struct mark {
+    size_t count;
+    uint64_t counter;
+};
+
+static enum sp_err see_mark(void *arg, const struct sp_journal_mark *m)
+{
+    struct mark *seen = arg;
+    SP_CHECK(sp_view_equal(m->device, SP_VIEW_LIT("dev-1")) && m->epoch == 3 &&
+             sp_view_equal(m->group, SP_VIEW_LIT("hall")));
+    seen->count++;
+    seen->counter = m->counter;
+    return SP_OK;
+}
+
+static uint64_t mark_of(struct sp_journal *j)
+{
+    struct mark seen = {0};
+    SP_CHECK_INT(sp_journal_marks(j, see_mark, &seen), SP_OK);
+    SP_CHECK(seen.count <= 1);
+    return seen.counter;
+}
+
+static enum sp_err commit_marked(struct sp_journal *j, uint64_t counter, uint8_t flags, size_t size)
+{
+    static uint8_t payload[65536];
+    const struct sp_view nothing = {NULL, 0};
+    bool only = (flags & SP_RECORD_MARK) != 0;
+    struct sp_view topic = only ? nothing : SP_VIEW_LIT("dt/x/climate");
+    struct sp_row_list list = {0};
+    struct sp_row *row = sp_row_create_marked(SP_VIEW_LIT("dev-1"), topic, topic,
+                                              sp_view(payload, size), SP_VIEW_LIT("hall"));
+    row->epoch = 3;
+    row->counter = counter;
+    row->flags = flags;
+    sp_row_list_push(&list, row);
+    enum sp_err err = sp_journal_commit(j, &list, &none);
+    sp_row_list_clear(&list);
+    return err;
+}
+
+static void a_mark_moves_with_its_message_and_never_back(void)
+{
+    fresh();
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(commit_marked(j, 5, 0, 3), SP_OK);
+    SP_CHECK_INT(commit_marked(j, 4, 0, 3), SP_OK);
+    SP_CHECK_INT(mark_of(j), 5);
+    SP_CHECK_INT(commit_marked(j, 6, SP_RECORD_MARK, 0), SP_OK);
+    SP_CHECK_INT(mark_of(j), 6);
+    SP_CHECK_INT(sp_journal_stats(j).messages, 2);
+    struct sp_row_list rows = read_all(j, 0, 1);
+    SP_CHECK(rows.count == 2 && rows.head->counter == 5);
+    sp_row_list_clear(&rows);
+    set_file_limit(65536);
+    enum sp_err err = SP_OK;
+    uint64_t kept = 6;
+    for (uint64_t counter = 7; err == SP_OK && counter < 100; counter++) {
+        err = commit_marked(j, counter, 0, 40000);
+        kept = err == SP_OK ? counter : kept;
+    }
+    SP_CHECK_INT(err, SP_ERR_IO);
+    set_file_limit(RLIM_INFINITY);
+    SP_CHECK_INT(sp_journal_recover(j), SP_OK);
+    SP_CHECK_INT(mark_of(j), kept); /* a refused message may come again */
+    sp_journal_close(j);
+    j = open_journal();
+    SP_CHECK_INT(mark_of(j), kept);
+    sp_journal_close(j);
+    sweep();
+}
+
 struct seen {
     size_t count;
     uint64_t last_seq;
@@ -607,5 +680,6 @@ static const struct sp_test tests[] = {
     SP_TEST(what_was_acknowledged_survives_kill_9),
     SP_TEST(a_disk_that_fails_refuses_and_loses_nothing),
     SP_TEST(a_refused_batch_has_no_sequences),
+    SP_TEST(a_mark_moves_with_its_message_and_never_back),
 };
 SP_TEST_MAIN(tests)

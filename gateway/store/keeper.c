@@ -12,6 +12,7 @@
 #include "gateway/store/keeper.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,6 +75,8 @@ struct sp_keeper {
     uint64_t rest_until; /* microseconds */
     uint32_t payload_max;
     struct sp_row_list batch; /* of this turn, not committed yet */
+    struct sp_row_list marks; /* of what needs no journal; for the next commit */
+    uint64_t marks_since;     /* when the oldest of them came; 0: none */
     struct sp_shares *shares; /* bytes in journal and batch, by device */
     struct sp_row_list ended;
     struct sp_command *commands; /* not taken by gate yet, oldest first */
@@ -123,6 +126,53 @@ static void tell_level(struct door *d)
     tell(d, SP_MSG_PRESSURE, 0, &part, 1);
 }
 
+/* What has been committed; marks on their way follow from gate itself, which counts on. */
+struct marks {
+    struct door *door;
+    size_t count;
+    struct sp_msg_mark batch[256];
+};
+
+static void send_marks(struct marks *m, uint64_t last)
+{
+    const struct sp_view part = sp_view(m->batch, m->count * sizeof(m->batch[0]));
+    tell(m->door, SP_MSG_MARKS, last, &part, 1);
+    m->count = 0;
+}
+
+static enum sp_err add_mark(void *arg, const struct sp_journal_mark *mark)
+{
+    struct marks *m = arg;
+    struct sp_msg_mark *out = &m->batch[m->count];
+    memset(out, 0, sizeof(*out));
+    if (mark->device.len > sizeof(out->device) || mark->group.len > sizeof(out->group)) {
+        return SP_OK; /* nothing that gate ever sent */
+    }
+    out->counter = mark->counter;
+    out->epoch = mark->epoch;
+    out->device_len = (uint8_t)mark->device.len;
+    out->group_len = (uint8_t)mark->group.len;
+    sp_copy(out->device, mark->device.ptr, mark->device.len);
+    sp_copy(out->group, mark->group.ptr, mark->group.len);
+    m->count++;
+    if (m->count == sizeof(m->batch) / sizeof(m->batch[0])) {
+        send_marks(m, 0);
+    }
+    return SP_OK;
+}
+
+/* Without its end gate takes no protected record. */
+static void tell_marks(struct door *d)
+{
+    static struct marks m; /* one thread; large */
+    m = (struct marks){.door = d};
+    if (sp_journal_marks(d->keeper->journal, add_mark, &m) == SP_OK) {
+        send_marks(&m, 1);
+    } else {
+        close_door(d, "the marks cannot be read");
+    }
+}
+
 static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
 {
     struct door *d = &k->doors[loop];
@@ -136,6 +186,7 @@ static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
         return SP_ERR_IO;
     }
     tell_level(d);
+    tell_marks(d);
     return SP_OK;
 }
 
@@ -162,7 +213,7 @@ static enum sp_err note(struct door *d, uint64_t ticket, enum sp_err err)
 
 static struct sp_row *make_row(const struct sp_intake_record *r)
 {
-    struct sp_row *row = sp_row_create(r->device, r->topic, r->origin, r->payload);
+    struct sp_row *row = sp_row_create_marked(r->device, r->topic, r->origin, r->payload, r->group);
     if (row != NULL) {
         row->time_ms = r->head.time_ms;
         row->expiry_s = r->head.expiry_s;
@@ -170,13 +221,39 @@ static struct sp_row *make_row(const struct sp_intake_record *r)
         row->format = r->head.format;
         row->protection = r->head.protection;
         row->flags = r->head.flags;
+        row->epoch = r->head.epoch;
+        row->counter = r->head.counter;
         row->packet_id = r->head.packet_id;
     }
     return row;
 }
 
+/* The mark of what is not in the journal itself goes with the next commit, soon. Lost in a crash: it repeats. */
+static void take_mark(struct sp_keeper *k, const struct sp_intake_record *r)
+{
+    static const struct sp_view nothing = {NULL, 0};
+    const struct sp_intake_record mark = {
+        .head = {.flags = SP_RECORD_MARK, .epoch = r->head.epoch, .counter = r->head.counter},
+        .device = r->device,
+        .topic = nothing,
+        .origin = nothing,
+        .group = r->group,
+    };
+    struct sp_row *row = sp_journal_broken(k->journal) ? NULL : make_row(&mark);
+    if (row != NULL) {
+        k->marks_since = k->marks_since == 0 ? k->now : k->marks_since;
+        sp_row_list_push(&k->marks, row);
+    }
+}
+
 static void take_loose(struct sp_keeper *k, const struct sp_intake_record *r)
 {
+    if (r->head.counter != 0) {
+        take_mark(k, r);
+    }
+    if ((r->head.flags & SP_RECORD_MARK) != 0) {
+        return;
+    }
     uint32_t link = k->links == 0 ? 0 : sp_row_stream(r->device) % k->links;
     struct feed *f = k->links == 0 ? NULL : &k->feeds[link];
     struct sp_row *row = NULL;
@@ -431,11 +508,11 @@ static void release_ended(struct sp_keeper *k)
     sp_row_list_clear(&k->ended);
 }
 
-/* Rows that are not in the journal: all of a failed commit; releases and repeats. */
+/* Rows that are not in the journal: all of a failed commit; releases and repeats. Marks never had a share. */
 static void give_back_shares(struct sp_keeper *k)
 {
     for (const struct sp_row *row = k->batch.head; row != NULL; row = row->next) {
-        if (row->seq == 0) {
+        if (row->seq == 0 && (row->flags & SP_RECORD_MARK) == 0) {
             sp_shares_take(k->shares, row->device, sp_row_cost(row));
         }
     }
@@ -471,7 +548,7 @@ static void hand_on(struct sp_keeper *k)
 {
     for (struct sp_row *row = sp_row_list_pop(&k->batch); row != NULL;
          row = sp_row_list_pop(&k->batch)) {
-        if (row->seq == 0) { /* a release, or a repeat of what is here */
+        if (row->seq == 0) { /* a release, a mark, or a repeat of what is here */
             sp_row_destroy(row);
             continue;
         }
@@ -499,12 +576,18 @@ static void commit_failed(struct sp_keeper *k)
     k->recover_at = k->now;
 }
 
+static bool marks_due(const struct sp_keeper *k)
+{
+    return k->marks.head != NULL && (k->stop || k->marks.count >= SP_KEEPER_MARKS ||
+                                     k->now - k->marks_since >= SP_KEEPER_MARKS_MS);
+}
+
 static bool commit_due(const struct sp_keeper *k)
 {
     if (sp_journal_broken(k->journal)) {
         return false;
     }
-    return k->batch.head != NULL || k->ended.count >= SP_HANDOFF_ENDED_ROWS ||
+    return k->batch.head != NULL || marks_due(k) || k->ended.count >= SP_HANDOFF_ENDED_ROWS ||
            k->ended.bytes >= SP_HANDOFF_ENDED_BYTES ||
            (k->ended.head != NULL && (k->stop || k->now >= k->tick_at));
 }
@@ -518,6 +601,8 @@ static enum sp_err commit(struct sp_keeper *k)
     size_t count = k->batch.count;
     /* A single message is likely from somebody who waits for the ack before the next. */
     k->rest_until = count > 1 ? sp_rest_now() + SP_KEEPER_COMMIT_US : 0;
+    sp_row_list_append(&k->batch, &k->marks);
+    k->marks_since = 0;
     enum sp_err err = sp_journal_commit(k->journal, &k->batch, &k->ended);
     if (err != SP_OK) {
         commit_failed(k);
@@ -707,6 +792,9 @@ static int patience(const struct sp_keeper *k, bool more)
     uint64_t due = k->tick_at;
     if (sp_journal_broken(k->journal)) {
         due = k->recover_at < due ? k->recover_at : due;
+    } else if (k->marks_since != 0) {
+        uint64_t marks = k->marks_since + SP_KEEPER_MARKS_MS;
+        due = marks < due ? marks : due;
     }
     uint64_t now = monotonic_ms();
     return more || due <= now ? 0 : (int)(due - now);
@@ -809,6 +897,7 @@ void sp_keeper_destroy(struct sp_keeper *keeper)
         sp_row_list_clear(&keeper->feeds[i].give);
     }
     sp_row_list_clear(&keeper->batch);
+    sp_row_list_clear(&keeper->marks);
     sp_row_list_clear(&keeper->ended);
     for (struct sp_command *c = keeper->commands; c != NULL;) {
         struct sp_command *next = c->next;

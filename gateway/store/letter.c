@@ -96,6 +96,8 @@ static enum sp_err write_payload(const struct sp_letter_office *office, const st
         .accepted_ms = (int64_t)row->time_ms,
         .attested = (row->flags & SP_RECORD_ATTESTED) != 0,
         .protection = protections[row->protection],
+        .has_sequence = row->counter != 0,
+        .sequence = row->counter,
         .message_id = message_id(office, row, id, sizeof(id)),
     };
     if (row->format == SP_FORMAT_JSON) {

@@ -15,7 +15,14 @@ static struct sp_view place(struct sp_row *row, size_t *used, struct sp_view par
 struct sp_row *sp_row_create(struct sp_view device, struct sp_view topic, struct sp_view origin,
                              struct sp_view payload)
 {
-    size_t bytes = device.len + topic.len + origin.len + payload.len;
+    return sp_row_create_marked(device, topic, origin, payload, (struct sp_view){NULL, 0});
+}
+
+struct sp_row *sp_row_create_marked(struct sp_view device, struct sp_view topic,
+                                    struct sp_view origin, struct sp_view payload,
+                                    struct sp_view group)
+{
+    size_t bytes = device.len + topic.len + origin.len + payload.len + group.len;
     struct sp_row *row = malloc(sizeof(*row) + bytes);
     if (row == NULL) {
         return NULL;
@@ -26,6 +33,7 @@ struct sp_row *sp_row_create(struct sp_view device, struct sp_view topic, struct
     row->topic = place(row, &used, topic);
     row->origin = place(row, &used, origin);
     row->payload = place(row, &used, payload);
+    row->group = place(row, &used, group);
     return row;
 }
 

@@ -27,7 +27,10 @@ struct sp_row {
     uint8_t format;     /**< enum sp_format */
     uint8_t protection; /**< enum sp_protection */
     uint8_t flags;      /**< SP_RECORD_* */
-    uint16_t packet_id; /**< QoS 2, until it is committed; else 0 */
+    uint32_t epoch;     /**< of the mark; looked at when `counter` is not 0 and before the commit */
+    uint64_t counter;   /**< of a protected record that was opened; 0: none */
+    struct sp_view group; /**< of the mark */
+    uint16_t packet_id;   /**< QoS 2, until it is committed; else 0 */
     struct sp_view device;
     struct sp_view topic;
     struct sp_view origin;
@@ -44,11 +47,16 @@ struct sp_row_list {
 };
 
 /**
- * A row with copies of its four parts and its stream; everything else 0. Release with sp_row_destroy().
+ * A row with copies of its parts and its stream; everything else 0. Release with sp_row_destroy().
  * @return NULL when there is no memory.
  */
 struct sp_row *sp_row_create(struct sp_view device, struct sp_view topic, struct sp_view origin,
                              struct sp_view payload);
+
+/** The same with the group of a mark. */
+struct sp_row *sp_row_create_marked(struct sp_view device, struct sp_view topic,
+                                    struct sp_view origin, struct sp_view payload,
+                                    struct sp_view group);
 void sp_row_destroy(struct sp_row *row); /**< NULL is fine */
 
 /** What a row counts against a quota: its bytes, and SP_ROW_OVERHEAD so that empty ones count too. */

@@ -259,6 +259,30 @@ enum sp_err sp_cose_mac0_encode(struct sp_writer *w, enum sp_cose_algorithm algo
     return sp_cose_mac0_end(w, algorithm, key, external_aad, payload.len);
 }
 
+enum sp_err sp_cose_mac0_seal(struct sp_writer *w, const struct sp_cose_headers *headers,
+                              enum sp_cose_algorithm algorithm, const struct sp_crypto_key *key,
+                              struct sp_view external_aad, struct sp_view payload)
+{
+    size_t len = sp_cose_hmac_len(algorithm);
+    if (len == 0) {
+        return SP_ERR_UNSUPPORTED;
+    }
+    uint8_t tag[SP_HASH_MAX];
+    const struct sp_view content[2] = {external_aad, payload};
+    SP_TRY(compute_tag(headers->protected_map, algorithm, key, content, tag));
+    sp_cbor_write_tag(w, TAG_MAC0);
+    sp_cbor_write_array(w, 4);
+    sp_cbor_write_bytes(w, headers->protected_map);
+    if (headers->unprotected_map.len == 0) {
+        sp_cbor_write_map(w, 0);
+    } else {
+        sp_write_view(w, headers->unprotected_map);
+    }
+    sp_cbor_write_bytes(w, payload);
+    sp_cbor_write_bytes(w, sp_view(tag, len));
+    return w->err;
+}
+
 /* Enc_structure (RFC 9052, 5.3): ["Encrypt0", protected, external_aad]. */
 static enum sp_err write_enc_structure(struct sp_writer *w, struct sp_view protected_bytes,
                                        struct sp_view external_aad)

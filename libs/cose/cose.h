@@ -106,6 +106,15 @@ SP_MUST_CHECK enum sp_err sp_cose_mac0_end(struct sp_writer *w, enum sp_cose_alg
                                            const struct sp_crypto_key *key,
                                            struct sp_view external_aad, size_t payload_len);
 
+struct sp_cose_headers;
+
+/** As sp_cose_mac0_encode(), with headers of the caller's, who names the algorithm in the protected one. */
+SP_MUST_CHECK enum sp_err sp_cose_mac0_seal(struct sp_writer *w,
+                                            const struct sp_cose_headers *headers,
+                                            enum sp_cose_algorithm algorithm,
+                                            const struct sp_crypto_key *key,
+                                            struct sp_view external_aad, struct sp_view payload);
+
 /**
  * Take a COSE_Encrypt0 message apart: [protected, unprotected, ciphertext]. As sp_cose_mac0_decode().
  */

@@ -96,6 +96,13 @@ void sp_senml_to_json(const struct sp_senml_record *record, const struct sp_senm
                       struct sp_writer *w);
 
 /**
+ * Write what a monitor prints: device, time, temperature_celsius, humidity_percent, sequence, protection. With an
+ * empty record (one that cannot be read) both values are null.
+ */
+void sp_senml_to_line(const struct sp_senml_record *record, const struct sp_senml_context *context,
+                      struct sp_writer *w);
+
+/**
  * Write SenML-JSON (RFC 8428, 5): all entries resolved to absolute time, the base name `<device>/` and, where
  * all entries share it, the base time in the first.
  */

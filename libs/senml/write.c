@@ -60,8 +60,9 @@ static void write_unsigned(struct sp_writer *w, uint64_t value)
     sp_write_u8(w, (uint8_t)('0' + value % 10));
 }
 
-void sp_senml_to_json(const struct sp_senml_record *record, const struct sp_senml_context *context,
-                      struct sp_writer *w)
+/* device, time, values and sequence: how both documents begin */
+static void write_reading(const struct sp_senml_record *record,
+                          const struct sp_senml_context *context, struct sp_writer *w)
 {
     const struct sp_senml_entry *last = last_climate(record);
     sp_write_str(w, "{\"device\":");
@@ -77,6 +78,21 @@ void sp_senml_to_json(const struct sp_senml_record *record, const struct sp_senm
     } else {
         sp_write_str(w, "null");
     }
+}
+
+void sp_senml_to_line(const struct sp_senml_record *record, const struct sp_senml_context *context,
+                      struct sp_writer *w)
+{
+    write_reading(record, context, w);
+    sp_write_str(w, ",\"protection\":");
+    sp_json_write_string(w, sp_view_str(context->protection));
+    sp_write_str(w, "}");
+}
+
+void sp_senml_to_json(const struct sp_senml_record *record, const struct sp_senml_context *context,
+                      struct sp_writer *w)
+{
+    write_reading(record, context, w);
     sp_write_str(w, context->attested ? ",\"attested\":true" : ",\"attested\":false");
     sp_write_str(w, ",\"protection\":");
     sp_json_write_string(w, sp_view_str(context->protection));

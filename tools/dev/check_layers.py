@@ -13,6 +13,7 @@ MAY_INCLUDE = {
     "libs/cose": ["libs/cbor", "libs/base"],
     "libs/attest": ["libs/cose", "libs/cbor", "libs/base"],
     "libs/link": ["libs/cose", "libs/cbor", "libs/base"],
+    "libs/record": ["libs/link", "libs/cose", "libs/cbor", "libs/base"],
     "libs/mqtt": ["libs/base"],
     "libs/senml": ["libs/cbor", "libs/base"],
     "gateway/log": ["libs"],

@@ -22,6 +22,7 @@ FUNCTIONS = {
     "TFM_INTERNAL_TRUSTED_STORAGE_SERVICE": ("sp_its_sfn", "its/its_service.h"),
     "TFM_ATTESTATION_SERVICE": ("sp_attestation_sfn", "initial_attestation/attestation_service.h"),
     "SP_SENSOR_SERVICE": ("sp_sensor_sfn", "sensor/sensor_service.h"),
+    "SP_APPKEYS_SERVICE": ("sp_appkeys_sfn", "appkeys/appkeys_service.h"),
 }
 
 

@@ -74,6 +74,9 @@ static void seam_record(void *ctx, struct sp_view topic, struct sp_view payload,
     struct sp_writer w;
     sp_writer_init(&w, line, sizeof(line));
     enum sp_err err = sp_monitor_line(topic, payload, utc_seconds * 1000, &w);
+    if (err == SP_ERR_EXISTS) {
+        return; /* a repeat */
+    }
     if (err != SP_OK) {
         sp_console_event("record_not_shown", (int32_t)err, topic);
         return;

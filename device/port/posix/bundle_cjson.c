@@ -118,6 +118,57 @@ static bool parse_suites(const cJSON *root, uint32_t *out)
     return known;
 }
 
+static bool parse_app_key(const cJSON *item, struct sp_bundle *out)
+{
+    static const char *const kinds[] = {"record", "group"};
+    static const char *const algorithms[] = {"ccm", "mac"};
+    struct sp_appkeys_preshared *key = &out->app_keys[out->app_key_count];
+    uint8_t *bytes = out->app_key_bytes[out->app_key_count];
+    const cJSON *epoch = cJSON_GetObjectItemCaseSensitive(item, "epoch");
+    size_t kind = 0;
+    size_t algorithm = 0;
+    size_t len = 0;
+    if (!cJSON_IsNumber(epoch) || epoch->valuedouble < 1 || epoch->valuedouble > UINT32_MAX ||
+        !parse_choice(text_of(item, "kind"), kinds, 2, &kind) ||
+        !parse_choice(text_of(item, "algorithm"), algorithms, 2, &algorithm) ||
+        !sp_view_equal(text_of(item, "group"), sp_view(out->group, out->group_len)) ||
+        !parse_key(item, "key", 1, bytes, SP_RECORD_GROUP_KEY, &len)) {
+        return false;
+    }
+    *key = (struct sp_appkeys_preshared){
+        .epoch = (uint32_t)epoch->valuedouble,
+        .algorithm = algorithm == 0 ? SP_COSE_AES_CCM_16_64_128 : SP_COSE_HMAC256,
+        .kind = kind == 0 ? SP_GRANT_RECORD_KEY : SP_GRANT_GROUP_KEY,
+        .key = sp_view(bytes, len),
+    };
+    out->app_key_count++;
+    return true;
+}
+
+/* All of it may be missing: then records are clear. */
+static bool parse_app_keys(const cJSON *root, struct sp_bundle *out)
+{
+    const cJSON *item = NULL;
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(root, "app_keys");
+    struct sp_view group = text_of(root, "group");
+    if (cJSON_GetObjectItemCaseSensitive(root, "kek") == NULL) {
+        return true;
+    }
+    if (!parse_key(root, "kek", SP_GRANT_KEK_LEN, out->kek, sizeof(out->kek), &out->kek_len) ||
+        (group.len > 0 && !sp_record_group_valid(group))) {
+        return false;
+    }
+    sp_copy(out->group, group.ptr, group.len);
+    out->group_len = group.len;
+    cJSON_ArrayForEach(item, list)
+    {
+        if (out->app_key_count == SP_APPKEYS_SLOTS || !parse_app_key(item, out)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static enum sp_err parse_fields(const cJSON *root, struct sp_bundle *out, const char **why)
 {
     const cJSON *version = cJSON_GetObjectItemCaseSensitive(root, "version");
@@ -155,20 +206,23 @@ static enum sp_err parse_fields(const cJSON *root, struct sp_bundle *out, const 
         *why = "suites names nothing that this device can speak";
         return SP_ERR_UNSUPPORTED;
     }
+    if (!parse_app_keys(root, out)) {
+        *why = "kek is not 48 bytes in hex, or group or app_keys are not what they should be";
+        return SP_ERR_MALFORMED;
+    }
     return SP_OK;
 }
 
 enum sp_err sp_bundle_parse(struct sp_view text, struct sp_bundle *out, const char **why)
 {
-    struct sp_bundle bundle = {0};
+    *out = (struct sp_bundle){0};
     cJSON_Hooks hooks = {.malloc_fn = wiping_malloc, .free_fn = wiping_free};
     cJSON_InitHooks(&hooks);
     cJSON *root = cJSON_ParseWithLength((const char *)text.ptr, text.len);
-    enum sp_err err = parse_fields(root, &bundle, why);
+    enum sp_err err = parse_fields(root, out, why);
     cJSON_Delete(root);
-    if (err == SP_OK) {
-        *out = bundle;
+    if (err != SP_OK) {
+        sp_wipe(out, sizeof(*out));
     }
-    sp_wipe(&bundle, sizeof(bundle));
     return err;
 }

@@ -55,6 +55,10 @@ static psa_status_t take_over(const struct sp_bundle *bundle, bool persistent)
         .psk = sp_view(bundle->psk, bundle->psk_len),
         .iak = sp_view(bundle->iak, bundle->iak_len),
         .iak_algorithm = bundle->iak_algorithm,
+        .app = {.kek = sp_view(bundle->kek, bundle->kek_len),
+                .group = sp_view(bundle->group, bundle->group_len),
+                .keys = bundle->app_keys,
+                .key_count = bundle->app_key_count},
     };
     psa_status_t status = sp_profile_remove();
     if (status == PSA_SUCCESS) {
@@ -75,6 +79,11 @@ static enum sp_err from_bundle(struct sp_view text, bool persistent, bool have,
     struct sp_bundle bundle;
     SP_TRY(sp_bundle_parse(text, &bundle, why));
     sp_copy(bundle.profile.source, source, sizeof(source));
+    if (bundle.group_len > 0 && bundle.profile.role == SP_APP_SENSOR && !persistent) {
+        sp_wipe(&bundle, sizeof(bundle));
+        *why = "it is in a group: the counters of its records must outlive it; give --state DIR";
+        return SP_ERR_DENIED;
+    }
     psa_status_t status = take_over(&bundle, persistent);
     *profile = bundle.profile;
     sp_wipe(&bundle, sizeof(bundle));

@@ -17,6 +17,7 @@ struct parcel {
     struct sp_secure_secrets secrets;
     struct sp_view seed;
     struct sp_view lifecycle;
+    struct sp_appkeys_preshared app_keys[SP_APPKEYS_SLOTS];
 };
 
 /* Length of the body; 0: no parcel here. */
@@ -38,6 +39,21 @@ static psa_status_t set_asset(int32_t owner, psa_storage_uid_t uid, struct sp_vi
     psa_status_t status = psa_its_set(uid, content.len, content.ptr, PSA_STORAGE_FLAG_NONE);
     sp_spm_leave();
     return status;
+}
+
+static psa_status_t take_app_key(struct sp_reader *r, struct parcel *out)
+{
+    struct sp_appkeys_bundle *app = &out->secrets.app;
+    if (app->key_count == SP_APPKEYS_SLOTS) {
+        return PSA_ERROR_DATA_CORRUPT;
+    }
+    struct sp_appkeys_preshared *key = &out->app_keys[app->key_count++];
+    key->epoch = sp_read_u32(r);
+    key->algorithm = (enum sp_cose_algorithm)sp_read_u8(r);
+    key->kind = (enum sp_grant_kind)sp_read_u8(r);
+    key->key = sp_read_rest(r);
+    app->keys = out->app_keys;
+    return r->err == SP_OK ? PSA_SUCCESS : PSA_ERROR_DATA_CORRUPT;
 }
 
 static psa_status_t take_item(uint8_t tag, struct sp_view content, struct parcel *out)
@@ -68,6 +84,14 @@ static psa_status_t take_item(uint8_t tag, struct sp_view content, struct parcel
         struct sp_view rest = sp_read_rest(&r);
         return r.err == SP_OK ? set_asset(SP_CLIENT_NON_SECURE, uid, rest) : PSA_ERROR_DATA_CORRUPT;
     }
+    case SP_PROVISION_KEK:
+        out->secrets.app.kek = content;
+        return PSA_SUCCESS;
+    case SP_PROVISION_GROUP:
+        out->secrets.app.group = content;
+        return PSA_SUCCESS;
+    case SP_PROVISION_APP_KEY:
+        return take_app_key(&r, out);
     default:
         return PSA_ERROR_DATA_CORRUPT;
     }

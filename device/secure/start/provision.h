@@ -24,6 +24,10 @@ enum sp_provision_tag {
     SP_PROVISION_LIFECYCLE = 6,     /**< 2 bytes */
     SP_PROVISION_ASSET =
         7, /**< an asset of the non-secure world: 4 bytes uid, content; any number of these */
+    SP_PROVISION_KEK = 8,   /**< 48 bytes */
+    SP_PROVISION_GROUP = 9, /**< name of the key group */
+    SP_PROVISION_APP_KEY =
+        10, /**< 4 bytes epoch, 1 algorithm as in COSE, 1 kind, key; up to SP_APPKEYS_SLOTS */
 };
 
 /**

@@ -233,6 +233,7 @@ void sp_guard_token(struct sp_client *client, struct sp_view token)
     sp_client_arm(client);
     if (client->nonce_open && send_token(client, token)) {
         client->nonce_open = false;
+        client->judged = client->group_len > 0;
     } else {
         unavailable(client);
     }
@@ -268,6 +269,14 @@ static void tell_time(struct sp_client *client)
     sp_client_tell(client, SP_LINK_TOPIC_TIME, sp_writer_view(&w));
 }
 
+/* When keys cannot be told, it has forgotten the verdict too, and asks for another one when it is back. */
+static void ready_for_keys(struct sp_client *client)
+{
+    if (client->group_len > 0) {
+        (void)!sp_edge_send(&client->home->keys, SP_MSG_GRANT_READY, client->tag, NULL, 0);
+    }
+}
+
 static void accept(struct sp_client *client)
 {
     bool again = client->again;
@@ -292,6 +301,7 @@ static void accept(struct sp_client *client)
     }
     if (client->state == SP_CLIENT_OPEN) {
         tell_time(client);
+        ready_for_keys(client);
         if (again) {
             sp_guard_again(client);
         }
@@ -345,8 +355,9 @@ void sp_guard_lost(struct sp_client *client)
 void sp_guard_forget(struct sp_client *client)
 {
     drop_nonce(client);
-    if (client->nonce_open) {
+    if (client->nonce_open || client->judged) {
         client->nonce_open = false;
+        client->judged = false;
         /* When keys cannot be told, it has forgotten already. */
         (void)!sp_edge_send(&client->home->keys, SP_MSG_FORGET, client->tag, NULL, 0);
     }

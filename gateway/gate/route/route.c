@@ -135,19 +135,26 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
     }
     enum sp_err err = sp_route_map(route->cloud, route->from, home->config->id, origin->device,
                                    publish->topic, topic, sizeof(topic), &topic_len);
+    /* What is to be formatted goes opened; what cannot be read goes as it came, whatever the route says. */
+    const struct sp_record_in *record = origin->record;
+    bool sealed = record != NULL && !record->readable;
+    enum sp_format format = sealed ? SP_FORMAT_RAW : route->format;
+    bool opened = record != NULL && record->readable && format != SP_FORMAT_RAW;
     if (err == SP_OK) {
         const struct sp_tickets_message message = {
             .device = origin->device,
             .topic = sp_view(topic, topic_len),
             .origin = publish->topic,
-            .payload = publish->payload,
+            .payload = opened ? record->plain : publish->payload,
             .expiry_s = expiry_of(publish),
             .qos = qos,
-            .format = (uint8_t)route->format,
+            .format = (uint8_t)format,
             .protection = origin->protection,
             .flags = (uint8_t)((origin->attested ? SP_RECORD_ATTESTED : 0U) |
                                (publish->qos == 2 && publish->dup ? SP_RECORD_REPEAT : 0U)),
             .twice = publish->qos == 2 && qos > 0,
+            .mark = record != NULL ? record->mark : NULL,
+            .counter = record != NULL ? record->counter : 0,
         };
         err = sp_tickets_put(home, &message, origin->client, publish->packet_id);
     }
@@ -163,6 +170,7 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
                                 const struct sp_mqtt_publish *publish)
 {
     enum sp_routed routed = SP_ROUTED;
+    struct sp_mark *mark = origin->record != NULL ? origin->record->mark : NULL;
     const struct sp_route_config *route =
         home->config->cloud.enabled ? sp_route_find(home->config, publish->topic) : NULL;
     if (route != NULL && route->cloud != NULL) {
@@ -176,6 +184,9 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
             /* Best effort: whom it can reach now, it reaches. */
             routed = SP_ROUTED;
         }
+    }
+    if (mark != NULL && mark->pending == 0 && mark->counter < origin->record->counter) {
+        sp_tickets_mark(home, mark, origin->record->counter);
     }
     sp_route_local(home, publish, origin->session);
     return routed;

@@ -4,6 +4,7 @@
 #ifndef SP_GATEWAY_GATE_ROUTE_ROUTE_H
 #define SP_GATEWAY_GATE_ROUTE_ROUTE_H
 
+#include "gateway/gate/records/records.h"
 #include "gateway/gate/session/home.h"
 #include "libs/mqtt/mqtt.h"
 
@@ -13,7 +14,8 @@ struct sp_origin {
     sp_slot_tag session; /**< in this home, for no-local; 0: none */
     sp_slot_tag client;  /**< gets sp_client_stored(); 0: nobody waits */
     bool attested;
-    uint8_t protection; /**< enum sp_protection */
+    uint8_t protection;                /**< enum sp_protection */
+    const struct sp_record_in *record; /**< what is known of a sensor record; NULL: it is none */
 };
 
 /** What became of a message; for QoS 1 it decides the PUBACK. */

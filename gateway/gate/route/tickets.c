@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/gate/route/tickets.h"
 
+#include "gateway/gate/records/marks.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/home.h"
 #include "gateway/log/log.h"
@@ -66,7 +67,13 @@ static void release(struct sp_home *home, uint64_t up_to, bool durable)
         }
         tickets->ring_head = (tickets->ring_head + 1) & (tickets->ring_cap - 1);
         tickets->ring_count--;
+        if (ack.mark != NULL) {
+            sp_mark_settle(ack.mark, durable);
+        }
         struct sp_client *client = sp_slots_find(&home->clients, ack.client);
+        if (client != NULL && ack.mark != NULL) {
+            client->holding = false;
+        }
         if (client != NULL) {
             bool refused = ack.stored && !durable;
             ack.answer.reason = refused ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED : ack.answer.reason;
@@ -103,9 +110,21 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
         .flags = m->flags,
         .packet_id = m->twice ? packet_id : 0,
     };
-    const struct sp_view parts[] = {
-        {(const uint8_t *)&record, sizeof(record)}, m->device, m->topic, m->origin, m->payload};
-    size_t size = sizeof(record) + m->device.len + m->topic.len + m->origin.len + m->payload.len;
+    struct sp_view group = {NULL, 0};
+    if (m->mark != NULL) {
+        group = sp_view(m->mark->group, m->mark->group_len);
+        record.group_len = m->mark->group_len;
+        record.epoch = m->mark->epoch;
+        record.counter = m->counter;
+    }
+    const struct sp_view parts[] = {{(const uint8_t *)&record, sizeof(record)},
+                                    m->device,
+                                    m->topic,
+                                    m->origin,
+                                    group,
+                                    m->payload};
+    size_t size =
+        sizeof(record) + m->device.len + m->topic.len + m->origin.len + group.len + m->payload.len;
     if (tickets->batch.used > 0 && tickets->batch.used + size > BATCH_MAX) {
         sp_tickets_flush(home);
     }
@@ -125,9 +144,31 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     if (m->qos > 0) {
         tickets->last_ticket++;
         const struct sp_client_answer answer = {.packet_id = packet_id, .type = answer_to(m)};
-        ring_put(tickets, (struct sp_ticket_ack){tickets->last_ticket, client, answer, true});
+        ring_put(tickets,
+                 (struct sp_ticket_ack){tickets->last_ticket, client, answer, true, m->mark});
+    }
+    if (m->mark != NULL) {
+        m->mark->pending = m->counter;
+        if (m->qos == 0) {
+            sp_mark_settle(m->mark, true);
+        }
     }
     return SP_OK;
+}
+
+void sp_tickets_mark(struct sp_home *home, struct sp_mark *mark, uint64_t counter)
+{
+    const struct sp_tickets_message message = {
+        .device = sp_view(mark->device, mark->device_len),
+        .flags = SP_RECORD_MARK,
+        .mark = mark,
+        .counter = counter,
+    };
+    /* Without a store it is in memory alone: the best that can be had. */
+    if (home->tickets.store.send == NULL || sp_tickets_put(home, &message, 0, 0) != SP_OK) {
+        mark->pending = counter;
+        sp_mark_settle(mark, true);
+    }
 }
 
 enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
@@ -135,7 +176,7 @@ enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
 {
     SP_TRY(ring_room(&home->tickets));
     ring_put(&home->tickets,
-             (struct sp_ticket_ack){home->tickets.last_ticket, client, *answer, false});
+             (struct sp_ticket_ack){home->tickets.last_ticket, client, *answer, false, NULL});
     return SP_OK;
 }
 

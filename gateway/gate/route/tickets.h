@@ -15,6 +15,7 @@
 #include "gateway/proc/messages.h"
 
 struct sp_home;
+struct sp_mark;
 
 /** A way to another process. */
 struct sp_edge {
@@ -39,7 +40,8 @@ struct sp_ticket_ack {
     uint64_t ticket;    /* released when this one is durable */
     sp_slot_tag client; /* 0: nobody waits */
     struct sp_client_answer answer;
-    bool stored; /* the ticket is its own: a refusal is its refusal */
+    bool stored;          /* the ticket is its own: a refusal is its refusal */
+    struct sp_mark *mark; /* moves when the ticket is durable; may be NULL */
 };
 
 struct sp_tickets {
@@ -70,6 +72,8 @@ struct sp_tickets_message {
     uint8_t flags; /**< SP_RECORD_* */
     bool
         twice; /**< the device published with QoS 2: PUBREC is its answer, and the packet id is kept */
+    struct sp_mark *mark; /**< of an opened record: moves with it; NULL: none */
+    uint64_t counter;     /**< to where; 0 without a mark */
 };
 
 /** The store takes messages of this QoS now. */
@@ -83,6 +87,9 @@ bool sp_tickets_takes(const struct sp_tickets *tickets, uint8_t qos);
 SP_MUST_CHECK enum sp_err sp_tickets_put(struct sp_home *home,
                                          const struct sp_tickets_message *message,
                                          sp_slot_tag client, uint16_t packet_id);
+
+/** Keep a mark that no message carries to the store, as soon as it can be; it moves at once. */
+void sp_tickets_mark(struct sp_home *home, struct sp_mark *mark, uint64_t counter);
 
 /** sp_client_stored() with `reason` once everything before it is answered. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,

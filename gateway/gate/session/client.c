@@ -7,6 +7,7 @@
 #include "gateway/log/log.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define GUEST_PACKET_MAX 8192U  /* body of a packet before the verdict: a token, or a CONNECT */
 #define GIVE_UP_MS       10000U /* to one that is stalled */
@@ -60,6 +61,8 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->attestation = answer->row.attestation;
     client->binding = answer->row.binding;
     client->records = answer->row.records;
+    client->group_len = (uint8_t)strnlen(answer->group, sizeof(answer->group) - 1);
+    sp_copy(client->group, answer->group, client->group_len);
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
     client->nonce_open = answer->nonce_ok != 0;
     client->blocked = answer->nonce_ok == 0;
@@ -438,6 +441,7 @@ void sp_client_deinit(struct sp_client *client)
     }
     sp_buf_free(&client->in);
     sp_buf_free(&client->out);
+    sp_buf_free(&client->grant);
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }
@@ -502,7 +506,7 @@ void sp_client_stored(struct sp_client *client, const struct sp_client_answer *a
         return;
     }
     say_answer(client, answer);
-    if (client->paused) {
+    if (client->paused && !client->holding) {
         client->paused = false;
         sp_client_mark(client);
     }

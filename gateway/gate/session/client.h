@@ -86,6 +86,13 @@ struct sp_client {
     bool challenge_unacked : 1;
     bool nonce_open : 1; /* keys may hold an open nonce for this tag */
     bool blocked : 1;    /* keys has refused too many of its tokens */
+    bool judged : 1;     /* keys was given a token under this tag, and may hold a verdict */
+    bool holding : 1;    /* paused until a protected record is stored: one at a time keeps order */
+    bool grant_unacked : 1; /* a grant waits for its PUBACK */
+    uint8_t unopened;       /* protected records that did not open */
+    uint8_t group_len;      /* of the row; 0: none */
+    uint8_t group[SP_GROUP_NAME_MAX];
+    struct sp_buf grant; /* waits for room in the peer's window */
     struct sp_peer peer; /**< set by the owner, for logs */
 };
 
@@ -193,6 +200,12 @@ void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
 
 /** A QoS 0 PUBLISH under `$sp/`. */
 void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view payload);
+
+/** keys sends an app key for this client: SP_MSG_GRANT, published on `$sp/key/grant` once there is room. */
+void sp_client_grant(struct sp_client *client, struct sp_view grant);
+
+/** Send a grant that waited for room. */
+void sp_client_pump_grant(struct sp_client *client);
 
 /** A line in the log about one message of this client: so many a minute, then one that says so, then none. */
 bool sp_client_may_log(struct sp_client *client);

@@ -134,9 +134,38 @@ void sp_client_send_reasoned(struct sp_client *client, enum sp_mqtt_type type,
 
 uint16_t sp_client_window(const struct sp_client *client)
 {
-    /* A challenge counts like any other QoS 1 message, and goes first. */
-    bool reserved = client->challenge_unacked || client->guard == SP_GUARD_NONCE;
-    return reserved ? (uint16_t)(client->window - 1) : client->window;
+    /* Challenges and grants count like any other QoS 1 message, and go first. */
+    unsigned reserved = client->challenge_unacked || client->guard == SP_GUARD_NONCE;
+    reserved += client->grant_unacked || client->grant.used > 0;
+    return reserved < client->window ? (uint16_t)(client->window - reserved) : 0;
+}
+
+void sp_client_pump_grant(struct sp_client *client)
+{
+    if (client->grant.used == 0 || client->grant_unacked || client->state != SP_CLIENT_OPEN ||
+        client->session->in_flight + (unsigned)client->challenge_unacked >= client->window) {
+        return;
+    }
+    const struct sp_mqtt_publish publish = {
+        .qos = 1,
+        .packet_id = SP_GRANT_ID,
+        .topic = SP_VIEW_LIT(SP_LINK_TOPIC_GRANT),
+        .payload = sp_buf_view(&client->grant),
+    };
+    client->grant_unacked = true;
+    sp_client_publish(client, &publish);
+    sp_buf_free(&client->grant);
+}
+
+void sp_client_grant(struct sp_client *client, struct sp_view grant)
+{
+    if (client->state != SP_CLIENT_OPEN) {
+        return;
+    }
+    client->grant.used = 0; /* one that still waits is stale: its successor has a higher serial */
+    if (sp_buf_append(&client->grant, grant) == SP_OK) {
+        sp_client_pump_grant(client);
+    }
 }
 
 void sp_client_writable(struct sp_client *client)

@@ -3,12 +3,15 @@
 #include "gateway/gate/session/home.h"
 
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 
 void sp_home_init(struct sp_home *home)
 {
     home->seed = sp_hash_seed();
+    sp_sensors_init(&home->sensors, home->config->limits.sensors, home->config->limits.history,
+                    home->config->fusion_count);
 }
 
 void sp_home_deinit(struct sp_home *home)
@@ -22,6 +25,11 @@ void sp_home_deinit(struct sp_home *home)
     sp_slots_deinit(&home->sessions);
     sp_matches_deinit(&home->matches);
     sp_tickets_deinit(&home->tickets);
+    sp_fuse_destroy(home->fuse);
+    home->fuse = NULL;
+    sp_sensors_deinit(&home->sensors);
+    sp_marks_deinit(&home->marks);
+    sp_keyring_deinit(&home->keyring);
 }
 
 /* The high half: the table of devices takes the low bits of the same hash. */
@@ -50,6 +58,13 @@ void sp_home_revoke(struct sp_home *home, struct sp_view identity)
                                      });
         }
     }
+    struct sp_sensor *sensor = sp_sensors_find(&home->sensors, identity);
+    if (sensor != NULL) {
+        if (home->fuse != NULL) {
+            sp_fuse_forget(home->fuse, sensor);
+        }
+        sp_sensors_remove(&home->sensors, sensor);
+    }
     struct sp_device *device = sp_device_find(home, identity);
     if (device != NULL && device->users == 0) {
         sp_device_destroy(device);
@@ -63,6 +78,24 @@ void sp_home_reattest(struct sp_home *home)
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
         bool waits = client->guard != SP_GUARD_IDLE;
         if (client->state != SP_CLIENT_CLOSED && (client->attested || waits)) {
+            sp_guard_again(client);
+        }
+    }
+}
+
+enum sp_err sp_home_groups(struct sp_home *home, struct sp_view body)
+{
+    SP_TRY(sp_keyring_replace(&home->keyring, body));
+    sp_marks_prune(&home->marks, &home->keyring, home->timers->wall_ms);
+    return SP_OK;
+}
+
+void sp_home_regrant(struct sp_home *home)
+{
+    uint32_t index = 0;
+    struct sp_client *client;
+    while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
+        if (client->state == SP_CLIENT_OPEN && client->attested && client->group_len > 0) {
             sp_guard_again(client);
         }
     }

@@ -14,11 +14,13 @@
 #include "gateway/config/config.h"
 #include "gateway/gate/core/slots.h"
 #include "gateway/gate/core/table.h"
+#include "gateway/gate/records/sensors.h"
 #include "gateway/gate/route/subs.h"
 #include "gateway/gate/route/tickets.h"
 #include "gateway/loop/loop.h"
 
 struct sp_client;
+struct sp_fuse;
 
 struct sp_home {
     const struct sp_config *config;
@@ -30,6 +32,11 @@ struct sp_home {
 
     struct sp_edge keys;       /**< to the keys process */
     struct sp_tickets tickets; /**< to the store process, and what waits for it */
+    struct sp_keyring keyring; /**< the key groups, as keys told */
+    struct sp_marks marks;     /**< counters of protected records */
+    struct sp_sensors sensors; /**< what devices reported last */
+    struct sp_fuse *fuse;      /**< NULL in tests that fuse nothing */
+    uint32_t generation;       /**< of the configuration: the same in all homes once all have it */
     /** The 32 bytes that tie a token to this client's TLS session. */
     enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);
     /** Write client->out now, as far as it goes; never ends the client at once. */
@@ -70,6 +77,12 @@ void sp_home_reattest(struct sp_home *home);
  * @param[in] config Borrowed until the next call.
  */
 void sp_home_configure(struct sp_home *home, const struct sp_config *config);
+
+/** SP_MSG_GROUPS. @retval SP_ERR_MALFORMED, SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_home_groups(struct sp_home *home, struct sp_view body);
+
+/** A new keys process knows of no verdicts: who may need app keys is challenged again. */
+void sp_home_regrant(struct sp_home *home);
 
 /** The keys process is gone: guests cannot be judged (0x88), open re-attestations start over later. */
 void sp_home_keys_lost(struct sp_home *home);

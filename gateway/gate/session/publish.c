@@ -2,14 +2,15 @@
 /* Copyright The Sallyport Authors */
 /* PUBLISH, PUBACK and PUBREL. */
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/acl.h"
-#include "gateway/gate/route/record.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
 #include "libs/mqtt/topic.h"
+#include "libs/record/grant.h"
 
 static bool decode(struct sp_client *client, const struct sp_mqtt_header *header,
                    struct sp_view body, struct sp_mqtt_publish *publish)
@@ -89,14 +90,35 @@ static void deny(struct sp_client *client, const struct sp_mqtt_publish *publish
 
 /* MQTT 3.1.1 cannot say no to one message, so a bad record is acknowledged; it goes nowhere. */
 static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
-                          const char *detail)
+                          const struct sp_record_in *in)
 {
+    struct sp_sensor *sensor = sp_sensors_get(&client->home->sensors, sp_client_identity(client));
     sp_metric_inc(SP_M_RECORD_REFUSED);
-    log_refused(client, "record_refused", publish, detail);
+    sp_metric_inc(in->kind);
+    if (sp_sensor_report(sensor, in->kind)) {
+        log_refused(client, "record_refused", publish, in->detail);
+    }
     if (publish->qos > 0) {
         bool v5 = client->version == SP_MQTT_5;
         sp_client_acknowledge(client, publish,
                               v5 ? SP_MQTT_RC_PAYLOAD_FORMAT_INVALID : SP_MQTT_RC_SUCCESS);
+    }
+    if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
+                                                      .event = "record_alarm",
+                                                      .detail = "ten records that do not open",
+                                                      .code = SP_MQTT_RC_PAYLOAD_FORMAT_INVALID});
+    }
+}
+
+static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                         const char *detail)
+{
+    log_refused(client, "publish_refused", publish, detail);
+    if (client->version == SP_MQTT_5) {
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_QUOTA_EXCEEDED);
+    } else {
+        sp_client_stall(client);
     }
 }
 
@@ -116,12 +138,92 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
             sp_client_mark(client);
         }
     } else {
-        log_refused(client, "publish_refused", publish, "cannot be stored now");
-        if (client->version == SP_MQTT_5) {
-            sp_client_acknowledge(client, publish, SP_MQTT_RC_QUOTA_EXCEEDED);
-        } else {
-            sp_client_stall(client);
+        cannot_store(client, publish, "cannot be stored now");
+    }
+}
+
+/* An accepted record: to the fusions and the history, once. */
+static void feed(struct sp_client *client, struct sp_view topic, const struct sp_record_in *in)
+{
+    struct sp_home *home = client->home;
+    if (in->mark != NULL) {
+        if (in->counter <= in->mark->fed) { /* sent again, because the store had refused it */
+            return;
         }
+        in->mark->fed = in->counter;
+        sp_metric_inc(SP_M_RECORD_OPENED);
+    } else if (!in->readable) {
+        sp_metric_inc(SP_M_RECORD_FORWARDED);
+    }
+    if (!in->parsed) {
+        return;
+    }
+    struct sp_sensor *sensor = sp_sensors_get(&home->sensors, sp_client_identity(client));
+    if (sensor == NULL) {
+        sp_metric_add(SP_M_FUSION_REFUSED, home->config->fusion_count > 0);
+        return;
+    }
+    sp_sensor_note(&home->sensors, sensor, in, home->timers->wall_ms);
+    if (home->fuse != NULL) {
+        sp_fuse_take(home->fuse, sensor, topic, in);
+    }
+}
+
+static void take_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                        struct sp_origin *origin, struct sp_record_in *in)
+{
+    origin->protection = (uint8_t)in->protection;
+    origin->record = in;
+    enum sp_routed routed = sp_route_publish(client->home, origin, publish);
+    if (routed != SP_ROUTED_REFUSED) {
+        feed(client, publish->topic, in);
+    }
+    if (routed == SP_ROUTED_STORING && in->mark != NULL) {
+        client->holding = true;
+        client->paused = true;
+        sp_client_mark(client);
+    }
+    after_route(client, publish, routed);
+}
+
+static void record_later(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    if (publish->qos == 0) {
+        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+        return;
+    }
+    sp_metric_inc(SP_M_PUBLISH_REFUSED);
+    cannot_store(client, publish, "the record cannot be judged now");
+}
+
+static void route_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                         struct sp_origin *origin, bool climate)
+{
+    struct sp_home *home = client->home;
+    struct sp_record_in in;
+    const struct sp_record_room room = {&home->keyring, &home->marks, home->timers->wall_ms};
+    const struct sp_record_sender sender = {
+        .device = origin->device,
+        .group = sp_view(client->group, client->group_len),
+        .allowed = climate ? (enum sp_records)client->records : SP_RECORDS_ANY,
+        .climate = climate,
+    };
+    switch (sp_record_check(&room, &sender, publish->topic, publish->payload, &in)) {
+    case SP_FATE_TAKE:
+        take_record(client, publish, origin, &in);
+        break;
+    case SP_FATE_REPEAT:
+        sp_metric_inc(SP_M_RECORD_REPEATED);
+        if (publish->qos > 0) {
+            sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
+        }
+        break;
+    case SP_FATE_LATER:
+        record_later(client, publish);
+        break;
+    case SP_FATE_REFUSE:
+        refuse_record(client, publish, &in);
+        break;
     }
 }
 
@@ -138,20 +240,45 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
         deny(client, publish);
         return;
     }
-    if (sp_acl_is_record(origin.device, publish->topic)) {
-        const char *detail =
-            sp_record_check(publish->payload, origin.device, (enum sp_records)client->records);
-        if (detail != NULL) {
-            refuse_record(client, publish, detail);
-            return;
-        }
+    /* A protected record belongs to its topic: carried to another one it must not pass as something else. */
+    bool climate = sp_acl_is_record(origin.device, publish->topic);
+    if (climate ||
+        sp_record_is_protected(publish->payload, sp_view(client->group, client->group_len))) {
+        route_record(client, publish, &origin, climate);
+        return;
     }
     after_route(client, publish, sp_route_publish(client->home, &origin, publish));
+}
+
+/* keys judges it; the gate adds what it has accepted from the device under that key. */
+static void take_ack(struct sp_client *client, const struct sp_mqtt_publish *publish)
+{
+    struct sp_home *home = client->home;
+    struct sp_grant_ack ack;
+    struct sp_msg_grant_ack head = {.ack_len = (uint32_t)publish->payload.len};
+    if (publish->qos > 0) {
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
+    }
+    if (sp_ack_peek(publish->payload, &ack) != SP_OK) {
+        sp_metric_inc(SP_M_GRANT_ACKS_REFUSED);
+        return;
+    }
+    const struct sp_mark *mark =
+        sp_marks_find(&home->marks, sp_client_identity(client), ack.group, ack.epoch);
+    head.mark = mark != NULL ? mark->counter : 0;
+    const struct sp_view parts[] = {sp_view(&head, sizeof(head)), publish->payload};
+    /* When keys is down, the next one repeats the grant, and it is answered again. */
+    (void)!sp_edge_send(&home->keys, SP_MSG_GRANT_ACK, client->tag, parts, 2);
 }
 
 /* `$sp/…` is between this device and the gateway: only what a device has to say there is in turn. */
 static void own_topic(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
+    if (client->state == SP_CLIENT_OPEN && client->group_len > 0 &&
+        sp_view_equal(publish->topic, SP_VIEW_LIT(SP_LINK_TOPIC_ACK))) {
+        take_ack(client, publish);
+        return;
+    }
     if (!sp_view_equal(publish->topic, SP_VIEW_LIT(SP_LINK_TOPIC_TOKEN))) {
         deny(client, publish);
         return;
@@ -211,12 +338,15 @@ void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
     }
     if (ack.packet_id == SP_CHALLENGE_ID) {
         client->challenge_unacked = false;
+    } else if (ack.packet_id == SP_GRANT_ID) {
+        client->grant_unacked = false;
     } else if (client->session != NULL) {
         /* One for a packet that is not in flight changes nothing (MQTT 5, 4.4: it may be a late one). */
         (void)sp_session_acked(client->home, client->session, ack.packet_id);
     }
     if (client->state == SP_CLIENT_OPEN) {
         sp_guard_pump(client);
+        sp_client_pump_grant(client);
         sp_client_writable(client);
     }
 }

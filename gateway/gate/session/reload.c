@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 /* A new configuration: what it means for those who are connected, and for the sessions of those who are away. */
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/acl.h"
 #include "gateway/gate/route/mail.h"
 #include "gateway/gate/session/client.h"
@@ -84,12 +85,30 @@ static void reload_session(struct sp_home *home, struct sp_session *session,
     keep_subscriptions(home, session);
 }
 
+/* Windows that are open and the short history start anew: fusions and their bounds may be others now. */
+static void reload_fusions(struct sp_home *home)
+{
+    const struct sp_limits_config *limits = &home->config->limits;
+    home->generation++;
+    if (home->fuse == NULL) {
+        return;
+    }
+    sp_fuse_destroy(home->fuse);
+    sp_sensors_deinit(&home->sensors);
+    sp_sensors_init(&home->sensors, limits->sensors, limits->history, home->config->fusion_count);
+    enum sp_err err = sp_fuse_create(home, &home->fuse);
+    if (err != SP_OK) {
+        sp_log_error(SP_EVENT("fusions_lost"), SP_F_ERR(err));
+    }
+}
+
 void sp_home_configure(struct sp_home *home, const struct sp_config *config)
 {
     uint32_t index = 0;
     struct sp_client *client;
     struct sp_session *session;
     home->config = config;
+    reload_fusions(home);
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
         reload_client(client, config);
     }

@@ -14,9 +14,10 @@ struct sp_home;
 struct sp_mail;
 struct sp_role_config;
 
-/** Packet identifier of challenges; sessions use 1..SP_SESSION_ID_MAX. */
+/** Packet identifiers of challenges and grants; sessions use 1..SP_SESSION_ID_MAX. */
 #define SP_CHALLENGE_ID   65535U
-#define SP_SESSION_ID_MAX 65534U
+#define SP_GRANT_ID       65534U
+#define SP_SESSION_ID_MAX 65533U
 
 /* One QoS 1 message for this session. */
 struct sp_delivery {

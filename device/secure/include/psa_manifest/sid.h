@@ -14,5 +14,7 @@
 #define TFM_ATTESTATION_SERVICE_HANDLE              SP_SERVICE_HANDLE(4)
 #define SP_SENSOR_SERVICE_SID                       0x5A110010U
 #define SP_SENSOR_SERVICE_HANDLE                    SP_SERVICE_HANDLE(8)
+#define SP_APPKEYS_SERVICE_SID                      0x5A110011U
+#define SP_APPKEYS_SERVICE_HANDLE                   SP_SERVICE_HANDLE(9)
 
 #endif

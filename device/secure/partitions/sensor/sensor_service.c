@@ -2,10 +2,12 @@
 /* Copyright The Sallyport Authors */
 #include "device/secure/partitions/sensor/sensor_service.h"
 
+#include "device/secure/partitions/appkeys/appkeys_service.h"
 #include "device/secure/spm/spm.h"
 #include "libs/link/link.h"
 #include "psa/internal_trusted_storage.h"
 #include "psa_manifest/pid.h"
+#include "psa_manifest/sid.h"
 
 static struct sp_sensor_hal sensor;
 
@@ -29,6 +31,24 @@ psa_status_t sp_sensor_provision(struct sp_view device)
     return status;
 }
 
+/* A device in a group never hands out a clear record: without a key there is none. */
+static psa_status_t protect(struct sp_sensor_record *record)
+{
+    uint8_t plain[SP_SENSOR_RECORD_MAX];
+    size_t len = record->payload_len;
+    sp_copy(plain, record->payload, len);
+    psa_invec in[] = {{record->topic, record->topic_len}, {plain, len}};
+    psa_outvec out[] = {{record->payload, sizeof(record->payload)}};
+    psa_status_t status = psa_call(SP_APPKEYS_SERVICE_HANDLE, SP_APPKEYS_SEAL, in, 2, out, 1);
+    if (status == PSA_ERROR_NOT_SUPPORTED) {
+        sp_copy(record->payload, plain, len);
+        return PSA_SUCCESS;
+    }
+    record->payload_len = status == PSA_SUCCESS ? out[0].len : 0;
+    sp_wipe(plain, sizeof(plain));
+    return status;
+}
+
 static psa_status_t read_record(const psa_msg_t *msg)
 {
     uint8_t device[SP_LINK_IDENTITY_MAX];
@@ -48,6 +68,10 @@ static psa_status_t read_record(const psa_msg_t *msg)
     }
     struct sp_sensor_record record;
     status = sp_sensor_pack(sp_view(device, device_len), &reading, utc, &record);
+    if (status != PSA_SUCCESS) {
+        return status;
+    }
+    status = protect(&record);
     if (status != PSA_SUCCESS) {
         return status;
     }
