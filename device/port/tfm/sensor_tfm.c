@@ -6,6 +6,7 @@
 #include "device/secure/partitions/sensor/sensor_service.h"
 #include "device/secure/spm/spm.h"
 #include "psa/internal_trusted_storage.h"
+#include "psa_manifest/pid.h"
 #include "psa_manifest/sallyport_sensor.h"
 
 /* TF-M runs a partition's own code as that partition, its start included. */
