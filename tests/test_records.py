@@ -290,6 +290,7 @@ def test_gate_holds_neither_key_nor_value_of_an_end_to_end_group(system, sensor,
 
 def test_fusion_of_sealed_records(system, sensor, names):
     gateway, cloud = system
+    time.sleep(3)  # the windows of what earlier tests sent are over
     monitor = KeyDevice(gateway, gateway.add(names("mon"), "--group", "hall", role="monitor"))
     monitor.join()
     assert monitor.mqtt.subscribe("fused/+") == [1]
