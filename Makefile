@@ -17,6 +17,8 @@ SEED ?= 1
 torture: build
 	cmake --build build --target bugs
 	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/torture.py --cycles $(CYCLES) --seed $(SEED)
+	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/bugs.py run
+	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/bridge.py
 cm33:
 	cmake --preset cm33 && cmake --build --preset cm33
 firmware:
