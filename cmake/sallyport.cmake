@@ -86,7 +86,7 @@ function(sp_test name)
     target_link_libraries(${name} PRIVATE ${arg_DEPS} sp_warnings)
     target_link_options(${name} PRIVATE ${SP_TEST_LINK_OPTIONS})
     add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-    set_tests_properties(${name} PROPERTIES TIMEOUT 120)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 600)
 endfunction()
 
 # sp_fuzz(NAME SOURCES x_fuzz.c DEPS x …): a libFuzzer target in build/fuzz; only with SP_FUZZ.

@@ -262,7 +262,7 @@ def memory_of(pid):
         for line in maps:
             span, mode = line.split()[:2]
             start, end = (int(x, 16) for x in span.split("-"))
-            if mode[0] == "r" and "[v" not in line:
+            if mode[0] == "r" and "[v" not in line and end - start < 1 << 30:  # a sanitizer's shadow is larger
                 try:
                     memory.seek(start)
                     found += memory.read(end - start)

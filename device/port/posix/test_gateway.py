@@ -192,7 +192,7 @@ class Gateway:
         self.bundle.touch(mode=0o600)
         self.bundle.write_text(json.dumps({
             "version": 1, "device_id": "dev-1", "psk_identity": "dev-1", "psk": PSK.hex(),
-            "iak": IAKS[algorithm][0].hex(), "iak_algorithm": algorithm, "kek": "", "binding": binding,
+            "iak": IAKS[algorithm][0].hex(), "iak_algorithm": algorithm, "kek": "5a" * 48, "binding": binding,
             "suites": ["profile-small"], "role": role, "group": None, "records": "any", "app_keys": []}))
 
     def device(self, *more):

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[3]
 DEVICE = Path(os.environ.get("SALLYPORT_BUILD", ROOT / "build")) / "bin" / "sallyport-device"
 PSK = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 BUNDLE = """{"version":1,"device_id":"dev-1","psk_identity":"dev-1","psk":"%s","iak":"%s",
-"iak_algorithm":"hmac256","kek":"","binding":"tls","suites":["profile-small"],"role":"sensor","group":null,
+"iak_algorithm":"hmac256","kek":"5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a","binding":"tls","suites":["profile-small"],"role":"sensor","group":null,
 "records":"any","app_keys":[]}"""
 # A 2048-bit group (RFC 7919, ffdhe2048), for openssl, which would take 1024 bits for AES-128 by itself.
 DH = """-----BEGIN DH PARAMETERS-----
