@@ -7,17 +7,12 @@ import pytest
 
 from tests.lib import mqtt
 from tests.lib.attester import TestDevice
+from tests.lib.memory import memory_of, only_root
 
 
 def status_of(pid):
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-
-
-def only_root():
-    """The children can't be dumped, so only root may look into them."""
-    if os.getuid() != 0:
-        pytest.skip("only root may look into the children")
 
 
 def sockets(pid):
@@ -61,32 +56,15 @@ def test_secrets_stay_where_they_belong(gateway, device):
     dev = TestDevice(gateway, device())
     dev.attest()
     for process in ("gate", "store"):
-        memory = read_memory(gateway.pids()[process])
+        memory = memory_of(gateway.pids()[process])
         assert dev.bundle.iak not in memory
-    assert dev.bundle.psk not in read_memory(gateway.pids()["store"])
+    assert dev.bundle.psk not in memory_of(gateway.pids()["store"])
     for path in gateway.folder.glob("registry.db*"):
         data = path.read_bytes()
         for secret in (dev.bundle.psk, dev.bundle.iak):
             assert secret not in data and secret.hex().encode() not in data
     assert not any(dev.bundle.psk.hex() in line or dev.bundle.iak.hex() in line for line in gateway.lines)
     dev.close()
-
-
-def read_memory(pid):
-    only_root()
-    found = []
-    with open(f"/proc/{pid}/maps", encoding="utf-8") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
-        for line in maps:
-            span, rights = line.split()[:2]
-            start, end = (int(x, 16) for x in span.split("-"))
-            if "rw" not in rights or end - start > 1 << 30:
-                continue
-            try:
-                memory.seek(start)
-                found.append(memory.read(end - start))
-            except OSError:
-                continue
-    return b"".join(found)
 
 
 def test_a_second_gateway_on_the_same_folder_is_refused(gateway):
