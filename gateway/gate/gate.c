@@ -174,7 +174,7 @@ static int serve(struct sp_gate *gate)
             pthread_join(threads[i].id, NULL);
         }
     }
-    return status;
+    return atomic_load(&gate->failed) ? 1 : status;
 }
 
 static int start(struct sp_gate *gate, const struct sp_child *child)

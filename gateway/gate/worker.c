@@ -323,6 +323,15 @@ static enum sp_err channel_send(void *arg, uint16_t type, uint64_t tag, const st
     return sp_channel_send(arg, type, tag, parts, count);
 }
 
+void sp_gate_fail(struct sp_gate *gate)
+{
+    atomic_store(&gate->failed, true);
+    for (uint16_t i = 0; i < gate->count; i++) {
+        sp_worker_stop(&gate->workers[i]);
+    }
+}
+
+/* The parent renews a channel when one of its ends dies, so an end that cannot go on has to. */
 static void drop_link(struct sp_link *link, enum sp_err err)
 {
     struct sp_worker *worker = link->worker;
@@ -337,6 +346,9 @@ static void drop_link(struct sp_link *link, enum sp_err err)
                     SP_F_STR("to", link == &worker->keys ? "keys" : "store"), SP_F_ERR(err));
     }
     link->lost(worker);
+    if (err != SP_ERR_CLOSED && !worker->stopping) {
+        sp_gate_fail(worker->gate);
+    }
 }
 
 static void link_ready(struct sp_watch *watch, uint32_t events)
@@ -443,6 +455,7 @@ static void obey_reconnect(void *owner, struct sp_parcel *parcel)
     if (err != SP_OK) {
         sp_log_error(SP_EVENT("channel_unusable"), SP_F_STR("to", keys ? "keys" : "store"),
                      SP_F_ERR(err));
+        sp_gate_fail(worker->gate);
     } else {
         sp_log_info(SP_EVENT("channel_renewed"), SP_F_STR("to", keys ? "keys" : "store"));
         if (keys) {

@@ -65,6 +65,7 @@ struct sp_gate {
     struct sp_subs *subs;
     struct sp_tls_server **servers; /* one per listener of the configuration */
     atomic_uint connections;
+    atomic_bool failed; /* this process cannot go on: it ends, and the parent starts it again */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
@@ -76,6 +77,9 @@ void sp_worker_run(struct sp_worker *worker);
 
 /** After the threads have ended. */
 void sp_worker_deinit(struct sp_worker *worker);
+
+/** From any thread: a channel is lost that the parent will renew with a new process only. */
+void sp_gate_fail(struct sp_gate *gate);
 
 /** From any thread: stop, use `fd` as the channel to `peer`, which is new, or go over to a configuration. */
 void sp_worker_stop(struct sp_worker *worker);
