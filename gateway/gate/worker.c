@@ -21,9 +21,12 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 32
+#define SERVES_PER_TURN  32          /* handshakes that begin */
 #define FD_PAUSE_MS      500U        /* without accepting, after the fds ran out */
 #define TRIM_FROM        64U         /* connections, after which the heap is given back … */
-#define TRIM_MS          1000U       /* … so long after the last handshake */
+#define TRIM_MS          1000U       /* … so long after the last handshake … */
+#define TRIM_LATEST_MS   10000U      /* … or, when there is no last one, as often */
+#define LOG_MS           1000U       /* before the log tells what it left out */
 #define STOP_MS          2000U       /* for last words */
 #define STORE_BACKLOG    (16U << 20) /* bytes: more than that waiting, and nothing new is taken */
 
@@ -31,6 +34,8 @@ static void listener_ready(struct sp_watch *watch, uint32_t events);
 static void link_ready(struct sp_watch *watch, uint32_t events);
 static void accept_again(struct sp_timer *timer);
 static void trim(struct sp_timer *timer);
+static void log_left_out(struct sp_timer *timer);
+static void serve_again(struct sp_timer *timer);
 
 /* ---- connections of this loop ---- */
 
@@ -42,7 +47,6 @@ void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
         conn->next->previous = conn;
     }
     worker->conns = conn;
-    worker->handshakes++;
     worker->stirred++;
     atomic_fetch_add_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_inc(SP_M_CONNECTIONS_OPEN);
@@ -57,6 +61,9 @@ void sp_worker_unlink(struct sp_worker *worker, struct sp_conn *conn)
     }
     if (conn->next != NULL) {
         conn->next->previous = conn->previous;
+    }
+    if (conn->stage >= SP_CONN_ADMITTED) { /* else it is a visitor that moves: detached already */
+        sp_admission_gone(&worker->admission, &conn->client.peer, worker->loop.timers.now_ms);
     }
     atomic_fetch_sub_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_add(SP_M_CONNECTIONS_OPEN, -1);
@@ -81,8 +88,7 @@ static void watch_listeners(struct sp_worker *worker, bool on)
 /* Nothing new is taken in that could not be judged or would be one too many. */
 static bool may_accept(const struct sp_worker *worker)
 {
-    return !worker->stopping && !worker->short_of_fds && worker->keys.channel != NULL &&
-           worker->handshakes < worker->home.config->limits.handshakes;
+    return !worker->stopping && !worker->short_of_fds && worker->keys.channel != NULL;
 }
 
 static void accept_again(struct sp_timer *timer)
@@ -92,29 +98,60 @@ static void accept_again(struct sp_timer *timer)
     worker->short_of_fds = false;
 }
 
+/* Level-triggered events of a listener that nobody may accept from would spin. */
+static void pause_accepting(struct sp_worker *worker, int error)
+{
+    sp_metric_inc(SP_M_ACCEPT_PAUSED);
+    sp_log_limited(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
+    worker->short_of_fds = true;
+    sp_timer_set(&worker->loop.timers, &worker->accept_timer,
+                 worker->loop.timers.now_ms + FD_PAUSE_MS);
+}
+
 static void accept_failed(struct sp_worker *worker, int error)
 {
     if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-        sp_log_warn(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
-        worker->short_of_fds = true;
-        sp_timer_set(&worker->loop.timers, &worker->accept_timer,
-                     worker->loop.timers.now_ms + FD_PAUSE_MS);
+        pause_accepting(worker, error);
     }
+}
+
+/* Whoever has been silent for longest makes room; false: everybody has said something. */
+static bool make_room(struct sp_worker *worker, enum sp_shed why)
+{
+    struct sp_visitor *oldest = sp_admission_silent(&worker->admission);
+    if (oldest != NULL) {
+        sp_conn_shed(oldest->owner, why);
+    }
+    return oldest != NULL;
+}
+
+/* A descriptor for one more connection, with the reserve untouched. */
+static bool has_descriptor(struct sp_worker *worker)
+{
+    const struct sp_limits_config *limits = &worker->home.config->limits;
+    uint32_t used = atomic_load_explicit(&worker->gate->connections, memory_order_relaxed);
+    if (used + limits->descriptor_reserve < worker->gate->descriptors ||
+        make_room(worker, SP_SHED_DESCRIPTORS)) {
+        return true;
+    }
+    pause_accepting(worker, EMFILE);
+    return false;
 }
 
 static void welcome(struct sp_listener *listener, int fd, const struct sockaddr_storage *address)
 {
     struct sp_worker *worker = listener->worker;
+    const struct sp_limits_config *limits = &worker->home.config->limits;
     struct sp_peer peer;
     sp_peer_set(&peer, address);
     if (atomic_load_explicit(&worker->gate->connections, memory_order_relaxed) >=
-        worker->home.config->limits.connections) {
-        char text[SP_PEER_TEXT_MAX];
-        sp_metric_inc(SP_M_CONNECTIONS_SHED);
-        sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("peer", sp_peer_format(&peer, text)),
-                    SP_F_STR("detail", "too many connections"));
+        limits->connections) {
+        sp_conn_turned_away(&peer, sp_view(NULL, 0), SP_SHED_CONNECTIONS);
         close(fd);
         return;
+    }
+    if (worker->admission.waiting >= limits->waiting) {
+        (void)make_room(worker, SP_SHED_WAITING);
     }
     sp_metric_inc(SP_M_CONNECTIONS_ACCEPTED);
     sp_conn_open(worker, listener->server, fd, &peer);
@@ -124,7 +161,9 @@ static void listener_ready(struct sp_watch *watch, uint32_t events)
 {
     (void)events;
     struct sp_listener *listener = (struct sp_listener *)watch;
-    for (int i = 0; i < ACCEPTS_PER_TURN && may_accept(listener->worker); i++) {
+    for (int i = 0;
+         i < ACCEPTS_PER_TURN && may_accept(listener->worker) && has_descriptor(listener->worker);
+         i++) {
         struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
         socklen_t len = sizeof(address);
         int fd =
@@ -529,19 +568,86 @@ static void trim(struct sp_timer *timer)
 {
     struct sp_worker *worker =
         (struct sp_worker *)(void *)((char *)timer - offsetof(struct sp_worker, trim_timer));
+    uint64_t now_ms = worker->loop.timers.now_ms;
     worker->trims = false;
-    if (worker->handshakes == 0) {
+    if (worker->admission.in_service == 0 || now_ms >= worker->trimmed_ms + TRIM_LATEST_MS) {
         worker->stirred = 0;
+        worker->trimmed_ms = now_ms;
         (void)malloc_trim(0);
     }
 }
 
 static void plan_trim(struct sp_worker *worker)
 {
-    if (worker->handshakes == 0 && worker->stirred >= TRIM_FROM && !worker->trims) {
+    if (worker->stirred >= TRIM_FROM && !worker->trims) {
         worker->trims = true;
         sp_timer_set(&worker->loop.timers, &worker->trim_timer,
                      worker->loop.timers.now_ms + TRIM_MS);
+    }
+}
+
+/* ---- visitors ---- */
+
+static void serve_again(struct sp_timer *timer)
+{
+    (void)timer; /* serve() comes once per turn */
+}
+
+/* Who has been served for long without an end, while somebody waits for the place; false: nobody. */
+static bool end_slow(struct sp_worker *worker)
+{
+    const struct sp_limits_config *limits = &worker->home.config->limits;
+    struct sp_admission *a = &worker->admission;
+    uint64_t now_ms = worker->loop.timers.now_ms;
+    if (a->ready == 0 || a->in_service < limits->handshakes ||
+        now_ms < limits->crowded_timeout_ms) {
+        return false;
+    }
+    struct sp_visitor *slow =
+        sp_admission_slow(a, now_ms - limits->crowded_timeout_ms, sp_conn_idles);
+    if (slow != NULL) {
+        sp_conn_shed(slow->owner, SP_SHED_CROWDED);
+    }
+    return slow != NULL;
+}
+
+/* Begin handshakes while there are places, and come back when there will be. */
+static void serve(struct sp_worker *worker)
+{
+    const struct sp_limits_config *limits = &worker->home.config->limits;
+    uint64_t now_ms = worker->loop.timers.now_ms;
+    struct sp_visitor *visitor = NULL;
+    int begun = 0;
+    if (worker->admission.ready == 0 || worker->keys.channel == NULL) {
+        return;
+    }
+    while (begun < SERVES_PER_TURN &&
+           ((visitor = sp_admission_next(&worker->admission, limits, now_ms)) != NULL ||
+            end_slow(worker))) {
+        if (visitor != NULL) {
+            sp_conn_start(visitor->owner);
+            begun++;
+        }
+    }
+    uint64_t due =
+        begun == SERVES_PER_TURN ? now_ms : sp_admission_due(&worker->admission, limits, now_ms);
+    if (due != UINT64_MAX) {
+        sp_timer_set(&worker->loop.timers, &worker->serve_timer, due);
+    }
+}
+
+/* ---- the log ---- */
+
+static void log_left_out(struct sp_timer *timer)
+{
+    (void)timer;
+    sp_metric_add(SP_M_LOG_LINES_LEFT_OUT, (int64_t)sp_log_left_out());
+}
+
+static void plan_log(struct sp_worker *worker)
+{
+    if (worker->log_timer.when == 0 && sp_log_has_left_out()) {
+        sp_timer_set(&worker->loop.timers, &worker->log_timer, worker->loop.timers.now_ms + LOG_MS);
     }
 }
 
@@ -549,6 +655,7 @@ static void plan_trim(struct sp_worker *worker)
 static void finish_turn(struct sp_worker *worker)
 {
     struct sp_home *home = &worker->home;
+    serve(worker);
     do {
         settle_connections(worker);
         sp_tickets_flush(home);
@@ -563,6 +670,7 @@ static void finish_turn(struct sp_worker *worker)
     }
     free_dead(worker);
     plan_trim(worker);
+    plan_log(worker);
     watch_listeners(worker, may_accept(worker));
 }
 
@@ -603,6 +711,8 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
     worker->config = sp_config_hold(gate->config);
     worker->accept_timer.fire = accept_again;
     worker->trim_timer.fire = trim;
+    worker->serve_timer.fire = serve_again;
+    worker->log_timer.fire = log_left_out;
     worker->cipher = malloc(SP_WORKER_BUFFER);
     worker->plain = malloc(SP_WORKER_BUFFER);
     worker->keys.message = keys_message;
@@ -645,6 +755,7 @@ void sp_worker_deinit(struct sp_worker *worker)
     free_dead(worker);
     drop_link(&worker->keys, SP_ERR_CLOSED);
     drop_link(&worker->store, SP_ERR_CLOSED);
+    sp_admission_deinit(&worker->admission);
     sp_home_deinit(&worker->home);
     sp_inbox_deinit(&worker->inbox);
     sp_loop_deinit(&worker->loop);

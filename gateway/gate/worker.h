@@ -45,13 +45,16 @@ struct sp_worker {
     struct sp_conn *dead;
     struct sp_timer accept_timer; /* accepting goes on then */
     struct sp_timer trim_timer;   /* the heap is given back then */
+    struct sp_timer serve_timer;  /* visitors that wait are looked at then */
+    struct sp_timer log_timer;    /* the log tells then what it left out */
     uint32_t stirred;             /* connections that came since it was */
-    bool trims;                   /* the timer is set */
-    struct sp_tls_out out;        /* ciphertext of one connection, then of the next */
-    uint8_t *cipher;              /* SP_WORKER_BUFFER bytes as read from a socket */
-    uint8_t *plain;               /* SP_WORKER_BUFFER bytes, decrypted */
-    uint32_t handshakes;          /* connections that are not admitted */
-    bool accepting;               /* listeners are watched */
+    uint64_t trimmed_ms;
+    bool trims;            /* the timer is set */
+    struct sp_tls_out out; /* ciphertext of one connection, then of the next */
+    uint8_t *cipher;       /* SP_WORKER_BUFFER bytes as read from a socket */
+    uint8_t *plain;        /* SP_WORKER_BUFFER bytes, decrypted */
+    struct sp_admission admission;
+    bool accepting; /* listeners are watched */
     bool short_of_fds;
     bool stopping;
     uint64_t stop_ms; /* the last moment to write, while stopping */
@@ -65,7 +68,8 @@ struct sp_gate {
     struct sp_subs *subs;
     struct sp_tls_server **servers; /* one per listener of the configuration */
     atomic_uint connections;
-    atomic_bool failed; /* this process cannot go on: it ends, and the parent starts it again */
+    uint32_t descriptors; /* for connections and the reserve */
+    atomic_bool failed;   /* this process cannot go on: it ends, and the parent starts it again */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */

@@ -405,11 +405,11 @@ void sp_client_refuse(struct sp_client *client, const struct sp_refusal *refusal
     }
     char peer[SP_PEER_TEXT_MAX];
     sp_metric_inc(refusal->metric);
-    sp_log_warn(SP_EVENT(refusal->event), SP_F_VIEW("device", sp_client_identity(client)),
-                SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
-                SP_F_STR("check", refusal->check == NULL ? "-" : refusal->check),
-                SP_F_STR("detail", refusal->detail == NULL ? "-" : refusal->detail),
-                SP_F_INT("code", refusal->code));
+    sp_log_limited(SP_EVENT(refusal->event), SP_F_VIEW("device", sp_client_identity(client)),
+                   SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                   SP_F_STR("check", refusal->check == NULL ? "-" : refusal->check),
+                   SP_F_STR("detail", refusal->detail == NULL ? "-" : refusal->detail),
+                   SP_F_INT("code", refusal->code));
     say_why(client, refusal);
     client->linger = true;
     close_client(client, !refusal->untrusted, refusal->end_session);
