@@ -3,7 +3,7 @@
 /*
  * Why a failed commit leads to a re-open with a checkpoint: after a failed fsync Linux calls the lost pages clean, so
  * a later fsync of the same log would report success over a hole, and everything behind the hole would be gone after a
- * power cut. Opening anew re-reads the log by its checksums, the checkpoint moves what is sound into the database
+ * power cut. Opening anew writes the log anew, the checkpoint moves what it holds into the database
  * and starts an empty log. What the failed commit left in it is deleted: it was refused.
  */
 #include "gateway/store/journal.h"
@@ -127,8 +127,9 @@ static enum sp_err err_of(int rc)
 /* Remember what went wrong, and take nothing more until sp_journal_recover(). */
 static enum sp_err fail(struct sp_journal *j, int rc)
 {
+    bool told = j->db != NULL && sqlite3_errcode(j->db) != SQLITE_OK;
     (void)snprintf(j->error, sizeof(j->error), "%s",
-                   j->db != NULL ? sqlite3_errmsg(j->db) : sqlite3_errstr(rc));
+                   told ? sqlite3_errmsg(j->db) : sqlite3_errstr(rc));
     j->broken = true;
     return err_of(rc);
 }
@@ -216,6 +217,47 @@ static enum sp_err make_file(struct sp_journal *j)
     return bad ? SP_ERR_IO : sync_directory(j);
 }
 
+static bool write_anew(int fd)
+{
+    uint8_t chunk[16384];
+    off_t at = 0;
+    ssize_t got;
+    while ((got = pread(fd, chunk, sizeof(chunk), at)) > 0) {
+        ssize_t put = pwrite(fd, chunk, (size_t)got, at);
+        if (put <= 0) {
+            return false;
+        }
+        at += put;
+    }
+    return got == 0 && fdatasync(fd) == 0;
+}
+
+/*
+ * What a failed sync covered can still be read, until a power cut takes it and all that was built on it. The process that
+ * saw the failure may have died before it could act. So a log that is found here is written anew and synced first;
+ * the lock keeps an operator's requeue out of it meanwhile.
+ */
+static int renew_log(struct sp_journal *j)
+{
+    char path[4096];
+    int len = snprintf(path, sizeof(path), "%s-wal", j->path);
+    int rc = len < 0 || (size_t)len >= sizeof(path)
+                 ? SQLITE_CANTOPEN
+                 : sqlite3_exec(j->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        return rc;
+    }
+    int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        rc = errno == ENOENT ? SQLITE_OK : SQLITE_CANTOPEN;
+    } else {
+        rc = write_anew(fd) ? SQLITE_OK : SQLITE_IOERR_FSYNC;
+        (void)close(fd);
+    }
+    int end = sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc == SQLITE_OK ? end : rc;
+}
+
 static int connect_db(struct sp_journal *j)
 {
     static const char pragmas[] =
@@ -229,7 +271,7 @@ static int connect_db(struct sp_journal *j)
         (void)sqlite3_busy_timeout(j->db, 1000);
         rc = sqlite3_exec(j->db, pragmas, NULL, NULL, NULL);
     }
-    return rc;
+    return rc == SQLITE_OK ? renew_log(j) : rc;
 }
 
 static int make_schema(struct sp_journal *j)
