@@ -107,29 +107,6 @@ static void deny(struct sp_client *client, const struct sp_mqtt_publish *publish
     }
 }
 
-/* MQTT 3.1.1 cannot say no to one message, so a bad record is acknowledged; it goes nowhere. */
-static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
-                          const struct sp_record_in *in)
-{
-    struct sp_sensor *sensor = sp_sensors_get(&client->home->sensors, sp_client_identity(client));
-    sp_metric_inc(SP_M_RECORD_REFUSED);
-    sp_metric_inc(in->kind);
-    if (sp_sensor_report(sensor, in->kind)) {
-        log_refused(client, "record_refused", publish, in->detail);
-    }
-    if (publish->qos > 0) {
-        bool v5 = client->version == SP_MQTT_5;
-        sp_client_acknowledge(client, publish,
-                              v5 ? SP_MQTT_RC_PAYLOAD_FORMAT_INVALID : SP_MQTT_RC_SUCCESS);
-    }
-    if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
-        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
-                                                      .event = "record_alarm",
-                                                      .detail = "ten records that do not open",
-                                                      .code = SP_MQTT_RC_PAYLOAD_FORMAT_INVALID});
-    }
-}
-
 static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish *publish,
                          const char *detail)
 {
@@ -159,6 +136,53 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
         }
     } else {
         cannot_store(client, publish, "cannot be stored now");
+    }
+}
+
+/* MQTT 3.1.1 cannot say no to one message: a bad record is acknowledged once it is a dead letter. */
+static enum sp_routed bury(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                           const struct sp_record_in *in)
+{
+    struct sp_home *home = client->home;
+    const struct sp_tickets_message message = {
+        .device = sp_client_identity(client),
+        .topic = publish->topic,
+        .origin = publish->topic,
+        .payload = publish->payload,
+        .qos = 1,
+        .flags = (uint8_t)(SP_RECORD_REFUSED | (client->attested ? SP_RECORD_ATTESTED : 0U) |
+                           (publish->qos == 2 && publish->dup ? SP_RECORD_REPEAT : 0U)),
+        .refusal = (uint8_t)(in->kind - SP_M_RECORD_WEAKER),
+        .twice = publish->qos == 2,
+    };
+    if (!home->config->cloud.enabled) { /* there are no dead letters */
+        return SP_ROUTED;
+    }
+    return sp_tickets_takes(&home->tickets, 1) &&
+                   sp_tickets_put(home, &message, client->tag, publish->packet_id) == SP_OK
+               ? SP_ROUTED_STORING
+               : SP_ROUTED_REFUSED;
+}
+
+static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                          const struct sp_record_in *in)
+{
+    struct sp_sensor *sensor = sp_sensors_get(&client->home->sensors, sp_client_identity(client));
+    sp_metric_inc(SP_M_RECORD_REFUSED);
+    sp_metric_inc(in->kind);
+    if (sp_sensor_report(sensor, in->kind)) {
+        log_refused(client, "record_refused", publish, in->detail);
+    }
+    if (publish->qos > 0 && client->version == SP_MQTT_5) {
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_PAYLOAD_FORMAT_INVALID);
+    } else if (publish->qos > 0) {
+        after_route(client, publish, bury(client, publish, in));
+    }
+    if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
+                                                      .event = "record_alarm",
+                                                      .detail = "ten records that do not open",
+                                                      .code = SP_MQTT_RC_PAYLOAD_FORMAT_INVALID});
     }
 }
 

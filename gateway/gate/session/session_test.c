@@ -755,6 +755,51 @@ static void records_reach_a_monitor_as_published_and_bad_ones_reach_nobody(void)
     end();
 }
 
+static struct sp_msg_record last_appended(void)
+{
+    struct sp_msg_record record = {0};
+    const struct posted *append = last(&w->store, SP_MSG_APPEND);
+    SP_CHECK(append != NULL);
+    if (append != NULL) {
+        memcpy(&record, append->body, sizeof(record));
+    }
+    return record;
+}
+
+static void a_bad_record_over_3_1_1_is_acknowledged_once_it_is_a_dead_letter(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *monitor = admitted("mon", monitor_name);
+    struct peer *peer = dial("dev1", sensor_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_311);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0);
+    SP_CHECK_INT(subscribe(monitor, "dt/+/climate", 0), 0);
+    say_record(peer, SP_VIEW_LIT("23.5"), 1);
+    SP_CHECK_INT(peer->len, 0);
+    struct sp_msg_record record = last_appended();
+    SP_CHECK(record.flags == SP_RECORD_REFUSED && record.refusal == SP_REFUSAL_FORM);
+    SP_CHECK(record.ticket == 1 && record.qos == 1 && record.packet_id == 0);
+    durable(1, SP_OK);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    say_record(peer, SP_VIEW_LIT("\x81\xA0"), 0);
+    say_publish(peer, "dt/dev1/climate", "23.5", 2, 7);
+    record = last_appended();
+    SP_CHECK(record.ticket == 2 && record.packet_id == 7);
+    durable(2, SP_OK);
+    SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 7), 0);
+    say_record(peer, SP_VIEW_LIT("\x81\xA0"), 3);
+    SP_CHECK_INT(last_appended().refusal, SP_REFUSAL_CONTENT);
+    durable(3, SP_ERR_SPACE); /* nothing is acknowledged that is not kept */
+    SP_CHECK(peer->len == 0 && !peer->closed && !hear_publish(monitor, &got));
+    pass(10001);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    hang_up(monitor);
+    end();
+}
+
 struct misuse {
     const char *name;
     const char *bytes;
@@ -1252,6 +1297,7 @@ static const struct sp_test tests[] = {
     SP_TEST(what_cannot_be_stored_is_not_acknowledged),
     SP_TEST(a_311_client_is_held_back_and_a_5_client_is_told_0x93),
     SP_TEST(records_reach_a_monitor_as_published_and_bad_ones_reach_nobody),
+    SP_TEST(a_bad_record_over_3_1_1_is_acknowledged_once_it_is_a_dead_letter),
     SP_TEST(an_admitted_device_that_breaks_a_rule_gets_its_code),
     SP_TEST(a_device_publishes_and_subscribes_only_where_it_may),
     SP_TEST(a_command_from_the_cloud_reaches_its_device),
