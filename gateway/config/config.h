@@ -94,6 +94,7 @@ struct sp_limits_config {
     uint32_t crowded_timeout_ms; /**< a handshake's, while others wait for its place */
     uint32_t connections;        /**< open, in all */
     uint32_t descriptor_reserve; /**< file descriptors that no device gets */
+    uint32_t turn_messages;      /**< of one client in a turn of its loop */
     uint32_t log_lines;          /**< a second, about connections, per kind; 0: no limit */
     uint32_t preauth_timeout_ms; /**< absolute, accept to verdict */
     uint32_t tls_timeout_ms;

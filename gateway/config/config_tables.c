@@ -331,6 +331,7 @@ static const struct sp_field limit_fields[] = {
     {"crowded_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, crowded_timeout_ms), 100, 300000, "1s"},
     {"connections", SP_FIELD_U32, AT(sp_limits_config, connections), 1, 10000000, "100000"},
     {"descriptor_reserve", SP_FIELD_U32, AT(sp_limits_config, descriptor_reserve), 16, 65536, "64"},
+    {"turn_messages", SP_FIELD_U32, AT(sp_limits_config, turn_messages), 1, 65536, "256"},
     {"log_lines", SP_FIELD_U32, AT(sp_limits_config, log_lines), 0, 1000000, "10"},
     {"preauth_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, preauth_timeout_ms), 100, 300000, "10s"},
     {"tls_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, tls_timeout_ms), 100, 300000, "5s"},

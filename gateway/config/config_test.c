@@ -449,6 +449,7 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  crowded_timeout: 1s\n"
                                "  connections: 100000\n"
                                "  descriptor_reserve: 64\n"
+                               "  turn_messages: 256\n"
                                "  log_lines: 10\n"
                                "  preauth_timeout: 10s\n"
                                "  tls_timeout: 5s\n"

@@ -655,6 +655,7 @@ static void plan_log(struct sp_worker *worker)
 static void finish_turn(struct sp_worker *worker)
 {
     struct sp_home *home = &worker->home;
+    sp_client_wake_all(home);
     serve(worker);
     do {
         settle_connections(worker);
@@ -669,6 +670,9 @@ static void finish_turn(struct sp_worker *worker)
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
     free_dead(worker);
+    if (home->resting != NULL) {
+        sp_timer_set(&worker->loop.timers, &worker->serve_timer, worker->loop.timers.now_ms);
+    }
     plan_trim(worker);
     plan_log(worker);
     watch_listeners(worker, may_accept(worker));
@@ -751,6 +755,7 @@ void sp_worker_deinit(struct sp_worker *worker)
     while (worker->conns != NULL) {
         sp_conn_close(worker->conns);
     }
+    sp_client_wake_all(&worker->home);
     settle_connections(worker);
     free_dead(worker);
     drop_link(&worker->keys, SP_ERR_CLOSED);

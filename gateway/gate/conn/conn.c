@@ -343,6 +343,7 @@ void sp_conn_settle(struct sp_conn *conn)
         bool reads = !client->paused && conn->stage != SP_CONN_CLOSING &&
                      conn->unsent.used <= client->home->config->limits.write_buffer / 2;
         watch_for(conn, (reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
+        sp_client_rest(client);
     }
 }
 
@@ -576,7 +577,7 @@ void sp_conn_read(struct sp_conn *conn)
         watch_for(conn, conn->events & ~(uint32_t)EPOLLIN);
         return;
     }
-    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING) {
+    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING || conn->client.resting) {
         return;
     }
     size_t len = receive(conn);

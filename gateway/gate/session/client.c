@@ -167,11 +167,12 @@ static void dispatch(struct sp_client *client, const struct sp_mqtt_header *head
     }
 }
 
-/* Handle every whole packet at the start of `in`. @return The bytes used. */
+/* Handle whole packets at the start of `in`, as many as a turn has for one client. @return The bytes used. */
 static size_t take_packets(struct sp_client *client, struct sp_view in)
 {
     size_t used = 0;
-    while (in.len > 0 && !client->paused && client->state != SP_CLIENT_CLOSED) {
+    uint32_t left = client->home->config->limits.turn_messages;
+    while (in.len > 0 && !client->paused && !client->resting && client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = sp_mqtt_peek(in, body_limit(client), &header);
         if (err == SP_ERR_AGAIN) {
@@ -192,6 +193,10 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
                  sp_view_first(sp_view_from(in, header.header_len), header.body_len));
         in = sp_view_from(in, size);
         used += size;
+        if (--left == 0) {
+            client->resting = true;
+            sp_client_mark(client);
+        }
     }
     return used;
 }
@@ -436,10 +441,26 @@ void sp_client_shutdown(struct sp_client *client)
     }
 }
 
+/* One that is closed in the turn in which it rests. */
+static void leave_resting(struct sp_client *client)
+{
+    struct sp_client **at = &client->home->resting;
+    while (*at != NULL && *at != client) {
+        at = &(*at)->next_dirty;
+    }
+    if (*at == client) {
+        *at = client->next_dirty;
+        client->dirty = false;
+    }
+}
+
 void sp_client_deinit(struct sp_client *client)
 {
     if (client->state != SP_CLIENT_CLOSED) {
         sp_client_lost(client);
+    }
+    if (client->resting) {
+        leave_resting(client);
     }
     sp_buf_free(&client->in);
     sp_buf_free(&client->out);
@@ -521,5 +542,25 @@ void sp_client_resume(struct sp_client *client)
 {
     if (!client->paused && client->in.used > 0 && client->state != SP_CLIENT_CLOSED) {
         take_buffered(client);
+    }
+}
+
+void sp_client_rest(struct sp_client *client)
+{
+    if (client->resting && !client->dirty) {
+        client->dirty = true;
+        client->next_dirty = client->home->resting;
+        client->home->resting = client;
+    }
+}
+
+void sp_client_wake_all(struct sp_home *home)
+{
+    while (home->resting != NULL) {
+        struct sp_client *client = home->resting;
+        home->resting = client->next_dirty;
+        client->resting = false;
+        client->dirty = false;
+        sp_client_mark(client);
     }
 }

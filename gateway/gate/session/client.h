@@ -77,7 +77,9 @@ struct sp_client {
     bool stalled : 1; /* 3.1.1: paused for good, for a message that could not be stored */
     bool lost : 1;    /**< the transport is gone: nothing can be written */
     bool linger : 1;  /**< we ended it: let the peer read why before the socket is closed */
-    bool early : 1;   /**< set by the owner: the transport holds the beginning of more input */
+    bool
+        resting : 1; /**< it has had its share of this turn: the owner reads no more until the next */
+    bool early : 1; /**< set by the owner: the transport holds the beginning of more input */
     bool clean_start : 1;
     bool assigned_id : 1;
     bool method : 1;   /* MQTT 5: the CONNECT named the method */
@@ -133,6 +135,12 @@ void sp_client_shutdown(struct sp_client *client);
 
 /** Close if need be, give back everything and the tag. */
 void sp_client_deinit(struct sp_client *client);
+
+/** After settling a client that rests: the next turn goes on with it. */
+void sp_client_rest(struct sp_client *client);
+
+/** A new turn: those that rested are dirty again. */
+void sp_client_wake_all(struct sp_home *home);
 
 /** Take the next client off home->dirty; NULL at the end. */
 struct sp_client *sp_client_take_dirty(struct sp_home *home);

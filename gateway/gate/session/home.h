@@ -48,7 +48,9 @@ struct sp_home {
     struct sp_slots clients;   /* struct sp_client, by tag */
     struct sp_slots sessions;  /* struct sp_session, by tag */
     struct sp_matches matches; /* scratch */
-    struct sp_client *dirty;   /* have something to be written, or are to be closed */
+    struct sp_client
+        *resting; /* have had their share of the turn; linked and marked like the dirty */
+    struct sp_client *dirty; /* have something to be written, or are to be closed */
 };
 
 /** The caller has set the public fields. */
