@@ -115,27 +115,20 @@ static void accept_failed(struct sp_worker *worker, int error)
     }
 }
 
-/* Whoever has been silent for longest makes room; false: everybody has said something. */
-static bool make_room(struct sp_worker *worker, enum sp_shed why)
+/* Whoever has been silent for longest makes room. */
+static void make_room(struct sp_worker *worker, enum sp_shed why)
 {
     struct sp_visitor *oldest = sp_admission_silent(&worker->admission);
     if (oldest != NULL) {
         sp_conn_shed(oldest->owner, why);
     }
-    return oldest != NULL;
 }
 
-/* A descriptor for one more connection, with the reserve untouched. */
-static bool has_descriptor(struct sp_worker *worker)
+/* All descriptors but the reserve are in use. */
+static bool is_short(const struct sp_worker *worker)
 {
-    const struct sp_limits_config *limits = &worker->home.config->limits;
     uint32_t used = atomic_load_explicit(&worker->gate->connections, memory_order_relaxed);
-    if (used + limits->descriptor_reserve < worker->gate->descriptors ||
-        make_room(worker, SP_SHED_DESCRIPTORS)) {
-        return true;
-    }
-    pause_accepting(worker, EMFILE);
-    return false;
+    return used + worker->home.config->limits.descriptor_reserve >= worker->gate->descriptors;
 }
 
 static void welcome(struct sp_listener *listener, int fd, const struct sockaddr_storage *address)
@@ -150,8 +143,10 @@ static void welcome(struct sp_listener *listener, int fd, const struct sockaddr_
         close(fd);
         return;
     }
-    if (worker->admission.waiting >= limits->waiting) {
-        (void)make_room(worker, SP_SHED_WAITING);
+    if (is_short(worker)) {
+        make_room(worker, SP_SHED_DESCRIPTORS);
+    } else if (worker->admission.waiting >= limits->waiting) {
+        make_room(worker, SP_SHED_WAITING);
     }
     sp_metric_inc(SP_M_CONNECTIONS_ACCEPTED);
     sp_conn_open(worker, listener->server, fd, &peer);
@@ -161,15 +156,18 @@ static void listener_ready(struct sp_watch *watch, uint32_t events)
 {
     (void)events;
     struct sp_listener *listener = (struct sp_listener *)watch;
-    for (int i = 0;
-         i < ACCEPTS_PER_TURN && may_accept(listener->worker) && has_descriptor(listener->worker);
-         i++) {
+    struct sp_worker *worker = listener->worker;
+    for (int i = 0; i < ACCEPTS_PER_TURN && may_accept(worker); i++) {
+        if (is_short(worker) && sp_admission_silent(&worker->admission) == NULL) {
+            pause_accepting(worker, EMFILE);
+            return;
+        }
         struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
         socklen_t len = sizeof(address);
         int fd =
             accept4(watch->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            accept_failed(listener->worker, errno);
+            accept_failed(worker, errno);
             return;
         }
         welcome(listener, fd, &address);
