@@ -12,6 +12,7 @@
  */
 #include "gateway/gate/worker.h"
 
+#include "gateway/gate/route/retained.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/sandbox.h"
@@ -126,6 +127,7 @@ static enum sp_err make_workers(struct sp_gate *gate, const struct sp_child *chi
         return SP_ERR_NOMEM;
     }
     SP_TRY(sp_subs_create(gate->count, &gate->subs));
+    SP_TRY(sp_retained_create(&gate->retained));
     for (uint16_t i = 0; i < gate->count; i++) {
         SP_TRY(sp_worker_init(&gate->workers[i], gate, i, child));
     }
@@ -139,6 +141,7 @@ static void free_gate(struct sp_gate *gate)
     }
     free(gate->workers);
     sp_subs_destroy(gate->subs);
+    sp_retained_destroy(gate->retained);
     for (size_t i = 0; gate->servers != NULL && i < gate->config->listener_count; i++) {
         sp_tls_server_destroy(gate->servers[i]);
     }
