@@ -599,7 +599,6 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
     worker->home = (struct sp_home){
         .config = gate->config,
         .subs = gate->subs,
-        .retained = gate->retained,
         .timers = &worker->loop.timers,
         .outboxes = calloc(gate->count, sizeof(struct sp_outbox)),
         .index = index,

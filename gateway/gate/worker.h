@@ -63,7 +63,6 @@ struct sp_gate {
     struct sp_worker *workers;
     uint16_t count;
     struct sp_subs *subs;
-    struct sp_retained *retained;
     struct sp_tls_server **servers; /* one per listener of the configuration */
     atomic_uint connections;
 };
