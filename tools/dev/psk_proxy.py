@@ -11,8 +11,10 @@ For tests by hand on one's own machine: whoever reaches the port is let in.
 import argparse
 import json
 import pathlib
+import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -101,6 +103,7 @@ def main():
     parser.add_argument("--gateway", required=True, help="HOST:PORT")
     parser.add_argument("bundles", nargs="+", type=pathlib.Path)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     bundles = [json.loads(path.read_text(encoding="utf-8")) for path in options.bundles]
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", options.listen)) as listener:
         stunnel, ports = start_stunnel(pathlib.Path(folder), options.gateway, bundles)
