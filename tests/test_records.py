@@ -398,6 +398,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
                     sent[dev.bundle.id] = sent.get(dev.bundle.id, 0) + 1
                 time.sleep(max(0.0, 0.1 - (time.monotonic() - began)))
         threads = [threading.Thread(target=drive, args=(devices[n::5],), daemon=True) for n in range(5)]
+        started = time.monotonic()
         for thread in threads:
             thread.start()
         for _ in range(8):
@@ -406,6 +407,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
         stop.set()
         for thread in threads:
             thread.join(30)
+        lasted = time.monotonic() - started
         assert not problems, problems[:5]
         assert max(dev.epoch for dev in devices) >= 6
         total = sum(sent.values())
@@ -415,6 +417,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
             return sum(1 for t, _ in list(cloud.messages) if t.endswith("/climate"))
         wait_for(lambda: arrived() >= total, 60, f"{total} records at the cloud")
         assert arrived() == total
+        print(f"\n{total} records of 100 devices in {lasted:.1f} s, epochs up to {max(dev.epoch for dev in devices)}")
         late = devices[0]
         assert late.send(late.sealed(epoch=1, counter=10**6)) == 0x99, "an epoch past its grace"
     finally:
