@@ -21,6 +21,9 @@ SEEDS = 2000  # as many as the simulation without a bug has to pass
 BUGS = {name: (bug.file, bug.old, bug.new) for name, bug in LEDGER_BUGS.items()} | {
     "order-lost-behind-a-refusal": (
         "gateway/gate/route/tickets.c", "    record.after = chain(home, m, client);\n", "    (void)chain(home, m, client);\n"),
+    "what-follows-a-refused-one-is-stored": (
+        "gateway/store/keeper.c", "follows_refused(d, &r->head) ? SP_ERR_LIMIT : take_durable(d->keeper, r);",
+        "take_durable(d->keeper, r);"),
     "qos-2-believes-no-repeat": (
         "gateway/store/journal_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
         "    *repeat = false;\n"),
