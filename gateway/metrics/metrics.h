@@ -93,6 +93,9 @@
     X(SUBSCRIBE_DENIED, "subscriptions_denied_total", COUNTER, "filters refused in SUBSCRIBE")    \
     X(SUBSCRIPTIONS, "subscriptions", GAUGE, "subscriptions held")                                \
     X(SESSIONS_OFFLINE, "sessions_offline", GAUGE, "kept sessions without a connection")          \
+    X(SESSIONS_KEPT, "sessions_kept", GAUGE, "sessions in the journal")                           \
+    X(SESSION_MESSAGES, "session_messages", GAUGE, "messages in the journal for devices")         \
+    X(SESSION_BYTES, "session_bytes", GAUGE, "their bytes")                                       \
     X(CLOUD_CONNECTED, "cloud_links_connected", GAUGE, "cloud links that are up")                 \
     X(CLOUD_CONNECTS, "cloud_connects_total", COUNTER, "cloud connections made")                  \
     X(CLOUD_FAILURES, "cloud_failures_total", COUNTER, "cloud connections failed or lost")        \
