@@ -15,6 +15,8 @@
 
 #define SP_SUB_NO_LOCAL            1U
 #define SP_SUB_RETAIN_AS_PUBLISHED 2U
+#define SP_SUB_KEPT \
+    64U /**< the session outlives its connection: a message for it must not get lost */
 
 /** One subscription: a session, named by its home loop and its slot there, and how it wants messages. */
 struct sp_subscriber {
@@ -59,6 +61,14 @@ SP_MUST_CHECK enum sp_err sp_subs_add(struct sp_subs *subs, struct sp_view filte
 /** The filter with that text on which this session has a subscription, or NULL. */
 struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
                                sp_slot_tag session);
+
+/** How a session has subscribed. @return false: it has not. */
+bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
+                 struct sp_subscriber *out);
+
+/** Switch an option of a subscription that is there. */
+void sp_subs_mark(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
+                  sp_slot_tag session, uint8_t option, bool on);
 
 /** Remove a subscription that is there. */
 void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,

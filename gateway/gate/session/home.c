@@ -4,12 +4,14 @@
 
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/fuse/fuse.h"
+#include "gateway/gate/route/receipts.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 
 void sp_home_init(struct sp_home *home)
 {
     home->seed = sp_hash_seed();
+    sp_keep_init(home);
     sp_sensors_init(&home->sensors, home->config->limits.sensors, home->config->limits.history,
                     home->config->fusion_count);
 }
@@ -21,6 +23,8 @@ void sp_home_deinit(struct sp_home *home)
         sp_device_destroy((struct sp_device *)node);
     }
     sp_table_deinit(&home->devices);
+    sp_keep_deinit(home);
+    sp_receipts_deinit(home);
     sp_slots_deinit(&home->clients);
     sp_slots_deinit(&home->sessions);
     sp_matches_deinit(&home->matches);
@@ -47,6 +51,7 @@ void sp_home_revoke(struct sp_home *home, struct sp_view identity)
 {
     uint32_t index = 0;
     struct sp_client *client;
+    (void)sp_keep_park_revocation(home, identity); /* its session may come yet */
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
         if (sp_view_equal(sp_client_identity(client), identity)) {
             sp_client_refuse(client, &(struct sp_refusal){
@@ -67,6 +72,8 @@ void sp_home_revoke(struct sp_home *home, struct sp_view identity)
     }
     struct sp_device *device = sp_device_find(home, identity);
     if (device != NULL && device->users == 0) {
+        sp_device_return(device); /* its will is not published */
+        sp_device_end_session(device);
         sp_device_destroy(device);
     }
 }

@@ -17,6 +17,7 @@
 #include "gateway/gate/records/sensors.h"
 #include "gateway/gate/route/subs.h"
 #include "gateway/gate/route/tickets.h"
+#include "gateway/gate/session/keep.h"
 #include "gateway/loop/loop.h"
 
 struct sp_client;
@@ -32,6 +33,7 @@ struct sp_home {
 
     struct sp_edge keys;       /**< to the keys process */
     struct sp_tickets tickets; /**< to the store process, and what waits for it */
+    struct sp_keep keep;       /**< kept sessions and the journal */
     struct sp_keyring keyring; /**< the key groups, as keys told */
     struct sp_marks marks;     /**< counters of protected records */
     struct sp_sensors sensors; /**< what devices reported last */
@@ -47,6 +49,7 @@ struct sp_home {
     struct sp_table devices;   /* struct sp_device, by identity */
     struct sp_slots clients;   /* struct sp_client, by tag */
     struct sp_slots sessions;  /* struct sp_session, by tag */
+    struct sp_slots receipts;  /* struct sp_receipt, by tag */
     struct sp_matches matches; /* scratch */
     struct sp_client *dirty;   /* have something to be written, or are to be closed */
 };

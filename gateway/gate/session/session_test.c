@@ -35,6 +35,7 @@ struct world {
     struct sp_home home;
     struct mailbox keys;
     struct mailbox store;
+    bool store_waits; /* changes to sessions are not answered by themselves */
 };
 
 static char own_data[] = "dt/{device}/#";
@@ -132,11 +133,23 @@ static void flush(struct sp_client *client)
     client->out.used = 0;
 }
 
+/* The journal has taken all changes to sessions, or none of them. */
+static void keep_answer(enum sp_err err)
+{
+    const struct sp_msg_durable durable = {.up_to = w->home.keep.last_ticket, .err = err};
+    sp_keep_flush(&w->home);
+    SP_CHECK_INT(sp_keep_durable(&w->home, &durable), SP_OK);
+}
+
 /* What the owner does at the end of a turn. */
 static void turn(void)
 {
     struct sp_client *client;
     sp_tickets_flush(&w->home);
+    sp_keep_flush(&w->home);
+    if (w->home.tickets.store.send != NULL && !w->store_waits) {
+        keep_answer(SP_OK);
+    }
     while ((client = sp_client_take_dirty(&w->home)) != NULL) {
         struct peer *peer = (struct peer *)client;
         sp_client_resume(client);
@@ -1305,20 +1318,20 @@ static void a_command_from_the_cloud_reaches_its_device(void)
     struct sp_mqtt_publish got;
     struct peer *peer = admitted("dev1", sensor_name);
     SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(hear_publish(peer, &got) && is(got.topic, "cmd/dev1/go") && is(got.payload, "now"));
     SP_CHECK_INT(got.qos, 1);
     say_puback(peer, got.packet_id);
     SP_CHECK_INT(peer->client.session->in_flight, 0);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1);
-    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1, 5);
+    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(!hear_publish(peer, &got));
     say_filters(peer, SP_MQTT_UNSUBSCRIBE, "cmd/dev1/#", 0);
     struct sp_view body;
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_UNSUBACK);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(!hear_publish(peer, &got));
     hang_up(peer);
@@ -1336,7 +1349,7 @@ static void ask_for_an_hour(struct sp_mqtt_connect *packet)
 
 static void command(const char *payload)
 {
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1, 5);
     turn();
 }
 
