@@ -221,7 +221,7 @@ static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct 
     case SP_MSG_VERDICT:
         return verdict(worker, frame, body);
     case SP_MSG_REVOKED:
-        sp_home_revoke(&worker->home, body);
+        sp_home_revoke(&worker->home, body, frame->tag);
         return SP_OK;
     case SP_MSG_GRANT:
         return grant(worker, frame, body);

@@ -30,7 +30,8 @@ enum sp_message {
     SP_MSG_PSK_ANSWER,   /**< struct sp_msg_psk_answer */
     SP_MSG_NONCE_ANSWER, /**< struct sp_msg_nonce_answer */
     SP_MSG_VERDICT,      /**< struct sp_msg_verdict */
-    SP_MSG_REVOKED, /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed) */
+    SP_MSG_REVOKED, /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed), and end its
+                         session, unless they are of the row with version `tag`; 0: there is no row */
     SP_MSG_POLICY_CHANGED, /**< no body: re-attest every attested device */
     /* gate → store */
     SP_MSG_APPEND, /**< records, each struct sp_msg_record + parts, back to back; `tag` = count */

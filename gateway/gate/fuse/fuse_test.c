@@ -179,7 +179,7 @@ static void a_window_without_records_says_who_is_silent(void)
     struct sp_view identity;
     struct sp_view topic;
     topic_of(2, &identity, &topic);
-    sp_home_revoke(&home, identity);
+    sp_home_revoke(&home, identity, 0);
     at((T0 + 32) * 1000ULL);
     SP_CHECK(sent_count == 3 && said(2, "\"devices_seen\":0,\"devices_silent\":1"));
     end();

@@ -66,8 +66,11 @@ uint16_t sp_home_of(struct sp_view identity, uint16_t loops);
 /** Parcels run with a `struct sp_home *` as owner. */
 void sp_home_post(struct sp_home *home, uint16_t loop, struct sp_parcel *parcel);
 
-/** The registry changed: end every connection of that identity (0x98) and drop its session. */
-void sp_home_revoke(struct sp_home *home, struct sp_view identity);
+/**
+ * The registry changed: end every connection of that identity (0x98) and drop its session, unless they are of the row with
+ * that version; 0: there is none.
+ */
+void sp_home_revoke(struct sp_home *home, struct sp_view identity, uint64_t version);
 
 /** keys holds a new policy: challenge every attested client again. */
 void sp_home_reattest(struct sp_home *home);

@@ -76,7 +76,7 @@ void sp_keep_flush(struct sp_home *home);
 /** Do it again when they are. @return false: they are. */
 bool sp_keep_park_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
                           uint8_t qos, uint64_t tag);
-bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity);
+bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity, uint64_t version);
 
 /* ---- what happens to a session ---- */
 

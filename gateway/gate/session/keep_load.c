@@ -14,7 +14,7 @@
 
 struct sp_keep_parked {
     struct sp_keep_parked *next;
-    bool is_command; /* else a revocation: the identity in `payload` */
+    bool is_command; /* else a revocation: the identity in `payload`, the version in `tag` */
     uint8_t qos;
     uint64_t tag;
     uint32_t connection;
@@ -54,9 +54,9 @@ bool sp_keep_park_command(struct sp_home *home, struct sp_view topic, struct sp_
                   .is_command = true, .qos = qos, .tag = tag, .topic = topic, .payload = payload});
 }
 
-bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity)
+bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity, uint64_t version)
 {
-    return park(home, &(struct sp_keep_parked){.payload = identity});
+    return park(home, &(struct sp_keep_parked){.tag = version, .payload = identity});
 }
 
 static struct sp_keep_parked *take_parked(struct sp_keep *keep)
@@ -84,7 +84,7 @@ static void do_parked(struct sp_home *home)
     struct sp_keep_parked *parked;
     while ((parked = take_parked(&home->keep)) != NULL) {
         if (!parked->is_command) {
-            sp_home_revoke(home, parked->payload);
+            sp_home_revoke(home, parked->payload, parked->tag);
         } else if (parked->connection == home->keep.connection) {
             /* Another store process sends it again. */
             sp_route_command(home, parked->topic, parked->payload, parked->qos, parked->tag);

@@ -1527,7 +1527,7 @@ static void a_will_is_published_when_its_device_is_lost_and_only_then(void)
     SP_CHECK(!will_was_stored()); /* a guest's */
 
     peer = admitted_with("dev1", sensor_name, leave_a_will);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     SP_CHECK(!will_was_stored());
     SP_CHECK_INT(disconnect_code(peer), 0x98);
     hang_up(peer);
@@ -1556,7 +1556,7 @@ static void a_revoked_device_is_closed_at_once_with_its_session(void)
     struct peer *other = admitted("dev2", sensor_name);
     struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
     SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     turn();
     SP_CHECK_INT(disconnect_code(peer), 0x98);
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
@@ -1565,7 +1565,7 @@ static void a_revoked_device_is_closed_at_once_with_its_session(void)
     hang_up(peer);
     hang_up(admitted_with("dev1", sensor_name, ask_for_an_hour));
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) != NULL);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
     hang_up(other);
     end();
