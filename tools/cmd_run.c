@@ -22,9 +22,10 @@ static const char help[] =
 int sp_cmd_run(int argc, char **argv)
 {
     const char *file = NULL;
-    const struct sp_option options[] = {{"--config", "-c", &file, NULL}, {.name = NULL}};
+    const struct sp_option options[] = {{.name = "--config", .letter = "-c", .value = &file},
+                                        {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, help, NULL);
+    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
     if (status >= 0) {
         return status;
     }

@@ -327,12 +327,13 @@ static void defaults_are_the_safe_ones(void)
 
 static void roles_have_the_built_in_ones_first(void)
 {
-    struct sp_config *c = load(BASE "roles:\n  client: {publish: ['#'], retain: true}\n");
+    struct sp_config *c = load(BASE "roles:\n  client: {publish: ['#'], retain: false}\n");
     SP_CHECK_INT(c->role_count, 3);
     SP_CHECK(strcmp(c->roles[0].publish[0], "dt/{device}/#") == 0);
     SP_CHECK(strcmp(c->roles[1].subscribe[1], "dt/+/climate") == 0);
-    SP_CHECK(sp_config_role(c, "client")->retain);
-    SP_CHECK(!sp_config_role(c, "client")->shared_subscriptions);
+    SP_CHECK(!sp_config_role(c, "client")->retain);
+    SP_CHECK(sp_config_role(c, "client")->shared_subscriptions);
+    SP_CHECK(!c->roles[0].retain && !c->roles[0].shared_subscriptions && !c->roles[0].any_will);
     SP_CHECK(sp_config_role(c, "client")->subscribe == NULL);
     SP_CHECK(sp_config_role(c, "nobody") == NULL);
     sp_config_destroy(c);
@@ -406,8 +407,10 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  client:\n"
                                "    publish: [\"#\"]\n"
                                "    subscribe: []\n"
-                               "    retain: false\n"
-                               "    shared_subscriptions: false\n"
+                               "    retain: true\n"
+                               "    shared_subscriptions: true\n"
+                               "    any_will: true\n"
+                               "    topic_aliases: 16\n"
                                "attestation:\n"
                                "  reattest_interval: 1h\n"
                                "  answer_timeout: 10s\n"
@@ -445,6 +448,7 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  receive_maximum: 16\n"
                                "  in_flight: 64\n"
                                "  session_queue: 64KiB\n"
+                               "  sessions: 256MiB\n"
                                "  session_expiry: 7d\n"
                                "  write_buffer: 256KiB\n"
                                "  keep_alive_min: 10s\n"
@@ -453,6 +457,11 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  topic_bytes: 256\n"
                                "  subscriptions: 16\n"
                                "  user_properties: 8\n"
+                               "  user_property_bytes: 1KiB\n"
+                               "  retained: 10000\n"
+                               "  retained_bytes: 16MiB\n"
+                               "  retained_device: 1000\n"
+                               "  retained_device_bytes: 1MiB\n"
                                "  journal: 1GiB\n"
                                "  journal_device: 64MiB\n"
                                "  sensors: 100000\n"

@@ -4,13 +4,7 @@ import json
 import pathlib
 import socket
 
-from .process import Process, run, wait_for
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from .process import Process, free_port, run, wait_for
 
 
 def make_certificates(folder):

@@ -2,7 +2,9 @@
 """Child processes whose output is kept line by line, and that never outlive us."""
 import os
 import pathlib
+import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -24,6 +26,18 @@ def run(*words, data=None, check=True, timeout=60):
         raise RuntimeError(f"{words[0]} {words[1] if len(words) > 1 else ''}: exit {result.returncode}: "
                            f"{result.stderr or result.stdout}")
     return result
+
+
+def free_port():
+    """A TCP port of 127.0.0.1 to listen on, below those the kernel gives to connections, so that none takes it meanwhile."""
+    while True:
+        port = random.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_for(condition, seconds=10.0, what="a condition"):

@@ -12,12 +12,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT))
+
+from tools.lab.process import free_port  # noqa: E402
+
 DEVICE = Path(os.environ.get("SALLYPORT_BUILD", ROOT / "build")) / "bin" / "sallyport-device"
 PSK = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 BUNDLE = """{"version":1,"device_id":"dev-1","psk_identity":"dev-1","psk":"%s","iak":"%s",
@@ -48,12 +53,6 @@ SUITES = [
     ("TLS_PSK_WITH_AES_128_CCM_8", "PSK-AES128-CCM8", "+PSK:+AES-128-CCM-8:+AEAD"),
     ("TLS_PSK_WITH_AES_128_CBC_SHA256", "PSK-AES128-CBC-SHA256", "+PSK:+AES-128-CBC:+SHA256"),
 ]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def listening(port):

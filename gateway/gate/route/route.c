@@ -5,6 +5,7 @@
 #include "gateway/config/route_map.h"
 #include "gateway/gate/route/mail.h"
 #include "gateway/gate/route/receipts.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
@@ -18,7 +19,11 @@
 
 struct target {
     sp_slot_tag session;
+    sp_slot_tag share;
+    uint32_t ids_at; /* in the shipment's ids */
+    uint16_t id_count;
     uint8_t qos;
+    bool retain;
     bool counted; /* the receipt waits for it */
 };
 
@@ -27,6 +32,7 @@ struct shipment {
     struct sp_parcel parcel; /* first: unpack() casts back */
     struct sp_mail *message;
     struct sp_receipt_ref receipt;
+    uint32_t *ids; /* behind the targets */
     size_t count;
     struct target targets[];
 };
@@ -36,29 +42,28 @@ static uint8_t lower(uint8_t a, uint8_t b)
     return a < b ? a : b;
 }
 
-/* It has to get it for sure. */
-static bool is_counted(const struct sp_subscriber *item, uint8_t qos)
-{
-    return (item->options & SP_SUB_KEPT) != 0 && lower(qos, item->qos) > 0;
-}
-
-static struct target target_of(const struct sp_subscriber *item, uint8_t qos)
-{
-    return (struct target){item->session, lower(qos, item->qos), is_counted(item, qos)};
-}
-
-static void offer(struct sp_home *home, const struct target *target, struct sp_mail *message,
-                  struct sp_receipt_ref receipt)
+static void offer(struct sp_home *home, struct sp_mail *message, const struct target *target,
+                  const uint32_t *ids, struct sp_receipt_ref receipt)
 {
     struct sp_session *session = sp_slots_find(&home->sessions, target->session);
     if (!target->counted) {
         receipt = (struct sp_receipt_ref){0, 0};
     }
     if (session != NULL) {
-        sp_session_offer(home, session, message, target->qos, receipt);
-    } else {
-        sp_receipt_settle(home, receipt, false); /* it has ended meanwhile */
+        sp_session_offer(home, session,
+                         &(struct sp_offer){.message = message,
+                                            .ids = ids + target->ids_at,
+                                            .share = target->share,
+                                            .receipt = receipt,
+                                            .id_count = target->id_count,
+                                            .qos = target->qos,
+                                            .retain = target->retain});
+        return;
     }
+    if (target->share != 0) {
+        sp_route_again(home, message, target->share, 0);
+    }
+    sp_receipt_settle(home, receipt, false); /* it has ended meanwhile */
 }
 
 static void unpack(void *owner, struct sp_parcel *parcel)
@@ -66,130 +71,191 @@ static void unpack(void *owner, struct sp_parcel *parcel)
     struct sp_home *home = owner;
     struct shipment *shipment = (struct shipment *)parcel;
     for (size_t i = 0; i < shipment->count; i++) {
-        offer(home, &shipment->targets[i], shipment->message, shipment->receipt);
+        offer(home, shipment->message, &shipment->targets[i], shipment->ids, shipment->receipt);
     }
     sp_mail_release(shipment->message);
     free(shipment);
 }
 
-/* Targets on that loop, or those of them that are counted. */
-static uint32_t count_targets(const struct sp_matches *m, uint8_t qos, uint16_t loop, bool counted)
+/* For `count` targets with `ids` identifiers in all. NULL: no memory, counted. */
+static struct shipment *shipment_make(struct sp_mail *message, size_t count, size_t ids)
+{
+    size_t size = sizeof(struct shipment) + count * sizeof(struct target);
+    struct shipment *shipment = malloc(size + ids * sizeof(uint32_t));
+    if (shipment == NULL) {
+        sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)count);
+        return NULL;
+    }
+    shipment->parcel.run = unpack;
+    shipment->message = sp_mail_hold(message);
+    shipment->receipt = (struct sp_receipt_ref){0, 0};
+    shipment->ids = (uint32_t *)(void *)&shipment->targets[count];
+    shipment->count = 0;
+    return shipment;
+}
+
+/* It has to get it for sure. */
+static bool is_counted(const struct sp_match *match, uint8_t qos)
+{
+    return (match->options & SP_SUB_KEPT) != 0 && lower(qos, match->qos) > 0;
+}
+
+static uint32_t count_kept(const struct sp_matches *m, uint8_t qos)
 {
     uint32_t count = 0;
     for (size_t i = 0; i < m->count; i++) {
-        count += m->items[i].loop == loop && (!counted || is_counted(&m->items[i], qos));
+        count += is_counted(&m->items[i], qos);
     }
     return count;
 }
 
-static void ship(struct sp_home *home, struct sp_mail *message, uint8_t qos, uint16_t loop,
+/* RETAIN reaches only those who asked for it (MQTT 5, 3.3.1.3). */
+static struct target target_of(const struct sp_match *match, const struct sp_mail *message)
+{
+    return (struct target){
+        .session = match->session,
+        .share = match->share,
+        .ids_at = match->ids_at,
+        .id_count = match->id_count,
+        .qos = match->qos,
+        .retain = message->retain && (match->options & SP_SUB_RETAIN_AS_PUBLISHED) != 0,
+        .counted = is_counted(match, message->qos),
+    };
+}
+
+static void ship(struct sp_home *home, struct sp_mail *message, uint16_t loop,
                  struct sp_receipt_ref receipt)
 {
     const struct sp_matches *m = &home->matches;
-    size_t count = count_targets(m, qos, loop, false);
-    if (count == 0) {
-        return;
+    size_t count = 0;
+    size_t ids = 0;
+    uint32_t counted = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->items[i].loop == loop) {
+            count++;
+            ids += m->items[i].id_count;
+            counted += is_counted(&m->items[i], message->qos);
+        }
     }
-    struct shipment *shipment = malloc(sizeof(*shipment) + count * sizeof(struct target));
+    struct shipment *shipment = count == 0 ? NULL : shipment_make(message, count, ids);
     if (shipment == NULL) {
-        sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)count);
-        for (uint32_t left = count_targets(m, qos, loop, true); left > 0; left--) {
+        for (; counted > 0; counted--) {
             sp_receipt_settle(home, receipt, true);
         }
         return;
     }
-    shipment->parcel.run = unpack;
-    shipment->message = sp_mail_hold(message);
     shipment->receipt = receipt;
-    shipment->count = 0;
+    uint32_t ids_at = 0;
     for (size_t i = 0; i < m->count; i++) {
         if (m->items[i].loop == loop) {
-            shipment->targets[shipment->count++] = target_of(&m->items[i], qos);
+            struct target *target = &shipment->targets[shipment->count++];
+            *target = target_of(&m->items[i], message);
+            sp_copy(shipment->ids + ids_at, m->ids + target->ids_at,
+                    target->id_count * sizeof(m->ids[0]));
+            target->ids_at = ids_at;
+            ids_at += target->id_count;
         }
     }
     sp_home_post(home, loop, &shipment->parcel);
 }
 
-static void hand_over(struct sp_home *home, struct sp_mail *message, uint8_t qos,
-                      struct sp_receipt_ref receipt)
+static void hand_over(struct sp_home *home, struct sp_mail *message, struct sp_receipt_ref receipt)
 {
     const struct sp_matches *m = &home->matches;
     for (size_t i = 0; i < m->count; i++) {
         if (m->items[i].loop == home->index) {
-            const struct target target = target_of(&m->items[i], qos);
-            offer(home, &target, message, receipt);
+            const struct target target = target_of(&m->items[i], message);
+            offer(home, message, &target, m->ids, receipt);
         }
     }
 }
 
-static void distribute(struct sp_home *home, struct sp_mail *message, uint8_t qos,
-                       struct sp_receipt_ref receipt)
+void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag share,
+                    sp_slot_tag except)
 {
-    for (uint16_t loop = 0; loop < home->loops; loop++) {
-        if (loop == home->index) {
-            hand_over(home, message, qos, receipt);
-        } else {
-            ship(home, message, qos, loop, receipt);
-        }
+    struct sp_match match;
+    uint32_t id;
+    if (!sp_subs_pick(home->subs, share, home->index, except, &match, &id)) {
+        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+        return;
     }
-}
-
-/* Who subscribes to it is in home->matches. @return It may not be acknowledged: there was no memory. */
-static bool match(struct sp_home *home, const struct sp_mqtt_publish *publish,
-                  sp_slot_tag publisher)
-{
-    enum sp_err err =
-        sp_subs_match(home->subs, publish->topic, home->index, publisher, &home->matches);
-    sp_metric_add(SP_M_PUBLISH_DROPPED, err != SP_OK);
-    return err != SP_OK;
-}
-
-static uint32_t count_kept(const struct sp_home *home, uint8_t qos)
-{
-    uint32_t count = 0;
-    for (size_t i = 0; i < home->matches.count; i++) {
-        count += is_counted(&home->matches.items[i], qos);
+    match.id_count = id != 0;
+    struct target target = target_of(&match, message);
+    target.counted = false; /* who waited for it has been answered */
+    if (match.loop == home->index) {
+        offer(home, message, &target, &id, (struct sp_receipt_ref){0, 0});
+        return;
     }
-    return count;
+    struct shipment *shipment = shipment_make(message, 1, 1);
+    if (shipment != NULL) {
+        shipment->targets[shipment->count++] = target;
+        shipment->ids[0] = id;
+        sp_home_post(home, match.loop, &shipment->parcel);
+    }
 }
 
 /*
- * To local subscribers. `receipt`: NULL: nobody waits; else open it for those who must get it for sure, NULL when there are
- * none. One more than those is waited for, so that it cannot be done before the caller has filled it in.
+ * Opens a receipt for those in home->matches who must get it for sure; NULL when there are none. One more than those is
+ * waited for, so that it cannot be done before its owner has filled it in. `failed`: somebody may be missing there.
  */
-static void to_subscribers(struct sp_home *home, const struct sp_mqtt_publish *publish,
-                           sp_slot_tag publisher, struct sp_receipt **receipt)
+static struct sp_receipt *open_receipt(struct sp_home *home, uint8_t qos, bool failed)
+{
+    uint32_t kept = count_kept(&home->matches, qos);
+    if (kept == 0 && !failed) {
+        return NULL;
+    }
+    struct sp_receipt *receipt = sp_receipt_open(home, 0, kept + 1);
+    if (receipt == NULL) {
+        abort(); /* it may be neither acknowledged nor refused: the parent starts us again */
+    }
+    receipt->refused = failed;
+    return receipt;
+}
+
+/*
+ * To those who subscribe; and kept, if it is to be, as `owner`'s. `receipt`: NULL: nobody waits; else as open_receipt()
+ * gives it.
+ */
+static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publish,
+                       sp_slot_tag publisher, const struct sp_view *owner,
+                       struct sp_receipt **receipt)
 {
     struct sp_receipt_ref ref = {0, home->index};
-    bool failed = match(home, publish, publisher);
-    uint32_t kept = receipt == NULL ? 0 : count_kept(home, publish->qos);
-    if (kept > 0 || (failed && receipt != NULL)) {
-        *receipt = sp_receipt_open(home, 0, kept + 1);
-        if (*receipt == NULL) {
-            abort(); /* it may be neither acknowledged nor refused */
-        }
-        (*receipt)->refused = failed;
-        ref.tag = (*receipt)->tag;
+    enum sp_err err =
+        sp_subs_match(home->subs, publish->topic, home->index, publisher, &home->matches);
+    sp_metric_add(SP_M_PUBLISH_DROPPED, err != SP_OK);
+    if (receipt != NULL) {
+        *receipt = open_receipt(home, publish->qos, err != SP_OK);
+        ref.tag = *receipt == NULL ? 0 : (*receipt)->tag;
     }
-    if (home->matches.count == 0) {
+    if (home->matches.count == 0 && owner == NULL) {
         return;
     }
     struct sp_mail *message = sp_mail_create(publish, home->timers->now_ms);
     if (message == NULL) {
         sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)home->matches.count);
-        for (; kept > 0; kept--) {
+        for (uint32_t left = count_kept(&home->matches, publish->qos); left > 0; left--) {
             sp_receipt_settle(home, ref, true);
         }
         return;
     }
-    distribute(home, message, publish->qos, ref);
+    if (owner != NULL && sp_retained_put(home->retained, *owner, message) != SP_OK) {
+        sp_metric_inc(SP_M_RETAINED_REFUSED);
+    }
+    for (uint16_t loop = 0; loop < home->loops; loop++) {
+        if (loop == home->index) {
+            hand_over(home, message, ref);
+        } else {
+            ship(home, message, loop, ref);
+        }
+    }
     sp_mail_release(message);
 }
 
 void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
                     sp_slot_tag publisher)
 {
-    to_subscribers(home, publish, publisher, NULL);
+    distribute(home, publish, publisher, NULL, NULL);
 }
 
 /* ---- the cloud ---- */
@@ -229,9 +295,11 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
             .qos = qos,
             .format = (uint8_t)format,
             .protection = origin->protection,
-            .flags = (uint8_t)((origin->attested ? SP_RECORD_ATTESTED : 0U) |
-                               (publish->qos == 2 && publish->dup ? SP_RECORD_REPEAT : 0U)),
-            .twice = publish->qos == 2 && qos > 0,
+            .flags =
+                (uint8_t)((origin->attested ? SP_RECORD_ATTESTED : 0U) |
+                          (publish->qos == 2 && (publish->dup || origin->repeat) ? SP_RECORD_REPEAT
+                                                                                 : 0U)),
+            .twice = publish->qos == 2 && qos > 0 && origin->client != 0,
             .mark = record != NULL ? record->mark : NULL,
             .counter = record != NULL ? record->counter : 0,
         };
@@ -245,13 +313,31 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
     return qos == 0 ? SP_ROUTED : SP_ROUTED_STORING;
 }
 
+/* RETAIN, and it may be kept. *refused: it may not, and the publisher can be told. */
+static bool keeps(struct sp_home *home, const struct sp_origin *origin,
+                  const struct sp_mqtt_publish *publish, bool *refused)
+{
+    *refused = false;
+    if (!publish->retain || origin->repeat || home->retained == NULL) {
+        return false;
+    }
+    if (sp_retained_room(home->retained, &home->config->limits, origin->device, publish,
+                         home->timers->now_ms) == SP_OK) {
+        return true;
+    }
+    sp_metric_inc(SP_M_RETAINED_REFUSED);
+    *refused = publish->qos > 0 && origin->client != 0;
+    return false;
+}
+
 /* Local subscribers, and what the client's answer has to wait for. */
 static sp_slot_tag finish(struct sp_home *home, const struct sp_origin *origin,
-                          const struct sp_mqtt_publish *publish, enum sp_routed routed)
+                          const struct sp_mqtt_publish *publish, enum sp_routed routed,
+                          const struct sp_view *owner)
 {
     struct sp_receipt *receipt = NULL;
     bool waits = origin->client != 0 && publish->qos > 0;
-    to_subscribers(home, publish, origin->session, waits ? &receipt : NULL);
+    distribute(home, publish, origin->session, owner, waits ? &receipt : NULL);
     if (receipt == NULL) {
         return 0;
     }
@@ -268,8 +354,14 @@ static sp_slot_tag finish(struct sp_home *home, const struct sp_origin *origin,
 enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *origin,
                                 const struct sp_mqtt_publish *publish, sp_slot_tag *receipt)
 {
-    *receipt = 0;
     enum sp_routed routed = SP_ROUTED;
+    bool refused;
+    *receipt = 0;
+    bool kept = keeps(home, origin, publish, &refused);
+    if (refused) {
+        sp_metric_inc(SP_M_PUBLISH_REFUSED);
+        return SP_ROUTED_REFUSED;
+    }
     struct sp_mark *mark = origin->record != NULL ? origin->record->mark : NULL;
     const struct sp_route_config *route =
         home->config->cloud.enabled ? sp_route_find(home->config, publish->topic) : NULL;
@@ -288,9 +380,13 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
     if (mark != NULL && mark->pending == 0 && mark->counter < origin->record->counter) {
         sp_tickets_mark(home, mark, origin->record->counter);
     }
-    *receipt = finish(home, origin, publish, routed);
+    if (!origin->repeat) {
+        *receipt = finish(home, origin, publish, routed, kept ? &origin->device : NULL);
+    }
     return routed;
 }
+
+/* ---- commands ---- */
 
 static void command_taken(struct sp_home *home, uint64_t tag)
 {
@@ -300,7 +396,7 @@ static void command_taken(struct sp_home *home, uint64_t tag)
 static void give_command(struct sp_home *home, const struct sp_mqtt_publish *publish, uint64_t tag)
 {
     struct sp_receipt *receipt = NULL;
-    to_subscribers(home, publish, 0, publish->qos > 0 ? &receipt : NULL);
+    distribute(home, publish, 0, NULL, publish->qos > 0 ? &receipt : NULL);
     if (receipt != NULL) {
         receipt->is_command = true;
         receipt->command = tag;

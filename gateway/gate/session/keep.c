@@ -184,6 +184,7 @@ static void client_waited(struct sp_home *home, const struct sp_keep_wait *wait,
                 .packet_id = wait->suback->packet_id,
                 .codes = sp_view(wait->suback->codes, wait->suback->count)};
             sp_client_send_suback(client, SP_MQTT_SUBACK, &suback);
+            sp_client_writable(client); /* retained messages come behind it */
         }
     }
     if (wait->kind == WAIT_SUBACK) {
@@ -397,7 +398,10 @@ void sp_keep_subscribe(struct sp_home *home, const struct sp_session *session,
                        struct sp_view filter, const struct sp_subscriber *how)
 {
     const struct sp_kept change = {
-        .head = {.kind = SP_KEPT_SUBSCRIBE, .qos = how->qos, .options = how->options},
+        .head = {.kind = SP_KEPT_SUBSCRIBE,
+                 .qos = how->qos,
+                 .options = how->options,
+                 .identifier = how->id},
         .device = sp_device_identity(session->device),
         .part = filter,
     };
@@ -452,8 +456,14 @@ static uint64_t expires_wall_ms(const struct sp_home *home, const struct sp_mail
 static enum sp_err tell_packet(struct sp_home *home, const struct sp_session *session,
                                const struct sp_delivery *delivery)
 {
-    struct sp_mqtt_publish publish = {.qos = 1, .packet_id = 1};
+    struct sp_mqtt_publish publish = {
+        .qos = delivery->qos, .packet_id = 1, .retain = delivery->retain};
     (void)sp_mail_packet(delivery->message, home->timers->now_ms, &publish);
+    if (delivery->id_count > 0) {
+        publish.props.present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID);
+        publish.props.subscription_ids = delivery->ids;
+        publish.props.subscription_id_count = delivery->id_count;
+    }
     size_t size = sp_mqtt_publish_size(SP_MQTT_5, &publish);
     uint8_t *packet = size == 0 ? NULL : malloc(size);
     if (packet == NULL) {

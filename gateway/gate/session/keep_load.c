@@ -146,9 +146,11 @@ static enum sp_err load_subscription(struct sp_home *home, struct sp_session *se
         sp_keep_unsubscribe(home, session, record->part);
         return SP_OK;
     }
-    struct sp_subscriber how = {.qos = record->head.qos, .options = record->head.options};
+    struct sp_subscriber how = {
+        .qos = record->head.qos, .options = record->head.options, .id = record->head.identifier};
+    bool existed;
     home->keep.applying = true;
-    enum sp_err err = sp_session_subscribe(home, session, record->part, how);
+    enum sp_err err = sp_session_subscribe(home, session, record->part, how, &existed);
     home->keep.applying = false;
     return err == SP_ERR_LIMIT ? SP_OK : err; /* the limit has become lower */
 }
@@ -175,7 +177,14 @@ static enum sp_err load_message(struct sp_home *home, struct sp_session *session
                           : left == 0               ? 1
                                                     : home->timers->now_ms + left;
     bool sent = session->cut_off || record->head.number <= session->sent;
-    enum sp_err err = sp_session_restore(session, message, record->head.number, sent);
+    uint32_t id = publish.props.subscription_id;
+    bool has_id = (publish.props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0;
+    const struct sp_offer offer = {.message = message,
+                                   .ids = &id,
+                                   .id_count = has_id,
+                                   .qos = publish.qos,
+                                   .retain = publish.retain};
+    enum sp_err err = sp_session_restore(session, &offer, record->head.number, sent);
     sp_mail_release(message);
     return err;
 }

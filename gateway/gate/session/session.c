@@ -3,6 +3,8 @@
 #include "gateway/gate/session/session.h"
 
 #include "gateway/gate/route/mail.h"
+#include "gateway/gate/route/retained.h"
+#include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/keep.h"
@@ -13,6 +15,7 @@
 #include <stdlib.h>
 
 #define DELIVERY_COST 64U /* bytes counted beside topic and payload */
+#define REPLAY_BATCH  8U  /* retained messages that are looked up at a time */
 
 static struct sp_slabs lists = SP_SLABS_INIT; /* of subscriptions */
 static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_session));
@@ -47,6 +50,47 @@ static void forget_subscription(struct sp_home *home, struct sp_session *session
     sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
 }
 
+/* What this session will not acknowledge any more: another member of the group gets it, unless it is a QoS 2 message of which this
+ * one may have a copy (MQTT 5, 4.8.2). */
+static void give_back(struct sp_home *home, struct sp_session *session)
+{
+    for (struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+        if (d->share != 0 && (d->qos == 1 || d->packet_id == 0)) {
+            sp_route_again(home, d->message, d->share, session->tag);
+        }
+    }
+}
+
+/* NULL: no memory. */
+static struct sp_session_more *more_of(struct sp_session *session)
+{
+    if (session->more == NULL) {
+        session->more = calloc(1, sizeof(*session->more));
+    }
+    return session->more;
+}
+
+/* Take it off the list and free it. */
+static void replay_end(struct sp_replay **at)
+{
+    struct sp_replay *replay = *at;
+    *at = replay->next;
+    sp_mail_release(replay->last);
+    free(replay);
+}
+
+static void forget_more(struct sp_session *session)
+{
+    if (session->more != NULL) {
+        while (session->more->replays != NULL) {
+            replay_end(&session->more->replays);
+        }
+        free(session->more->received);
+        free(session->more);
+        session->more = NULL;
+    }
+}
+
 static void delivery_free(struct sp_home *home, struct sp_session *session,
                           struct sp_delivery *delivery)
 {
@@ -61,6 +105,8 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     if (session == NULL) {
         return;
     }
+    give_back(home, session);
+    forget_more(session);
     while (session->sub_count > 0) {
         forget_subscription(home, session, session->sub_count - 1);
     }
@@ -80,6 +126,16 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     sp_slab_give(&slab, session);
 }
 
+static void tell_groups(struct sp_home *home, struct sp_session *session, bool away)
+{
+    for (uint16_t i = 0; i < session->sub_count; i++) {
+        if (sp_filter_shared(session->subs[i])) {
+            sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_AWAY,
+                         away);
+        }
+    }
+}
+
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
 {
     session->client = client;
@@ -96,11 +152,13 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
     }
     sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     session->full = false;
+    tell_groups(home, session, false);
     sp_session_pump(home, session);
 }
 
 void sp_session_detach(struct sp_home *home, struct sp_session *session)
 {
+    tell_groups(home, session, true);
     session->client->session = NULL;
     session->client = NULL;
     session->unsent = session->first;
@@ -163,6 +221,21 @@ static struct sp_delivery *before(const struct sp_session *session,
     return previous;
 }
 
+static void put_ids(struct sp_mqtt_publish *publish, const uint32_t *ids, uint16_t count)
+{
+    if (count > 0) {
+        publish->props.present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID);
+        publish->props.subscription_ids = ids;
+        publish->props.subscription_id_count = count;
+    }
+}
+
+static void went_out(struct sp_session *session, struct sp_delivery *delivery)
+{
+    session->unsent = delivery->next;
+    session->in_flight++;
+}
+
 static void log_lapsed(const struct sp_session *session, const struct sp_delivery *delivery,
                        const char *detail)
 {
@@ -179,10 +252,17 @@ static void send_one(struct sp_home *home, struct sp_session *session)
 {
     struct sp_delivery *delivery = session->unsent;
     bool again = delivery->packet_id != 0;
-    struct sp_mqtt_publish publish = {.qos = 1, .dup = again};
+    if (delivery->released) {
+        went_out(session, delivery);
+        sp_client_send_ack(session->client, SP_MQTT_PUBREL, delivery->packet_id, 0);
+        return;
+    }
+    struct sp_mqtt_publish publish = {
+        .qos = delivery->qos, .dup = again, .retain = delivery->retain};
     /* What was sent once is sent again, expired or not: the receiver may have it half. */
     bool alive = sp_mail_packet(delivery->message, home->timers->now_ms, &publish) || again;
     publish.packet_id = id_of(delivery->number);
+    put_ids(&publish, delivery->ids, delivery->id_count);
     if (!alive || !sp_client_fits(session->client, &publish)) {
         log_lapsed(session, delivery, alive ? "too large for the device" : "it has expired");
         drop(home, session, before(session, delivery), delivery, false);
@@ -190,12 +270,11 @@ static void send_one(struct sp_home *home, struct sp_session *session)
     }
     delivery->packet_id = publish.packet_id;
     session->sent = delivery->number > session->sent ? delivery->number : session->sent;
-    session->unsent = delivery->next;
-    session->in_flight++;
+    went_out(session, delivery);
     sp_client_publish(session->client, &publish);
 }
 
-void sp_session_pump(struct sp_home *home, struct sp_session *session)
+static void pump(struct sp_home *home, struct sp_session *session)
 {
     while (session->unsent != NULL && session->client != NULL &&
            !id_in_use(session, id_of(session->unsent->number)) &&
@@ -205,12 +284,15 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session)
     }
 }
 
-static void send_qos0(struct sp_home *home, struct sp_session *session, struct sp_mail *message)
+static void send_qos0(struct sp_home *home, struct sp_session *session,
+                      const struct sp_offer *offer)
 {
-    struct sp_mqtt_publish publish = {.qos = 0};
+    const struct sp_mail *message = offer->message;
+    struct sp_mqtt_publish publish = {.qos = 0, .retain = offer->retain};
     if (session->client == NULL || !sp_mail_packet(message, home->timers->now_ms, &publish)) {
         return;
     }
+    put_ids(&publish, offer->ids, offer->id_count);
     if (sp_client_fits(session->client, &publish) &&
         sp_client_room(session->client, message->topic.len + message->payload.len)) {
         sp_client_publish(session->client, &publish);
@@ -232,19 +314,31 @@ static void queue_full(struct sp_home *home, struct sp_session *session,
     }
 }
 
-/* Behind all others. NULL: no memory. */
-static struct sp_delivery *append(struct sp_session *session, struct sp_mail *message,
-                                  uint64_t number)
+static size_t size_of(const struct sp_offer *offer)
 {
-    struct sp_delivery *delivery = malloc(sizeof(*delivery));
+    return DELIVERY_COST + offer->message->topic.len + offer->message->payload.len +
+           offer->id_count * sizeof(offer->ids[0]);
+}
+
+/* Behind all others. NULL: no memory. */
+static struct sp_delivery *append(struct sp_session *session, const struct sp_offer *offer,
+                                  uint8_t qos, uint64_t number)
+{
+    size_t ids = offer->id_count * sizeof(offer->ids[0]);
+    struct sp_delivery *delivery = malloc(sizeof(*delivery) + ids);
     if (delivery == NULL) {
         return NULL;
     }
     *delivery = (struct sp_delivery){
-        .message = sp_mail_hold(message),
+        .message = sp_mail_hold(offer->message),
         .number = number,
-        .size = (uint32_t)(DELIVERY_COST + message->topic.len + message->payload.len),
+        .share = offer->share,
+        .size = (uint32_t)size_of(offer),
+        .qos = qos,
+        .retain = offer->retain,
+        .id_count = offer->id_count,
     };
+    sp_copy(delivery->ids, offer->ids, ids);
     session->number = number;
     session->bytes += delivery->size;
     if (session->first == NULL) {
@@ -262,44 +356,45 @@ static struct sp_delivery *append(struct sp_session *session, struct sp_mail *me
     return delivery;
 }
 
-void sp_session_offer(struct sp_home *home, struct sp_session *session, struct sp_mail *message,
-                      uint8_t qos, struct sp_receipt_ref receipt)
+void sp_session_offer(struct sp_home *home, struct sp_session *session,
+                      const struct sp_offer *offer)
 {
+    struct sp_mail *message = offer->message;
+    uint8_t qos = offer->qos < message->qos ? offer->qos : message->qos;
     if (qos == 0) {
-        send_qos0(home, session, message);
-        sp_receipt_settle(home, receipt, false);
+        send_qos0(home, session, offer);
+        sp_receipt_settle(home, offer->receipt, false);
         return;
     }
-    size_t size = DELIVERY_COST + message->topic.len + message->payload.len;
-    if (session->bytes + size > home->config->limits.session_queue_bytes) {
-        queue_full(home, session, receipt);
+    if (session->bytes + size_of(offer) > home->config->limits.session_queue_bytes) {
+        queue_full(home, session, offer->receipt);
         return;
     }
-    struct sp_delivery *delivery = append(session, message, session->number + 1);
+    struct sp_delivery *delivery = append(session, offer, qos, session->number + 1);
     if (delivery == NULL) {
-        queue_full(home, session, receipt);
+        queue_full(home, session, offer->receipt);
         return;
     }
     if (session->kept) {
-        delivery->receipt = receipt;
+        delivery->receipt = offer->receipt;
         delivery->since_ms = home->timers->now_ms;
     } else {
-        sp_receipt_settle(home, receipt, false);
+        sp_receipt_settle(home, offer->receipt, false);
     }
-    sp_session_pump(home, session);
+    pump(home, session);
     if (session->kept) {
         sp_keep_offered(home, session);
     }
 }
 
-enum sp_err sp_session_restore(struct sp_session *session, struct sp_mail *message, uint64_t number,
-                               bool sent)
+enum sp_err sp_session_restore(struct sp_session *session, const struct sp_offer *offer,
+                               uint64_t number, bool sent)
 {
     if (session->last != NULL && session->last->number >= number) {
         return SP_ERR_MALFORMED;
     }
     uint64_t highest = session->number;
-    struct sp_delivery *delivery = append(session, message, number);
+    struct sp_delivery *delivery = append(session, offer, offer->qos, number);
     if (delivery == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -319,38 +414,206 @@ void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_
     if (delivery == NULL || delivery->number != number) {
         return; /* the device has acknowledged it meanwhile */
     }
-    session->storing = delivery;
+    session->storing = durable ? delivery->next : delivery;
     delivery->place = durable ? SP_PLACE_JOURNAL : SP_PLACE_MEMORY;
-    if (durable) {
-        session->storing = delivery->next;
-        sp_receipt_settle(home, delivery->receipt, false);
-        delivery->receipt = (struct sp_receipt_ref){0, 0};
-    } else if (delivery->packet_id == 0) { /* nobody has it */
+    if (!durable && delivery->packet_id == 0) { /* nobody has it */
         queue_full(home, session, delivery->receipt);
         delivery->receipt = (struct sp_receipt_ref){0, 0};
         drop(home, session, before(session, delivery), delivery, true);
-    } else {
-        sp_receipt_settle(home, delivery->receipt, true);
-        delivery->receipt = (struct sp_receipt_ref){0, 0};
+        return;
+    }
+    sp_receipt_settle(home, delivery->receipt, !durable);
+    delivery->receipt = (struct sp_receipt_ref){0, 0};
+}
+
+/* ---- retained messages ---- */
+
+/* What is still on its way for a subscription that goes, or is made anew. */
+static void forget_replay(struct sp_session *session, struct sp_view filter)
+{
+    struct sp_replay **at = session->more == NULL ? NULL : &session->more->replays;
+    while (at != NULL && *at != NULL) {
+        if (sp_view_equal(sp_view((*at)->filter, (*at)->len), filter)) {
+            replay_end(at);
+        } else {
+            at = &(*at)->next;
+        }
     }
 }
 
-bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t packet_id)
+/* It can be offered without being dropped, or never will be. */
+static bool replay_fits(const struct sp_home *home, struct sp_session *session,
+                        const struct sp_replay *replay, const struct sp_mail *message)
 {
-    struct sp_delivery *previous = NULL;
-    struct sp_delivery *delivery = session->first;
-    while (delivery != session->unsent && delivery->packet_id != packet_id) {
-        previous = delivery;
-        delivery = delivery->next;
+    size_t size = DELIVERY_COST + message->topic.len + message->payload.len + sizeof(replay->id);
+    if (replay->qos > 0 && message->qos > 0) {
+        return session->bytes == 0 ||
+               session->bytes + size <= home->config->limits.session_queue_bytes;
     }
-    if (delivery == session->unsent) {
-        return false;
+    const struct sp_client *client = session->client;
+    return sp_client_room(session->client, size) || client->out.used + client->unsent == 0;
+}
+
+/* @return false: the rest has to wait. */
+static bool replay_some(struct sp_home *home, struct sp_session *session, struct sp_replay *replay)
+{
+    struct sp_mail *found[REPLAY_BATCH];
+    struct sp_view after = replay->last == NULL ? (struct sp_view){NULL, 0} : replay->last->topic;
+    size_t count = sp_retained_next(home->retained, sp_view(replay->filter, replay->len), after,
+                                    home->timers->now_ms, found, REPLAY_BATCH);
+    bool go = true;
+    for (size_t i = 0; i < count; i++) {
+        go = go && replay_fits(home, session, replay, found[i]);
+        if (go) {
+            sp_session_offer(home, session,
+                             &(struct sp_offer){.message = found[i],
+                                                .ids = &replay->id,
+                                                .id_count = replay->id != 0,
+                                                .qos = replay->qos,
+                                                .retain = true});
+            sp_mail_release(replay->last);
+            replay->last = found[i];
+        } else {
+            sp_mail_release(found[i]);
+        }
     }
+    if (go && count < REPLAY_BATCH) {
+        replay_end(&session->more->replays);
+    }
+    return go;
+}
+
+void sp_session_pump(struct sp_home *home, struct sp_session *session)
+{
+    pump(home, session);
+    while (session->more != NULL && session->more->replays != NULL && session->client != NULL &&
+           !session->client->lost && !session->client->keeping && session->unsent == NULL &&
+           replay_some(home, session, session->more->replays)) {
+    }
+}
+
+enum sp_err sp_session_replay(struct sp_home *home, struct sp_session *session,
+                              struct sp_view filter, uint8_t qos, uint32_t id)
+{
+    forget_replay(session, filter);
+    struct sp_session_more *more = more_of(session);
+    struct sp_replay *replay = calloc(1, sizeof(*replay) + filter.len);
+    if (more == NULL || replay == NULL) {
+        free(replay);
+        return SP_ERR_NOMEM;
+    }
+    replay->qos = qos;
+    replay->id = id;
+    replay->len = (uint16_t)filter.len;
+    sp_copy(replay->filter, filter.ptr, filter.len);
+    struct sp_replay **end = &more->replays;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = replay;
+    sp_session_pump(home, session);
+    return SP_OK;
+}
+
+/* The one in flight with that id; NULL: there is none. */
+static struct sp_delivery *in_flight(const struct sp_session *session, uint16_t packet_id,
+                                     struct sp_delivery **previous)
+{
+    *previous = NULL;
+    for (struct sp_delivery *d = session->first; d != session->unsent; d = d->next) {
+        if (d->packet_id == packet_id) {
+            return d;
+        }
+        *previous = d;
+    }
+    return NULL;
+}
+
+static void settle(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
+                   struct sp_delivery *delivery)
+{
     drop(home, session, previous, delivery, false);
     session->in_flight--;
     session->full = false;
     sp_session_pump(home, session);
+}
+
+bool sp_session_acked(struct sp_home *home, struct sp_session *session, enum sp_mqtt_type type,
+                      uint16_t packet_id)
+{
+    struct sp_delivery *previous;
+    struct sp_delivery *delivery = in_flight(session, packet_id, &previous);
+    bool ends =
+        delivery != NULL && (type == SP_MQTT_PUBCOMP ? delivery->released : delivery->qos == 1);
+    if (ends) {
+        settle(home, session, previous, delivery);
+    }
+    return ends;
+}
+
+bool sp_session_received(struct sp_home *home, struct sp_session *session, uint16_t packet_id,
+                         bool refused)
+{
+    struct sp_delivery *previous;
+    struct sp_delivery *delivery = in_flight(session, packet_id, &previous);
+    if (delivery == NULL || delivery->qos != 2) {
+        return false;
+    }
+    if (refused && !delivery->released) {
+        settle(home, session, previous, delivery);
+        return true;
+    }
+    delivery->released = true;
     return true;
+}
+
+/* ---- QoS 2 from the client ---- */
+
+static uint16_t *taken(const struct sp_session *session, uint16_t packet_id)
+{
+    const struct sp_session_more *more = session->more;
+    for (uint32_t i = 0; more != NULL && i < more->received_count; i++) {
+        if (more->received[i] == packet_id) {
+            return &more->received[i];
+        }
+    }
+    return NULL;
+}
+
+bool sp_session_took(const struct sp_session *session, uint16_t packet_id)
+{
+    return taken(session, packet_id) != NULL;
+}
+
+enum sp_err sp_session_take(struct sp_session *session, uint16_t packet_id, uint32_t max)
+{
+    struct sp_session_more *more = more_of(session);
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    if (more->received_count >= max) {
+        return SP_ERR_LIMIT;
+    }
+    if (more->received_count == more->received_cap) {
+        uint32_t cap = more->received_cap == 0 ? 8 : more->received_cap * 2;
+        uint16_t *ids = realloc(more->received, cap * sizeof(*ids));
+        if (ids == NULL) {
+            return SP_ERR_NOMEM;
+        }
+        more->received = ids;
+        more->received_cap = cap;
+    }
+    more->received[more->received_count++] = packet_id;
+    return SP_OK;
+}
+
+bool sp_session_release(struct sp_session *session, uint16_t packet_id)
+{
+    uint16_t *place = taken(session, packet_id);
+    if (place != NULL) {
+        *place = session->more->received[--session->more->received_count];
+    }
+    return place != NULL;
 }
 
 /* ---- subscriptions ---- */
@@ -362,7 +625,10 @@ static enum sp_err grow(struct sp_session *session)
         return SP_OK;
     }
     const size_t each = sizeof(struct sp_filter *);
-    uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2;
+    uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2U;
+    if (cap > UINT16_MAX) {
+        return SP_ERR_LIMIT;
+    }
     struct sp_filter **subs = sp_slabs_take(&lists, cap * each);
     if (subs == NULL) {
         return SP_ERR_NOMEM;
@@ -370,24 +636,26 @@ static enum sp_err grow(struct sp_session *session)
     sp_copy(subs, session->subs, session->sub_count * each);
     sp_slabs_give(&lists, session->subs, session->sub_cap * each);
     session->subs = subs;
-    session->sub_cap = cap;
+    session->sub_cap = (uint16_t)cap;
     return SP_OK;
 }
 
 enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
-                                 struct sp_view filter, struct sp_subscriber wanted)
+                                 struct sp_view filter, struct sp_subscriber wanted, bool *existed)
 {
-    bool existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
-    if (!existed && session->sub_count >= home->config->limits.subscriptions) {
+    *existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
+    if (!*existed && session->sub_count >= home->config->limits.subscriptions) {
         return SP_ERR_LIMIT;
     }
     SP_TRY(grow(session));
     wanted.session = session->tag;
     wanted.loop = home->index;
-    wanted.options = (uint8_t)(wanted.options & ~SP_SUB_KEPT) | (session->kept ? SP_SUB_KEPT : 0);
+    wanted.options =
+        (uint8_t)((wanted.options & ~(SP_SUB_KEPT | SP_SUB_AWAY)) |
+                  (session->kept ? SP_SUB_KEPT : 0) | (session->client == NULL ? SP_SUB_AWAY : 0));
     struct sp_filter *made = NULL;
-    SP_TRY(sp_subs_add(home->subs, filter, &wanted, &existed, &made));
-    if (!existed) {
+    SP_TRY(sp_subs_add(home->subs, filter, &wanted, existed, &made));
+    if (!*existed) {
         session->subs[session->sub_count++] = made;
         sp_metric_inc(SP_M_SUBSCRIPTIONS);
     }
@@ -399,6 +667,7 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
 
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, struct sp_view filter)
 {
+    forget_replay(session, filter);
     const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
     for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
         if (session->subs[i] == there) {

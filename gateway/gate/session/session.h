@@ -8,6 +8,7 @@
 
 #include "gateway/gate/route/receipts.h"
 #include "gateway/gate/route/subs.h"
+#include "libs/mqtt/mqtt.h"
 
 struct sp_client;
 struct sp_device;
@@ -27,16 +28,52 @@ enum sp_place {
     SP_PLACE_JOURNAL,
 };
 
-/* One QoS 1 message for this session. */
+/* One QoS 1 or 2 message for this session. */
 struct sp_delivery {
     struct sp_delivery *next;
     struct sp_mail *message;
     uint64_t number;   /* rises; gives the packet id */
     uint64_t since_ms; /* when it was offered */
     struct sp_receipt_ref receipt;
+    sp_slot_tag share;  /* the group that gave it to this session; 0: none */
     uint32_t size;      /* counted against the queue */
     uint16_t packet_id; /* 0: never sent */
+    uint8_t qos;        /* 1 or 2 */
     uint8_t place;      /* enum sp_place */
+    bool released : 1;  /* QoS 2: PUBREC came, PUBREL is what is sent */
+    bool retain : 1;
+    uint16_t id_count;
+    uint32_t ids[]; /* Subscription Identifiers */
+};
+
+/* Retained messages on their way to a session, a few at a time. */
+struct sp_replay {
+    struct sp_replay *next;
+    struct sp_mail *last; /* that was offered; NULL: none yet */
+    uint32_t id;          /* Subscription Identifier; 0: none */
+    uint8_t qos;
+    uint16_t len;
+    uint8_t filter[];
+};
+
+/* What few sessions have. */
+struct sp_session_more {
+    struct sp_replay *replays;
+    uint16_t *received; /* QoS 2 packet identifiers taken, and not released yet */
+    uint32_t received_count;
+    uint32_t received_cap;
+};
+
+/** A message for a session, and how it gets it; all borrowed for the call. */
+struct sp_offer {
+    struct sp_mail *message;
+    const uint32_t *ids; /**< Subscription Identifiers */
+    sp_slot_tag share;   /**< as in struct sp_match */
+    struct sp_receipt_ref
+        receipt; /**< settled once the device has it, or the journal if the session is kept, or it was refused */
+    uint16_t id_count;
+    uint8_t qos; /**< of the subscription; it goes at the lower of this and its own */
+    bool retain;
 };
 
 struct sp_session {
@@ -44,9 +81,10 @@ struct sp_session {
     struct sp_device *device;
     const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
-    struct sp_filter **subs; /* what it subscribes to; how lies in the index */
-    uint32_t sub_count;
-    uint32_t sub_cap;
+    struct sp_filter **subs;      /* what it subscribes to; how lies in the index */
+    struct sp_session_more *more; /* NULL: nothing of it */
+    uint16_t sub_count;
+    uint16_t sub_cap;
     struct sp_delivery
         *first; /* sent on this connection, unacknowledged, in order; then the others */
     struct sp_delivery *last;
@@ -72,7 +110,7 @@ struct sp_session {
 SP_MUST_CHECK enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                                             struct sp_session **out);
 
-/** Its subscriptions go with it. NULL is fine. */
+/** Its subscriptions go with it; what it held for a group goes to another member. NULL is fine. */
 void sp_session_destroy(struct sp_home *home, struct sp_session *session);
 
 /** A client is there: send again what it did not acknowledge, then what waits. */
@@ -82,17 +120,22 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
 void sp_session_detach(struct sp_home *home, struct sp_session *session);
 
 /**
- * A message for this session. QoS 0 is sent now or dropped; QoS 1 is sent as soon as the client's window has room,
- * and kept until it is acknowledged. A full queue drops it, counted.
- *
- * @param[in] receipt Settled once the device has the message, or the journal if the session is kept, or it was refused.
+ * A message for this session. QoS 0 is sent now or dropped; QoS 1 and 2 are sent as soon as the client's window has
+ * room, and kept until they are acknowledged. A full queue drops it, counted.
  */
-void sp_session_offer(struct sp_home *home, struct sp_session *session, struct sp_mail *message,
-                      uint8_t qos, struct sp_receipt_ref receipt);
+void sp_session_offer(struct sp_home *home, struct sp_session *session,
+                      const struct sp_offer *offer);
 
-/** A message out of the journal, behind all others; `sent`: its device may have it. @retval SP_ERR_NOMEM, SP_ERR_MALFORMED */
-SP_MUST_CHECK enum sp_err sp_session_restore(struct sp_session *session, struct sp_mail *message,
-                                             uint64_t number, bool sent);
+/**
+ * A message out of the journal, behind all others.
+ *
+ * @param[in] offer `qos` is its own; no receipt.
+ * @param[in] sent  Its device may have it.
+ * @retval SP_ERR_NOMEM, SP_ERR_MALFORMED
+ */
+SP_MUST_CHECK enum sp_err sp_session_restore(struct sp_session *session,
+                                             const struct sp_offer *offer, uint64_t number,
+                                             bool sent);
 
 /** The journal has a message, or refused it. */
 void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_t number,
@@ -101,19 +144,38 @@ void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_
 /** `kept` has changed: who publishes has to know. */
 void sp_session_mark_kept(struct sp_home *home, struct sp_session *session);
 
-/** PUBACK. @return false: no such packet is in flight. */
-bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t packet_id);
+/** PUBACK, or PUBCOMP of a released one. @return false: no such packet is in flight. */
+bool sp_session_acked(struct sp_home *home, struct sp_session *session, enum sp_mqtt_type type,
+                      uint16_t packet_id);
+
+/** PUBREC; `refused`: it ends the exchange. @return false: no such QoS 2 packet is in flight. */
+bool sp_session_received(struct sp_home *home, struct sp_session *session, uint16_t packet_id,
+                         bool refused);
+
+/** The QoS 2 messages of the client that were taken and wait for PUBREL, by packet identifier. */
+bool sp_session_took(const struct sp_session *session, uint16_t packet_id);
+/** @retval SP_ERR_LIMIT `max` of them wait already. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_session_take(struct sp_session *session, uint16_t packet_id,
+                                          uint32_t max);
+/** PUBREL, or it was not taken after all. @return It was there. */
+bool sp_session_release(struct sp_session *session, uint16_t packet_id);
 
 /** Send what the window has room for. */
 void sp_session_pump(struct sp_home *home, struct sp_session *session);
 
 /**
- * @param[in] wanted QoS and options; the rest is filled in.
+ * @param[in]  wanted  QoS, options and identifier; the rest is filled in.
+ * @param[out] existed It was there before.
  * @retval SP_ERR_LIMIT  Too many subscriptions.
  * @retval SP_ERR_NOMEM
  */
 SP_MUST_CHECK enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
-                                               struct sp_view filter, struct sp_subscriber wanted);
+                                               struct sp_view filter, struct sp_subscriber wanted,
+                                               bool *existed);
+
+/** Send what is retained under a filter to which it has just subscribed. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_session_replay(struct sp_home *home, struct sp_session *session,
+                                            struct sp_view filter, uint8_t qos, uint32_t id);
 
 /** @return It was there. */
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session,

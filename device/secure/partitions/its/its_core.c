@@ -61,6 +61,21 @@ static bool find_entry(const struct sp_its *its, int32_t owner, psa_storage_uid_
     return false;
 }
 
+/* Whole entries, and no asset twice: of two values nobody could say which one is the newer. */
+static bool image_is_sound(const struct sp_its *its)
+{
+    struct sp_reader r;
+    struct entry entry;
+    struct entry first;
+    sp_reader_init(&r, sp_view(its->image, its->used));
+    while (next_entry(&r, its->used, &entry)) {
+        if (find_entry(its, entry.owner, entry.uid, &first) && first.start != entry.start) {
+            return false;
+        }
+    }
+    return r.err == SP_OK;
+}
+
 /* False for a bank without a whole header: never written, or cut while it was. */
 static bool decode_header(struct sp_view raw, struct header *out)
 {
@@ -85,12 +100,7 @@ static psa_status_t load_bank(struct sp_its *its, size_t bank, const struct head
         return PSA_ERROR_STORAGE_FAILURE;
     }
     its->used = header->length;
-    struct sp_reader r;
-    struct entry entry;
-    sp_reader_init(&r, sp_view(its->image, its->used));
-    while (next_entry(&r, its->used, &entry)) {
-    }
-    if (r.err != SP_OK || crc32(sp_view(its->image, its->used)) != header->checksum) {
+    if (!image_is_sound(its) || crc32(sp_view(its->image, its->used)) != header->checksum) {
         return PSA_ERROR_DATA_CORRUPT;
     }
     its->bank = bank;

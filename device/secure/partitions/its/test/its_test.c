@@ -257,6 +257,19 @@ static void two_damaged_headers_are_not_a_new_medium(void)
     SP_CHECK_INT(open_store(), PSA_ERROR_DATA_CORRUPT);
 }
 
+static void a_bank_that_has_an_asset_twice_is_damage(void)
+{
+    const size_t entry = 20 + 1; /* owner 4, uid 8, flags 4, size 4, one byte of data */
+    const size_t uid_low = entry + 4 + 7;
+    fresh(0xFF);
+    SP_CHECK_INT(put(NS, 1, "a"), PSA_SUCCESS);
+    SP_CHECK_INT(put(NS, 2, "b"), PSA_SUCCESS);
+    SP_CHECK_INT(its.image[uid_low], 2);
+    its.image[uid_low] = 1; /* the next change writes it with checksums that hold */
+    SP_CHECK_INT(put(NS, 3, "c"), PSA_SUCCESS);
+    SP_CHECK_INT(open_store(), PSA_ERROR_DATA_CORRUPT);
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(a_new_medium_is_an_empty_store),
     SP_TEST(what_was_set_is_there_after_a_restart),
@@ -271,5 +284,6 @@ static const struct sp_test tests[] = {
     SP_TEST(a_removed_asset_is_in_neither_bank),
     SP_TEST(damage_is_reported_and_nothing_older_is_used),
     SP_TEST(two_damaged_headers_are_not_a_new_medium),
+    SP_TEST(a_bank_that_has_an_asset_twice_is_damage),
 };
 SP_TEST_MAIN(tests)
