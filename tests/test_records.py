@@ -50,6 +50,10 @@ def sensor(system, names):
     return make
 
 
+def flipped(payload):
+    return payload[:-1] + bytes([payload[-1] ^ 1])
+
+
 def refused(gateway, kind):
     return gateway.metric(f'records_refused_total{{kind="{kind}"}}')
 
@@ -76,6 +80,38 @@ def test_an_authenticated_record_is_told_apart(system, sensor):
     assert documents(cloud, dev.bundle.id)[0]["protection"] == "mac"
 
 
+FORMATS = """routes:
+  - {from: dt/as-raw/climate, cloud: "up/{device}", format: raw}
+  - {from: dt/as-senml/climate, cloud: "up/{device}", format: senml-json}
+  - {from: dt/as-json/climate, cloud: "up/{device}", format: json}
+"""
+
+
+def test_an_opened_record_goes_to_the_cloud_in_each_format(system, tmp_path):
+    _, cloud = system
+    gateway = Gateway(tmp_path / "home", cloud, routes=FORMATS, gateway_id="gw-2")
+    add_reference(gateway)
+    gateway.cli("group", "add", "hall")
+    gateway.start()
+    try:
+        sent, got = {}, {}
+        for name in ("as-raw", "as-senml", "as-json"):
+            dev = KeyDevice(gateway, gateway.add(name, "--group", "hall"))
+            dev.join()
+            sent[name] = dev.sealed(2350)
+            assert dev.send(sent[name]) == 0
+            wait_for(lambda name=name: cloud.received(f"up/{name}"))
+            got[name] = cloud.received(f"up/{name}")[0][1]
+        assert got["as-raw"] == sent["as-raw"]
+        senml = json.loads(got["as-senml"])
+        assert [(r.get("bn"), r["n"], r["u"], r["v"]) for r in senml] == \
+            [("as-senml/", "temperature", "Cel", 23.5), (None, "humidity", "%RH", 41)]
+        document = json.loads(got["as-json"])
+        assert (document["temperature_celsius"], document["humidity_percent"], document["sequence"]) == (23.5, 41, 1)
+    finally:
+        gateway.stop()
+
+
 def test_each_false_record_is_refused_with_its_counter(system, sensor):
     gateway, cloud = system
     dev, other = sensor(), sensor()
@@ -85,7 +121,7 @@ def test_each_false_record_is_refused_with_its_counter(system, sensor):
     assert dev.send(b"\x00hello") == 0x99
     assert dev.send(seal(dev.keys[1], dev.topic, climate(dev.bundle.id), "yard", 1, 9)) == 0x99
     assert dev.send(seal(dev.keys[1], dev.topic, climate(dev.bundle.id), "hall", 99, 9)) == 0x99
-    assert dev.send(good[:-1] + bytes([good[-1] ^ 1])) == 0x99                       # a bit flipped
+    assert dev.send(flipped(good)) == 0x99                       # a bit flipped
     assert dev.send(other.sealed(topic=other.topic)) == 0x99                        # another device's
     assert dev.send(good, f"dt/{dev.bundle.id}/elsewhere") == 0x99                   # on another topic
     assert dev.send(dev.sealed(device=other.bundle.id)) == 0x99                     # names another device inside
@@ -121,7 +157,7 @@ def dead_letters(gateway, name):
 def test_over_3_1_1_a_refused_record_is_acknowledged_and_a_dead_letter(system, sensor):
     gateway, cloud = system
     dev = sensor(version=4)
-    bad = [climate(dev.bundle.id), b"\x00hello", dev.sealed()[:-1] + b"\x00", dev.sealed(temperature=9999999)]
+    bad = [climate(dev.bundle.id), b"\x00hello", flipped(dev.sealed()), dev.sealed(temperature=9999999)]
     kinds = ["weaker", "form", "open", "range"]
     before = gateway.metric("journal_dead_letters_total")
     for payload in bad:
@@ -284,9 +320,38 @@ def test_a_cloud_consumer_opens_an_end_to_end_record(system, sensor, tmp_path):
     opened = json.loads(run(*words, dev.topic, record).stdout)
     assert opened["temperature_celsius"] == 17.17 and opened["sequence"] == 1 and opened["protection"] == "sealed"
     assert run(*words, "dt/other/climate", record, check=False).returncode == 1
-    record.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
+    record.write_bytes(flipped(payload))
     failed = run(*words, dev.topic, record, check=False)
     assert failed.returncode == 1 and "refused: open" in failed.stderr
+
+
+def test_a_cloud_consumer_notices_repeats(system, sensor, names, tmp_path):
+    gateway, _ = system
+    group = names("lines")
+    gateway.cli("group", "add", group, "--mode", "end-to-end")
+    dev, other = sensor(group), sensor(group)
+    keys = tmp_path / "keys.json"
+    gateway.cli("group", "export", group, "--out", keys)
+    one, two, three = (dev.sealed(2000 + n) for n in range(3))
+    from_other = other.sealed(2500)
+    forged = flipped(dev.sealed(2600, counter=99))
+    lines = [(dev, one), (dev, three), (dev, three), (dev, two), (other, from_other), (other, three), (dev, forged), (dev, dev.sealed(2003))]
+    text = "".join(f"{sender.topic} {payload.hex()}\n" for sender, payload in lines)
+    text += f"nonsense\n{dev.topic} 0g\ndt/ 00\n{dev.topic} {'00' * 5000}\n"
+    words = [program("sallyport"), "record", "open", "--keys", keys, "--lines"]
+    result = run(*words, "-", data=text, check=False)
+    opened = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(r["device"], r["sequence"]) for r in opened] == \
+        [(dev.bundle.id, 1), (dev.bundle.id, 3), (other.bundle.id, 1), (dev.bundle.id, 4)]
+    refused_ = [line.split(": ")[1:4:2] for line in result.stderr.splitlines()]
+    assert refused_ == [["line 3", "repeat"], ["line 4", "repeat"], ["line 6", "open"], ["line 7", "open"],
+                        ["line 9", "form"], ["line 10", "form"], ["line 11", "form"], ["line 12", "form"]]
+    assert result.returncode == 1
+    file = tmp_path / "lines"
+    file.write_text(f"{dev.topic} {one.hex()}\r\n{dev.topic} {two.hex()}")
+    assert len(run(*words, file).stdout.splitlines()) == 2
+    assert run(*words, file, "--topic", dev.topic, check=False).returncode == 2
+    assert run(*words, tmp_path / "none", check=False).returncode == 1
 
 
 def test_gate_holds_neither_key_nor_value_of_an_end_to_end_group(system, sensor, tmp_path):
@@ -365,6 +430,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
                     sent[dev.bundle.id] = sent.get(dev.bundle.id, 0) + 1
                 time.sleep(max(0.0, 0.1 - (time.monotonic() - began)))
         threads = [threading.Thread(target=drive, args=(devices[n::5],), daemon=True) for n in range(5)]
+        started = time.monotonic()
         for thread in threads:
             thread.start()
         for _ in range(8):
@@ -373,6 +439,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
         stop.set()
         for thread in threads:
             thread.join(30)
+        lasted = time.monotonic() - started
         assert not problems, problems[:5]
         assert max(dev.epoch for dev in devices) >= 6
         total = sum(sent.values())
@@ -382,6 +449,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
             return sum(1 for t, _ in list(cloud.messages) if t.endswith("/climate"))
         wait_for(lambda: arrived() >= total, 60, f"{total} records at the cloud")
         assert arrived() == total
+        print(f"\n{total} records of 100 devices in {lasted:.1f} s, epochs up to {max(dev.epoch for dev in devices)}")
         late = devices[0]
         assert late.send(late.sealed(epoch=1, counter=10**6)) == 0x99, "an epoch past its grace"
     finally:
@@ -417,6 +485,20 @@ def test_the_device_program_seals_and_the_monitor_opens(programs, system, names,
 
 def mine(monitor, name):
     return [r for r in monitor.records() if r.get("device") == name]
+
+
+def test_the_device_program_authenticates_where_its_group_says_so(programs, system, names, tmp_path):
+    gateway, cloud = system
+    name = names("prog")
+    monitor = Device(gateway, gateway.add(names("mon"), "--group", "readable", role="monitor"))
+    monitor.process.wait_line("key_granted")
+    options = ["--state", tmp_path / "state", "--sensor", "constant:23.5,41.0", "--period", "100ms", "--count", "3"]
+    assert Device(gateway, gateway.add(name, "--group", "readable"), *options).process.wait(30) == 0
+    records = wait_for(lambda: len(mine(monitor, name)) >= 3 and mine(monitor, name), 10, "opened records")
+    assert [(r["sequence"], r["temperature_celsius"], r["protection"]) for r in records] == [(n, 23.5, "mac") for n in (1, 2, 3)]
+    wait_for(lambda: len(documents(cloud, name)) >= 3)
+    assert {d["protection"] for d in documents(cloud, name)} == {"mac"}
+    assert monitor.stop() == 0
 
 
 def test_the_device_program_follows_a_rotation(programs, system, names, tmp_path):

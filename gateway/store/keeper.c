@@ -34,6 +34,8 @@
 #define PAYLOAD_MIN_MAX \
     65536U /* payloads up to this are taken whatever the devices' packet limit is */
 
+#define FATES_KEPT 65536U /* tickets whose fate is remembered, for those that come after them */
+
 /* Tickets up to `up_to` share a fate. */
 struct run {
     uint64_t up_to;
@@ -55,9 +57,11 @@ struct door {
     struct sp_keeper *keeper;
     struct answers messages;
     struct answers sessions;
-    uint32_t interest;            /* what epoll knows */
-    bool shows;                   /* gate has asked for the sessions there are */
-    struct sp_sessions_walk walk; /* how far it has got them */
+    uint64_t answered;                 /* ticket of a message */
+    uint64_t refused[FATES_KEPT / 64]; /* a bit for each of the latest tickets of messages */
+    uint32_t interest;                 /* what epoll knows */
+    bool shows;                        /* gate has asked for the sessions there are */
+    struct sp_sessions_walk walk;      /* how far it has got them */
 };
 
 /* One link to the cloud, seen from here. */
@@ -200,6 +204,7 @@ static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
     SP_TRY(sp_channel_create(fd, &d->channel));
     start_answers(&d->messages, SP_MSG_DURABLE);
     start_answers(&d->sessions, SP_MSG_KEPT_DURABLE);
+    d->answered = 0;
     d->shows = false;
     d->interest = EPOLLIN;
     if (!watch(k, sp_channel_fd(d->channel), loop)) {
@@ -349,6 +354,24 @@ static enum sp_err take_durable(struct sp_keeper *k, const struct sp_intake_reco
     return SP_OK;
 }
 
+static void keep_fate(struct door *d, uint64_t ticket, bool refused)
+{
+    uint64_t *word = &d->refused[ticket % FATES_KEPT / 64U];
+    uint64_t bit = UINT64_C(1) << (ticket % 64U);
+    *word = refused ? *word | bit : *word & ~bit;
+}
+
+/* It may not be stored before the one that it follows. */
+static bool follows_refused(const struct door *d, const struct sp_msg_record *head)
+{
+    uint64_t after = head->after;
+    if (after == 0) {
+        return false;
+    }
+    bool known = after < head->ticket && head->ticket - after < FATES_KEPT;
+    return !known || (d->refused[after % FATES_KEPT / 64U] >> (after % 64U) & 1U) != 0;
+}
+
 static enum sp_err take_record(struct door *d, const struct sp_intake_record *r)
 {
     if (r->head.qos == 0) {
@@ -358,10 +381,11 @@ static enum sp_err take_record(struct door *d, const struct sp_intake_record *r)
     if (r->head.ticket <= d->messages.last_ticket) {
         return SP_ERR_PROTOCOL;
     }
-    enum sp_err err = take_durable(d->keeper, r);
+    enum sp_err err = follows_refused(d, &r->head) ? SP_ERR_LIMIT : take_durable(d->keeper, r);
     if (err != SP_OK) {
         sp_metric_inc(SP_M_JOURNAL_REFUSED);
     }
+    keep_fate(d, r->head.ticket, err != SP_OK);
     return note(&d->messages, r->head.ticket, err);
 }
 
@@ -763,6 +787,17 @@ static enum sp_err commit(struct sp_keeper *k)
     return SP_OK;
 }
 
+/* A commit that failed: what had been taken is refused after all. */
+static void refuse_turn(struct door *d)
+{
+    uint64_t last = d->messages.last_ticket;
+    uint64_t oldest = last > FATES_KEPT ? last - FATES_KEPT : 0;
+    oldest = d->answered > oldest ? d->answered : oldest;
+    for (uint64_t ticket = last; ticket > oldest; ticket--) {
+        keep_fate(d, ticket, true);
+    }
+}
+
 static void answer(struct door *d, struct answers *a, enum sp_err committed)
 {
     for (size_t i = 0; i < a->count; i++) {
@@ -775,6 +810,16 @@ static void answer(struct door *d, struct answers *a, enum sp_err committed)
         tell(d, a->type, 0, &part, 1);
     }
     a->count = 0;
+}
+
+static void answer_door(struct door *d, enum sp_err committed)
+{
+    if (committed != SP_OK) {
+        refuse_turn(d);
+    }
+    answer(d, &d->messages, committed);
+    answer(d, &d->sessions, committed);
+    d->answered = d->messages.last_ticket;
 }
 
 static void recover(struct sp_keeper *k)
@@ -967,8 +1012,7 @@ void sp_keeper_run(struct sp_keeper *keeper)
         }
         enum sp_err committed = commit(k);
         for (uint32_t i = 0; i < k->door_count; i++) {
-            answer(&k->doors[i], &k->doors[i].messages, committed);
-            answer(&k->doors[i], &k->doors[i].sessions, committed);
+            answer_door(&k->doors[i], committed);
         }
         recover(k);
         more = feed_links(k);
