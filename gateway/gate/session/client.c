@@ -3,6 +3,7 @@
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/route/receipts.h"
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
@@ -454,6 +455,8 @@ void sp_client_deinit(struct sp_client *client)
     sp_buf_free(&client->out);
     sp_buf_free(&client->grant);
     forget_receipts(client);
+    sp_aliases_destroy(client->aliases);
+    client->aliases = NULL;
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }

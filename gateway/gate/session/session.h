@@ -83,8 +83,6 @@ struct sp_session {
     sp_slot_tag tag;
     struct sp_filter **subs;      /* what it subscribes to; how lies in the index */
     struct sp_session_more *more; /* NULL: nothing of it */
-    uint16_t sub_count;
-    uint16_t sub_cap;
     struct sp_delivery
         *first; /* sent on this connection, unacknowledged, in order; then the others */
     struct sp_delivery *last;
@@ -100,10 +98,12 @@ struct sp_session {
     uint32_t expiry_s;  /* from then on */
     uint32_t bytes;     /* of all deliveries */
     uint16_t in_flight; /* sent on this connection, unacknowledged */
-    bool full : 1;      /* the queue overflowed and it was logged */
-    bool kept : 1;      /* it outlives its connection, and the gate (gate/session/keep.h) */
-    bool begun : 1;     /* the journal knows of it */
-    bool cut_off : 1;   /* while loading: the gate ended before its device left */
+    uint16_t sub_count;
+    uint16_t sub_cap;
+    bool full : 1;    /* the queue overflowed and it was logged */
+    bool kept : 1;    /* it outlives its connection, and the gate (gate/session/keep.h) */
+    bool begun : 1;   /* the journal knows of it */
+    bool cut_off : 1; /* while loading: the gate ended before its device left */
 };
 
 /** @retval SP_ERR_NOMEM */
