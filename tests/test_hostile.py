@@ -13,28 +13,11 @@ import pytest
 
 from tests.lib import mqtt, wire
 from tests.lib.attester import MEASUREMENT, METHODS, SIGNER, TestDevice, climate
-from tests.lib.canary import Canary
+from tests.lib.canary import canary  # noqa: F401  pylint: disable=unused-import
 from tests.lib.tlspsk import CCM8, TlsError, TlsPsk, _lib
 from tools.lab.process import wait_for
 
 TLS13 = "NONE:+VERS-TLS1.3:+COMP-NULL:+SIGN-ALL:+GROUP-ALL:+ECDHE-PSK:+AES-128-GCM:+AEAD"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def canary(gateway, cloud):
-    """What every attack of this file is held against."""
-    bird = Canary(gateway, gateway.add("canary"))
-    pids = gateway.pids()
-    yield bird
-    assert bird.stop() is None, bird.fault
-    assert bird.longest < 5, f"the canary waited {bird.longest:.1f} s"
-    assert gateway.pids() == pids
-    wait_for(lambda: len(cloud.received(bird.at_cloud)) >= len(bird.acked), 10, "the canary's messages")
-    assert [payload for topic, payload in cloud.messages if topic.endswith(bird.at_cloud)][:len(bird.acked)] == bird.acked
-    assert all(line.isprintable() for line in gateway.lines)
-    assert not any("Sanitizer" in line or "runtime error" in line for line in gateway.lines)
-    assert gateway.stop() == 0, "\n".join(gateway.lines[-30:])
-    assert not any("Sanitizer" in line or "runtime error" in line for line in gateway.lines), "\n".join(gateway.lines[-60:])
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that only does its work while others attack: what every attack is held against."""
+"""The oracle of the hostile tests: a device that goes on publishing while they run (`from tests.lib.canary import canary`)."""
+import pathlib
 import threading
 import time
 
-from . import mqtt
-from .attester import TestDevice
+import pytest
+
+from tests.lib import mqtt
+from tests.lib.attester import TestDevice
+from tools.lab.process import wait_for
 
 
 class Canary:
@@ -37,3 +41,27 @@ class Canary:
         self.going = False
         self.thread.join(15)
         return self.fault
+
+
+def resident_kib(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    return 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def canary(gateway, cloud):
+    """What every attack of a file is held against: a device that loses nothing, processes that live, a log that can be read."""
+    bird = Canary(gateway, gateway.add("canary"))
+    pids = gateway.pids()
+    yield bird
+    assert bird.stop() is None, bird.fault
+    assert bird.longest < 5, f"the canary waited {bird.longest:.1f} s"
+    assert gateway.pids() == pids
+    wait_for(lambda: len(cloud.received(bird.at_cloud)) >= len(bird.acked), 10, "the canary's messages")
+    assert [payload for topic, payload in cloud.messages if topic.endswith(bird.at_cloud)][:len(bird.acked)] == bird.acked
+    assert all(line.isprintable() for line in gateway.lines)
+    assert not any("Sanitizer" in line or "runtime error" in line for line in gateway.lines)
+    assert gateway.stop() == 0, "\n".join(gateway.lines[-30:])
+    assert not any("Sanitizer" in line or "runtime error" in line for line in gateway.lines), "\n".join(gateway.lines[-60:])

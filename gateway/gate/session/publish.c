@@ -5,6 +5,7 @@
 #include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/acl.h"
 #include "gateway/gate/route/route.h"
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
@@ -45,6 +46,30 @@ static bool decode(struct sp_client *client, const struct sp_mqtt_header *header
     return err == SP_OK;
 }
 
+/* Put the topic in place of its alias. false: the client was closed. */
+static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
+{
+    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) == 0) {
+        return true;
+    }
+    enum sp_err err = SP_ERR_LIMIT;
+    if (client->role->topic_aliases > 0 && client->aliases == NULL) {
+        client->aliases = sp_aliases_create((uint16_t)client->role->topic_aliases, 0);
+        err = SP_ERR_NOMEM;
+    }
+    if (client->aliases != NULL) {
+        err = sp_aliases_resolve(client->aliases, publish);
+    }
+    if (err == SP_OK) {
+        return true;
+    }
+    uint8_t code =
+        err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR : SP_MQTT_RC_TOPIC_ALIAS_INVALID;
+    sp_client_protocol_error(client, err == SP_ERR_NOMEM ? SP_MQTT_RC_SERVER_UNAVAILABLE : code,
+                             "topic alias");
+    return false;
+}
+
 /* What CONNACK announced and the client has to keep to. false: it was closed. */
 static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
@@ -52,10 +77,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     bool v5 = client->version == SP_MQTT_5;
     uint8_t code = 0;
     const char *detail = NULL;
-    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) != 0) {
-        code = SP_MQTT_RC_TOPIC_ALIAS_INVALID;
-        detail = "topic alias";
-    } else if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
+    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
         code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
         detail = "subscription identifier in PUBLISH";
     } else if (publish->retain && v5 && !client->role->retain) {
@@ -66,7 +88,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
     } else if (publish->qos > 0 && v5 &&
-               client->unacked + client->unreleased >= client->receive_maximum) {
+               client->unacked + client->held + client->unreleased >= client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
     } else if (publish->topic.len > limits->topic_bytes ||
@@ -121,22 +143,23 @@ static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish 
 }
 
 static void after_route(struct sp_client *client, const struct sp_mqtt_publish *publish,
-                        enum sp_routed routed)
+                        enum sp_routed routed, sp_slot_tag receipt)
 {
     if (publish->qos == 0) {
         return;
     }
     if (routed == SP_ROUTED) {
-        sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
+        sp_client_accept(client, publish, receipt);
     } else if (routed == SP_ROUTED_STORING) {
         client->unacked++;
-        /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
-        if (client->version == SP_MQTT_311 && client->unacked >= client->receive_maximum) {
-            client->paused = true;
-            sp_client_mark(client);
-        }
     } else {
         cannot_store(client, publish, "cannot be stored now");
+    }
+    /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
+    if (client->version == SP_MQTT_311 &&
+        client->unacked + client->held >= client->receive_maximum) {
+        client->paused = true;
+        sp_client_mark(client);
     }
 }
 
@@ -177,7 +200,7 @@ static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish
     if (publish->qos > 0 && client->version == SP_MQTT_5) {
         sp_client_acknowledge(client, publish, SP_MQTT_RC_PAYLOAD_FORMAT_INVALID);
     } else if (publish->qos > 0) {
-        after_route(client, publish, bury(client, publish, in));
+        after_route(client, publish, bury(client, publish, in), 0);
     }
     if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
         sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
@@ -219,7 +242,8 @@ static void take_record(struct sp_client *client, const struct sp_mqtt_publish *
 {
     origin->protection = (uint8_t)in->protection;
     origin->record = in;
-    enum sp_routed routed = sp_route_publish(client->home, origin, publish);
+    sp_slot_tag receipt;
+    enum sp_routed routed = sp_route_publish(client->home, origin, publish, &receipt);
     if (routed != SP_ROUTED_REFUSED) {
         feed(client, publish->topic, in);
     }
@@ -228,7 +252,7 @@ static void take_record(struct sp_client *client, const struct sp_mqtt_publish *
         client->paused = true;
         sp_client_mark(client);
     }
-    after_route(client, publish, routed);
+    after_route(client, publish, routed, receipt);
 }
 
 static void record_later(struct sp_client *client, const struct sp_mqtt_publish *publish)
@@ -316,7 +340,9 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
         route_record(client, publish, &origin, climate);
         return;
     }
-    after_route(client, publish, sp_route_publish(client->home, &origin, publish));
+    sp_slot_tag receipt;
+    enum sp_routed routed = sp_route_publish(client->home, &origin, publish, &receipt);
+    after_route(client, publish, routed, receipt);
 }
 
 /* keys judges it; the gate adds what it has accepted from the device under that key. */
@@ -362,7 +388,8 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
                    struct sp_view body)
 {
     struct sp_mqtt_publish publish;
-    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
+    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish) ||
+        !resolve(client, &publish)) {
         return;
     }
     publish.retain = publish.retain && client->role->retain;
@@ -379,7 +406,8 @@ void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *
                          struct sp_view body)
 {
     struct sp_mqtt_publish publish;
-    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
+    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish) ||
+        !resolve(client, &publish)) {
         return;
     }
     if (!sp_view_equal(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_TOKEN))) {

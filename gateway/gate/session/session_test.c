@@ -766,6 +766,27 @@ static struct sp_msg_record last_appended(void)
     return record;
 }
 
+static void a_3_1_1_message_is_chained_to_the_one_before_that_is_not_answered(void)
+{
+    begin();
+    struct peer *old = tool("dev2", true);
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(old, "dt/dev2/x", "alone", 1, 1);
+    SP_CHECK(last_appended().ticket == 1 && last_appended().after == 0);
+    say_publish(peer, "dt/dev1/x", "another device", 1, 1);
+    SP_CHECK(last_appended().ticket == 2 && last_appended().after == 0);
+    say_publish(old, "dt/dev2/x", "behind it", 1, 2);
+    SP_CHECK(last_appended().ticket == 3 && last_appended().after == 1);
+    say_publish(peer, "dt/dev1/x", "5 is told of a refusal", 1, 2);
+    SP_CHECK(last_appended().ticket == 4 && last_appended().after == 0);
+    durable(4, SP_OK);
+    say_publish(old, "dt/dev2/x", "all is answered", 1, 3);
+    SP_CHECK(last_appended().ticket == 5 && last_appended().after == 0);
+    hang_up(old);
+    hang_up(peer);
+    end();
+}
+
 static void a_bad_record_over_3_1_1_is_acknowledged_once_it_is_a_dead_letter(void)
 {
     begin();
@@ -897,20 +918,20 @@ static void a_command_from_the_cloud_reaches_its_device(void)
     struct sp_mqtt_publish got;
     struct peer *peer = admitted("dev1", sensor_name);
     SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(hear_publish(peer, &got) && is(got.topic, "cmd/dev1/go") && is(got.payload, "now"));
     SP_CHECK_INT(got.qos, 1);
     say_puback(peer, got.packet_id);
     SP_CHECK_INT(peer->client.session->in_flight, 0);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1);
-    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1, 5);
+    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(!hear_publish(peer, &got));
     say_filters(peer, SP_MQTT_UNSUBSCRIBE, "cmd/dev1/#", 0);
     struct sp_view body;
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_UNSUBACK);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(!hear_publish(peer, &got));
     hang_up(peer);
@@ -928,7 +949,7 @@ static void ask_for_an_hour(struct sp_mqtt_connect *packet)
 
 static void command(const char *payload)
 {
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1, 5);
     turn();
 }
 
@@ -1106,7 +1127,7 @@ static void a_will_is_published_when_its_device_is_lost_and_only_then(void)
     SP_CHECK(!will_was_stored()); /* a guest's */
 
     peer = admitted_with("dev1", sensor_name, leave_a_will);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     SP_CHECK(!will_was_stored());
     SP_CHECK_INT(disconnect_code(peer), 0x98);
     hang_up(peer);
@@ -1135,7 +1156,7 @@ static void a_revoked_device_is_closed_at_once_with_its_session(void)
     struct peer *other = admitted("dev2", sensor_name);
     struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
     SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     turn();
     SP_CHECK_INT(disconnect_code(peer), 0x98);
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
@@ -1144,7 +1165,7 @@ static void a_revoked_device_is_closed_at_once_with_its_session(void)
     hang_up(peer);
     hang_up(admitted_with("dev1", sensor_name, ask_for_an_hour));
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) != NULL);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
     hang_up(other);
     end();
@@ -1324,6 +1345,7 @@ static const struct sp_test tests[] = {
     SP_TEST(what_cannot_be_stored_is_not_acknowledged),
     SP_TEST(a_311_client_is_held_back_and_a_5_client_is_told_0x93),
     SP_TEST(records_reach_a_monitor_as_published_and_bad_ones_reach_nobody),
+    SP_TEST(a_3_1_1_message_is_chained_to_the_one_before_that_is_not_answered),
     SP_TEST(a_bad_record_over_3_1_1_is_acknowledged_once_it_is_a_dead_letter),
     SP_TEST(an_admitted_device_that_breaks_a_rule_gets_its_code),
     SP_TEST(a_device_publishes_and_subscribes_only_where_it_may),
