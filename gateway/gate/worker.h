@@ -70,7 +70,7 @@ struct sp_gate {
     atomic_uint connections;
     uint32_t descriptors; /* for connections and the reserve */
     atomic_bool failed;   /* this process cannot go on: it ends, and the parent starts it again */
-    atomic_uint loading; /* loops that have not loaded their sessions yet */
+    atomic_uint loading;  /* loops that have not loaded their sessions yet */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
