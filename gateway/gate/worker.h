@@ -65,6 +65,7 @@ struct sp_gate {
     struct sp_subs *subs;
     struct sp_tls_server **servers; /* one per listener of the configuration */
     atomic_uint connections;
+    atomic_uint loading; /* loops that have not loaded their sessions yet */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
