@@ -258,10 +258,7 @@ static void on_disconnect(struct sp_client *client, const struct sp_mqtt_header 
     enum sp_err err =
         sp_mqtt_decode_reasoned((enum sp_mqtt_version)client->version, header->type, body, &packet);
     if (err != SP_OK) {
-        sp_client_protocol_error(client,
-                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
-                                                        : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "DISCONNECT");
+        sp_client_malformed(client, err, "DISCONNECT");
         return;
     }
     if ((packet.props.present & SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY)) != 0) {
@@ -431,6 +428,17 @@ void sp_client_protocol_error(struct sp_client *client, uint8_t code, const char
                                                   .event = "protocol_error",
                                                   .detail = detail,
                                                   .code = code});
+}
+
+void sp_client_malformed(struct sp_client *client, enum sp_err err, const char *packet)
+{
+    uint8_t code = SP_MQTT_RC_MALFORMED_PACKET;
+    if (err == SP_ERR_PROTOCOL) {
+        code = SP_MQTT_RC_PROTOCOL_ERROR;
+    } else if (err == SP_ERR_DENIED) {
+        code = SP_MQTT_RC_TOPIC_NAME_INVALID;
+    }
+    sp_client_protocol_error(client, code, packet);
 }
 
 void sp_client_shutdown(struct sp_client *client)
