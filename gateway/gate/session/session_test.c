@@ -853,6 +853,7 @@ static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
         MISUSE("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
         MISUSE("type 0", "\x00\x00", 0x81),
         MISUSE("too large", "\x30\xFF\xFF\xFF\x7F", 0x95),
+        MISUSE("too large by one, with its header", "\x30\xFE\x7F", 0x95),
         MISUSE("overlong length", "\xC0\x80\x00", 0x81),
         MISUSE("wildcard topic",
                "\x30\x05\x00\x02"
