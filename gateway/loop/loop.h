@@ -44,6 +44,9 @@ int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch);
 /** Wait until something is ready or a timer is due, and handle it. @retval SP_ERR_IO epoll failed. */
 SP_MUST_CHECK enum sp_err sp_loop_turn(struct sp_loop *loop);
 
+/** Read the clocks outside of a turn. */
+void sp_loop_read_clocks(struct sp_loop *loop);
+
 /** Milliseconds of the monotonic clock. */
 uint64_t sp_clock_ms(void);
 /** Milliseconds since 1970. */

@@ -7,6 +7,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -92,6 +93,44 @@ static void log_listening(const struct sp_listener_config *listener, uint16_t po
     }
 }
 
+/* The socket of a loop that another program has opened for the same address; NULL: it has not, or it is in use. */
+static struct sp_given_listener *find_given(const struct sp_parent *parent, const char *address,
+                                            uint32_t loop)
+{
+    const struct sp_baton *baton = parent->upgrade.baton;
+    for (size_t i = 0; baton != NULL && i < baton->listener_count; i++) {
+        struct sp_given_listener *given = &baton->listeners[i];
+        if (given->loop == loop && strcmp(given->address, address) == 0) {
+            return given;
+        }
+    }
+    return NULL;
+}
+
+/* What is there is used; only what is missing is opened. A socket that was opened for one loop alone cannot have others beside it: they share it. */
+static enum sp_err reuse_listener(struct sp_parent *parent, size_t index)
+{
+    const struct sp_listener_config *listener = &parent->config->listeners[index];
+    const struct sp_given_listener *first = find_given(parent, listener->address, 0);
+    bool alone = find_given(parent, listener->address, 1) == NULL;
+    for (uint32_t loop = 0; loop < parent->config->threads; loop++) {
+        const struct sp_given_listener *given = find_given(parent, listener->address, loop);
+        int fd = given != NULL ? dup(given->fd) : -1;
+        if (given == NULL) {
+            fd = alone ? dup(first->fd) : open_socket(listener, (uint16_t)first->port, true);
+        }
+        if (fd < 0) {
+            sp_log_error(SP_EVENT("cannot_listen"), SP_F_STR("address", listener->address),
+                         SP_F_ERRNO(errno));
+            return SP_ERR_IO;
+        }
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        parent->listeners[loop * parent->listener_count + index] = fd;
+    }
+    parent->ports[index] = (uint16_t)first->port;
+    return SP_OK;
+}
+
 /* The sockets of one listener, one per loop. */
 static enum sp_err open_listener(struct sp_parent *parent, size_t index)
 {
@@ -133,9 +172,19 @@ enum sp_err sp_parent_listen(struct sp_parent *parent)
     }
     memset(parent->listeners, 0xFF, all * sizeof(*parent->listeners)); /* all -1 */
     for (size_t i = 0; i < count; i++) {
-        SP_TRY(open_listener(parent, i));
+        bool given = find_given(parent, parent->config->listeners[i].address, 0) != NULL;
+        SP_TRY(given ? reuse_listener(parent, i) : open_listener(parent, i));
     }
     return SP_OK;
+}
+
+void sp_parent_listen_prune(struct sp_parent *parent)
+{
+    struct sp_baton *baton = parent->upgrade.baton;
+    for (size_t i = 0; i < baton->listener_count; i++) {
+        close(baton->listeners[i].fd);
+        baton->listeners[i].fd = -1;
+    }
 }
 
 void sp_parent_listen_close(struct sp_parent *parent)

@@ -356,6 +356,18 @@ struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint
     return found;
 }
 
+bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
+                 struct sp_subscriber *out)
+{
+    pthread_mutex_lock(&subs->locks[loop].mutex);
+    const struct sp_subscriber *found = subscriber_find(filter, loop, session);
+    if (found != NULL) {
+        *out = *found;
+    }
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
+    return found != NULL;
+}
+
 void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
                     sp_slot_tag session)
 {
