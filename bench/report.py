@@ -11,6 +11,8 @@ from measure import median
 
 BEGIN = "<!-- bench: begin -->"
 END = "<!-- bench: end -->"
+PERCENTILES = ("p50", "p99", "p999")
+KINDS = {"latency_us": "", "ack_us": ", until PUBACK", "admission_us": ", until admitted"}
 
 
 def _output(command):
@@ -59,7 +61,8 @@ def summarize(cases, samples):
     return rows
 
 
-def _figure(value):
+def figure(value):
+    """For people."""
     if value is None:
         return "–"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}"
@@ -67,7 +70,7 @@ def _figure(value):
 
 def _spread(row, name):
     values = row["rounds"].get(name, [])
-    return f" ({_figure(min(values))}–{_figure(max(values))})" if len(values) > 1 else ""
+    return f" ({figure(min(values))}–{figure(max(values))})" if len(values) > 1 else ""
 
 
 def _cells(row):
@@ -76,7 +79,7 @@ def _cells(row):
     cells = [row["what"], row["unit"]]
     for place, name in enumerate(reversed(row["contestants"]) if versions else columns):
         value = row["median"].get(name)
-        cells.append(_figure(value) + _spread(row, name) + (f" {name}" if versions else ""))
+        cells.append(figure(value) + _spread(row, name) + (f" {name}" if versions else ""))
     ratio = row.get("ratio")
     cells.append("–" if ratio is None else f"{ratio:.2f}")
     verdict = "" if row.get("met") is None else " met" if row["met"] else " MISSED"
@@ -94,12 +97,40 @@ def table_text(rows):
                      for line in lines)
 
 
-def table_markdown(rows, facts, rounds):
+def page_markdown(rows, latencies, facts, rounds):
+    """The section of docs/performance.md: the facts, pictures (bench/plot.py), both tables."""
     lines = [HEAD, ["---"] * len(HEAD)] + [_cells(row) for row in rows]
     told = (f"{facts['when']}, commit {facts['commit']}: {facts['cpu']}, {facts['cores']} cores, "
             f"{facts['system']}, Linux {facts['kernel']}, {facts['mosquitto']}, GnuTLS {facts['gnutls']}; "
             f"medians of {rounds} interleaved round{'s' if rounds > 1 else ''}, lowest and highest in brackets.")
-    return told + "\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    pictures = "![What it costs](performance/costs.svg)\n![How late](performance/latencies.svg)"
+    late = [["latency, µs", "server", "p50", "p99", "p99.9"], ["---"] * 5, *latency_cells(rows, latencies)]
+    return "\n\n".join((told, pictures, _markdown(lines), _markdown(late)))
+
+
+def _markdown(lines):
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def middle_latencies(latencies):
+    """(case, server, kind, {percentile: median over the rounds}) of everything that was timed."""
+    for case, by_server in latencies.items():
+        for server, taken in by_server.items():
+            for kind in sorted({one["kind"] for one in taken}):
+                picked = [one for one in taken if one["kind"] == kind]
+                yield case, server, kind, {p: median([one[p] for one in picked]) for p in PERCENTILES}
+
+
+def latency_cells(rows, latencies):
+    names = {row["case"]: row["what"] for row in rows}
+    for case, server, kind, middle in middle_latencies(latencies):
+        if case in names:
+            yield [names[case].partition(" (")[0] + KINDS[kind], server, *(figure(middle[p]) for p in PERCENTILES)]
+
+
+def latency_text(latencies):
+    return "\n".join(f"{case:18} {server:10} {kind:13} " + "  ".join(f"{p} {middle[p]:9.1f}" for p in PERCENTILES)
+                     for case, server, kind, middle in middle_latencies(latencies))
 
 
 def write_json(path, rows, latencies, facts, rounds):

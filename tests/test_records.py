@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import threading
 import time
 
@@ -110,6 +111,38 @@ def test_replayed_and_reordered_records_are_acknowledged_and_go_nowhere(system, 
     wait_for(lambda: len(documents(cloud, dev.bundle.id)) == 3)
     time.sleep(0.3)
     assert [d["sequence"] for d in documents(cloud, dev.bundle.id)] == [2, 5, 6]
+
+
+def dead_letters(gateway, name):
+    lines = gateway.cli("journal", "export", "--dead-letters").stdout.splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["device"] == name]
+
+
+def test_over_3_1_1_a_refused_record_is_acknowledged_and_a_dead_letter(system, sensor):
+    gateway, cloud = system
+    dev = sensor(version=4)
+    bad = [climate(dev.bundle.id), b"\x00hello", dev.sealed()[:-1] + b"\x00", dev.sealed(temperature=9999999)]
+    kinds = ["weaker", "form", "open", "range"]
+    before = gateway.metric("journal_dead_letters_total")
+    for payload in bad:
+        assert dev.send(payload) == 0
+    found = dead_letters(gateway, dev.bundle.id)
+    assert [bytes.fromhex(entry["payload"]) for entry in found] == bad
+    assert [entry["reason"] for entry in found] == [f"refused record: {kind}" for kind in kinds]
+    assert {entry["topic"] for entry in found} == {dev.topic}
+    assert gateway.metric("journal_dead_letters_total") == before + 4
+    gateway.cli("journal", "requeue")
+    assert len(dead_letters(gateway, dev.bundle.id)) == 4, "a refused record never goes to the cloud"
+    assert dev.send(dev.sealed()) == 0
+    wait_for(lambda: documents(cloud, dev.bundle.id))
+    time.sleep(0.3)
+    assert len(documents(cloud, dev.bundle.id)) == 1
+
+
+def test_over_mqtt_5_a_refused_record_is_no_dead_letter(system, sensor):
+    gateway, _ = system
+    dev = sensor()
+    assert dev.send(b"\x00hello") == 0x99 and not dead_letters(gateway, dev.bundle.id)
 
 
 def test_ten_records_that_do_not_open_end_the_connection(system, sensor):
@@ -268,6 +301,9 @@ def test_gate_holds_neither_key_nor_value_of_an_end_to_end_group(system, sensor,
         assert (key in memory) is expected, group
     assert dev.keys[1] not in memory and dev.kek not in memory
     assert climate(dev.bundle.id, 31337) not in memory
+    assert struct.pack("<d", 294.37) in memory, "of what it reads it keeps the last values: this is how they look"
+    for form in (struct.pack("<d", 313.37), struct.pack("<q", 31337), bytes.fromhex("c48221197a69")):
+        assert form not in memory, "a plain value of an end-to-end record"
 
 
 def test_fusion_of_sealed_records(system, sensor, names):

@@ -19,10 +19,11 @@ int sp_cmd_check(int argc, char **argv)
 {
     const char *file = NULL;
     bool print = false;
-    const struct sp_option options[] = {
-        {"--config", "-c", &file, NULL}, {"--print", NULL, NULL, &print}, {.name = NULL}};
+    const struct sp_option options[] = {{.name = "--config", .letter = "-c", .value = &file},
+                                        {.name = "--print", .on = &print},
+                                        {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, help, NULL);
+    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
     if (status >= 0) {
         return status;
     }

@@ -3,7 +3,6 @@
 #include "tools/cmd_registry.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,6 +10,7 @@
 #include "tools/bundle.h"
 #include "tools/device_line.h"
 #include "tools/json_write.h"
+#include "tools/options.h"
 
 #define LINE_MAX_BYTES 4096U
 
@@ -58,7 +58,7 @@ static const char help[] =
     "\n"
     "For example:  sallyport device add hall-1 --role sensor --bundle hall-1.json -c gw.yaml\n";
 
-struct request {
+struct sp_request {
     const char *what; /* "device add", for messages */
     const char *id;
     const char *config;
@@ -76,10 +76,9 @@ struct request {
     const char *from;
     bool allow_no_software;
     bool json;
-    bool help;
 };
 
-static int bad_value(const struct request *r, const char *option, const char *value,
+static int bad_value(const struct sp_request *r, const char *option, const char *value,
                      const char *wanted)
 {
     return sp_tool_error(SP_EXIT_USAGE, r->what, "%s %s: not one of %s", option, value, wanted);
@@ -106,7 +105,7 @@ static bool parse_duration(const char *text, uint32_t *ms)
     return false;
 }
 
-static int check_role(const struct request *r, const struct sp_config *config)
+static int check_role(const struct sp_request *r, const struct sp_config *config)
 {
     if (r->role == NULL) {
         return sp_tool_error(SP_EXIT_USAGE, r->what,
@@ -125,7 +124,7 @@ static int check_role(const struct request *r, const struct sp_config *config)
 }
 
 /* What a group's devices send is as strong as its algorithm, unless --records says otherwise. */
-static int take_group(const struct request *r, const struct sp_registry_tool *tool,
+static int take_group(const struct sp_request *r, const struct sp_registry_tool *tool,
                       struct sp_device *device)
 {
     struct sp_group group;
@@ -147,7 +146,7 @@ static int take_group(const struct request *r, const struct sp_registry_tool *to
 }
 
 /* Everything of a new row that comes from options. */
-static int device_of(const struct request *r, const struct sp_registry_tool *tool,
+static int device_of(const struct sp_request *r, const struct sp_registry_tool *tool,
                      struct sp_device *device)
 {
     const struct sp_config *config = tool->config;
@@ -189,7 +188,7 @@ static int device_of(const struct request *r, const struct sp_registry_tool *too
 }
 
 /* Those that were given, and random ones for the rest. */
-static int secrets_of(const struct request *r, enum sp_attest_algorithm algorithm,
+static int secrets_of(const struct sp_request *r, enum sp_attest_algorithm algorithm,
                       struct sp_device_secrets *secrets)
 {
     if (r->psk_file != NULL && r->iak_file != NULL && strcmp(r->psk_file, "-") == 0 &&
@@ -260,7 +259,7 @@ static enum sp_err store_row(struct sp_registry_tool *tool, const struct sp_devi
 }
 
 /* Registry first, then the bundle in its place: a bundle that exists has keys that the gateway knows. */
-static int store(const struct request *r, struct sp_registry_tool *tool,
+static int store(const struct sp_request *r, struct sp_registry_tool *tool,
                  const struct sp_device *device, const struct sp_device_secrets *secrets,
                  bool is_new)
 {
@@ -299,7 +298,7 @@ static const char *given(const char *word)
 }
 
 /* A line of a list says what the options of one command say. */
-static int add_line(const struct request *r, struct sp_registry_tool *tool, const char *text)
+static int add_line(const struct sp_request *r, struct sp_registry_tool *tool, const char *text)
 {
     struct sp_fault fault = {0};
     struct sp_device_line line;
@@ -307,15 +306,15 @@ static int add_line(const struct request *r, struct sp_registry_tool *tool, cons
     if (sp_device_line_parse(text, &line, &fault) != SP_OK) {
         return sp_tool_error(SP_EXIT_FAILED, r->what, "%s", fault.text);
     }
-    const struct request one = {.what = r->what,
-                                .id = line.id,
-                                .role = given(line.role),
-                                .attestation = given(line.attestation),
-                                .binding = given(line.binding),
-                                .suites = given(line.suites),
-                                .group = given(line.group),
-                                .records = given(line.records),
-                                .iak_algorithm = given(line.iak_algorithm)};
+    const struct sp_request one = {.what = r->what,
+                                   .id = line.id,
+                                   .role = given(line.role),
+                                   .attestation = given(line.attestation),
+                                   .binding = given(line.binding),
+                                   .suites = given(line.suites),
+                                   .group = given(line.group),
+                                   .records = given(line.records),
+                                   .iak_algorithm = given(line.iak_algorithm)};
     int status = device_of(&one, tool, &device);
     if (status == SP_EXIT_DONE && (line.secrets.psk_len == 0 || line.secrets.iak_len == 0)) {
         status = sp_tool_error(SP_EXIT_FAILED, r->what, "a line without psk or iak");
@@ -331,7 +330,7 @@ static int add_line(const struct request *r, struct sp_registry_tool *tool, cons
     return status;
 }
 
-static int add_lines(const struct request *r, struct sp_registry_tool *tool, FILE *list)
+static int add_lines(const struct sp_request *r, struct sp_registry_tool *tool, FILE *list)
 {
     char text[LINE_MAX_BYTES];
     int status = SP_EXIT_DONE;
@@ -353,7 +352,7 @@ static int add_lines(const struct request *r, struct sp_registry_tool *tool, FIL
     return SP_EXIT_DONE;
 }
 
-static int add_list(const struct request *r, struct sp_registry_tool *tool)
+static int add_list(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     bool from_stdin = strcmp(r->from, "-") == 0;
     FILE *list = from_stdin ? stdin : fopen(r->from, "re");
@@ -377,13 +376,17 @@ static int add_list(const struct request *r, struct sp_registry_tool *tool)
     return status;
 }
 
-static int run_add(const struct request *r, struct sp_registry_tool *tool)
+static int run_add(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     if (r->from != NULL) {
-        if (r->role != NULL || r->bundle != NULL || r->psk_file != NULL || r->iak_file != NULL) {
+        if (r->id != NULL || r->role != NULL || r->bundle != NULL || r->psk_file != NULL ||
+            r->iak_file != NULL) {
             return sp_tool_error(SP_EXIT_USAGE, r->what, "--from stands alone: the list says all");
         }
         return add_list(r, tool);
+    }
+    if (r->id == NULL) {
+        return sp_options_wrong("device", "name one device");
     }
     struct sp_device device;
     struct sp_device_secrets secrets = {0};
@@ -398,7 +401,7 @@ static int run_add(const struct request *r, struct sp_registry_tool *tool)
     return status;
 }
 
-static int run_rotate(const struct request *r, struct sp_registry_tool *tool)
+static int run_rotate(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct sp_device device;
     struct sp_device_secrets secrets = {0};
@@ -413,22 +416,22 @@ static int run_rotate(const struct request *r, struct sp_registry_tool *tool)
     return status;
 }
 
-static int outcome(const struct request *r, const struct sp_registry_tool *tool, enum sp_err err)
+static int outcome(const struct sp_request *r, const struct sp_registry_tool *tool, enum sp_err err)
 {
     return err == SP_OK ? SP_EXIT_DONE : sp_tool_registry_error(r->what, tool);
 }
 
-static int run_revoke(const struct request *r, struct sp_registry_tool *tool)
+static int run_revoke(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     return outcome(r, tool, sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_REVOKED));
 }
 
-static int run_restore(const struct request *r, struct sp_registry_tool *tool)
+static int run_restore(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     return outcome(r, tool, sp_registry_device_set_state(tool->registry, r->id, SP_DEVICE_ACTIVE));
 }
 
-static int run_remove(const struct request *r, struct sp_registry_tool *tool)
+static int run_remove(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     return outcome(r, tool, sp_registry_device_remove(tool->registry, r->id));
 }
@@ -561,7 +564,7 @@ static void print_text(const struct sp_device *d, const struct sp_device_history
                  (unsigned long long)h->refused);
 }
 
-static int run_show(const struct request *r, struct sp_registry_tool *tool)
+static int run_show(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct sp_device device;
     struct sp_device_history history;
@@ -600,7 +603,7 @@ static enum sp_err list_one(void *arg, const struct sp_device *d, const struct s
     return SP_OK;
 }
 
-static int run_list(const struct request *r, struct sp_registry_tool *tool)
+static int run_list(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct listing listing = {.json = r->json};
     if (r->json) {
@@ -617,150 +620,43 @@ static int run_list(const struct request *r, struct sp_registry_tool *tool)
     return SP_EXIT_DONE;
 }
 
-struct verb {
-    const char *name;
-    const char *what;
-    bool takes_id;
-    const char *options; /* the letters of those it takes, beside c and h */
-    int (*run)(const struct request *r, struct sp_registry_tool *tool);
+static const struct sp_verb verbs[] = {
+    {"device add", "one device", true, run_add},
+    {"device list", NULL, false, run_list},
+    {"device show", "one device", false, run_show},
+    {"device revoke", "one device", false, run_revoke},
+    {"device restore", "one device", false, run_restore},
+    {"device rotate", "one device", false, run_rotate},
+    {"device remove", "one device", false, run_remove},
+    {.what = NULL},
 };
-
-static const struct verb verbs[] = {
-    {"add", "device add", true, "rgabspiltonfk", run_add},
-    {"list", "device list", false, "j", run_list},
-    {"show", "device show", true, "j", run_show},
-    {"revoke", "device revoke", true, "", run_revoke},
-    {"restore", "device restore", true, "", run_restore},
-    {"rotate", "device rotate", true, "pio", run_rotate},
-    {"remove", "device remove", true, "", run_remove},
-};
-
-static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"help", no_argument, NULL, 'h'},
-    {"json", no_argument, NULL, 'j'},
-    {"role", required_argument, NULL, 'r'},
-    {"group", required_argument, NULL, 'g'},
-    {"attestation", required_argument, NULL, 'a'},
-    {"binding", required_argument, NULL, 'b'},
-    {"suites", required_argument, NULL, 's'},
-    {"psk-file", required_argument, NULL, 'p'},
-    {"iak-file", required_argument, NULL, 'i'},
-    {"iak-algorithm", required_argument, NULL, 'l'},
-    {"answer-timeout", required_argument, NULL, 't'},
-    {"allow-no-software", no_argument, NULL, 'n'},
-    {"bundle", required_argument, NULL, 'o'},
-    {"from", required_argument, NULL, 'f'},
-    {"records", required_argument, NULL, 'k'},
-    {NULL, 0, NULL, 0},
-};
-
-/* Where an option's value goes; NULL: it is a flag. */
-static const char **text_option(struct request *r, int letter)
-{
-    switch (letter) {
-    case 'c':
-        return &r->config;
-    case 'r':
-        return &r->role;
-    case 'g':
-        return &r->group;
-    case 'a':
-        return &r->attestation;
-    case 'b':
-        return &r->binding;
-    case 's':
-        return &r->suites;
-    case 'p':
-        return &r->psk_file;
-    case 'i':
-        return &r->iak_file;
-    case 'l':
-        return &r->iak_algorithm;
-    case 't':
-        return &r->answer_timeout;
-    case 'o':
-        return &r->bundle;
-    case 'f':
-        return &r->from;
-    case 'k':
-        return &r->records;
-    default:
-        return NULL;
-    }
-}
-
-static int usage(const char *what, const char *why)
-{
-    return sp_tool_error(SP_EXIT_USAGE, what, "%s; see sallyport device --help", why);
-}
-
-static int parse_options(const struct verb *verb, int argc, char **argv, struct request *r)
-{
-    optind = 0; /* glibc: begin anew */
-    opterr = 0;
-    for (int letter; (letter = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
-        if (letter == '?') {
-            return usage(verb->what, "unknown option, or an option without its value");
-        }
-        if (strchr("ch", letter) == NULL && strchr(verb->options, letter) == NULL) {
-            return usage(verb->what, "an option that this command does not take");
-        }
-        const char **text = text_option(r, letter);
-        if (text != NULL) {
-            *text = optarg;
-        }
-        r->json |= letter == 'j';
-        r->help |= letter == 'h';
-        r->allow_no_software |= letter == 'n';
-    }
-    int left = argc - optind;
-    bool wants_id = verb->takes_id && r->from == NULL;
-    if (!r->help && left != (wants_id ? 1 : 0)) {
-        return usage(verb->what, wants_id ? "name one device" : "one word too many");
-    }
-    r->id = left > 0 ? argv[optind] : NULL;
-    return SP_EXIT_DONE;
-}
-
-static int run_verb(const struct verb *verb, int argc, char **argv)
-{
-    struct request r = {.what = verb->what};
-    struct sp_registry_tool tool;
-    int status = parse_options(verb, argc, argv, &r);
-    if (status != SP_EXIT_DONE) {
-        return status;
-    }
-    if (r.help) {
-        (void)fputs(help, stdout);
-        return SP_EXIT_DONE;
-    }
-    if (r.config == NULL) {
-        return usage(verb->what, "which gateway? Name its configuration with -c FILE");
-    }
-    status = sp_registry_tool_open(r.config, &tool);
-    if (status == SP_EXIT_DONE) {
-        status = verb->run(&r, &tool);
-        sp_registry_tool_close(&tool);
-    }
-    return status;
-}
 
 int sp_cmd_device(int argc, char **argv)
 {
-    if (argc < 2) {
-        (void)fputs(help, stderr);
-        return SP_EXIT_USAGE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        (void)fputs(help, stdout);
-        return SP_EXIT_DONE;
-    }
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (strcmp(argv[1], verbs[i].name) == 0) {
-            return run_verb(&verbs[i], argc - 1, argv + 1);
-        }
-    }
-    return usage("device", "the word behind `device` is one of add, list, show, revoke, restore, "
-                           "rotate, remove");
+    struct sp_request r = {0};
+    const struct sp_option options[] = {
+        {.name = "--config", .letter = "-c", .value = &r.config},
+        {.name = "--json", .on = &r.json, .verbs = " list show "},
+        {.name = "--role", .value = &r.role, .verbs = " add "},
+        {.name = "--group", .value = &r.group, .verbs = " add "},
+        {.name = "--attestation", .value = &r.attestation, .verbs = " add "},
+        {.name = "--binding", .value = &r.binding, .verbs = " add "},
+        {.name = "--suites", .value = &r.suites, .verbs = " add "},
+        {.name = "--psk-file", .value = &r.psk_file, .verbs = " add rotate "},
+        {.name = "--iak-file", .value = &r.iak_file, .verbs = " add rotate "},
+        {.name = "--iak-algorithm", .value = &r.iak_algorithm, .verbs = " add "},
+        {.name = "--answer-timeout", .value = &r.answer_timeout, .verbs = " add "},
+        {.name = "--allow-no-software", .on = &r.allow_no_software, .verbs = " add "},
+        {.name = "--bundle", .value = &r.bundle, .verbs = " add rotate "},
+        {.name = "--from", .value = &r.from, .verbs = " add "},
+        {.name = "--records", .value = &r.records, .verbs = " add "},
+        {.name = NULL},
+    };
+    const struct sp_verbs command = {.help = help,
+                                     .verbs = verbs,
+                                     .options = options,
+                                     .config = &r.config,
+                                     .what = &r.what,
+                                     .word = &r.id};
+    return sp_verbs_run(argc, argv, &command, &r);
 }

@@ -42,7 +42,8 @@ static const char help[] =
 
 #define TEXT_MAX_BYTES 65536U
 
-struct request {
+struct sp_request {
+    const char *what; /* "group add", for messages */
     const char *name;
     const char *config;
     const char *mode;
@@ -74,40 +75,40 @@ static bool parse_grace(const char *text, uint32_t *out)
     return false;
 }
 
-static int outcome(const struct sp_registry_tool *tool, enum sp_err err)
+static int outcome(const struct sp_request *r, const struct sp_registry_tool *tool, enum sp_err err)
 {
-    return err == SP_OK ? SP_EXIT_DONE : sp_tool_registry_error("group", tool);
+    return err == SP_OK ? SP_EXIT_DONE : sp_tool_registry_error(r->what, tool);
 }
 
-static int run_add(const struct request *r, struct sp_registry_tool *tool)
+static int run_add(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct sp_group g = {.mode = SP_GROUP_OPEN, .algorithm = 10, .grace_s = SP_GROUP_GRACE_S};
     if (strlen(r->name) >= sizeof(g.name)) {
-        return sp_tool_error(SP_EXIT_USAGE, "group", "a group's name has at most 32 characters");
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "a group's name has at most 32 characters");
     }
     sp_copy(g.name, r->name, strlen(r->name));
     if (r->mode != NULL && !sp_group_mode_parse(r->mode, &g.mode)) {
-        return sp_tool_error(SP_EXIT_USAGE, "group", "--mode %s: say open or end-to-end", r->mode);
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "--mode %s: say open or end-to-end", r->mode);
     }
     if (r->algorithm != NULL && !sp_group_algorithm_parse(r->algorithm, &g.algorithm)) {
-        return sp_tool_error(SP_EXIT_USAGE, "group", "--algorithm %s: say ccm or mac",
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "--algorithm %s: say ccm or mac",
                              r->algorithm);
     }
     if (r->grace != NULL && !parse_grace(r->grace, &g.grace_s)) {
-        return sp_tool_error(SP_EXIT_USAGE, "group", "--grace %s: 1s to 30d, as 600s, 10m, 1h",
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "--grace %s: 1s to 30d, as 600s, 10m, 1h",
                              r->grace);
     }
-    return outcome(tool, sp_registry_group_add(tool->registry, &g));
+    return outcome(r, tool, sp_registry_group_add(tool->registry, &g));
 }
 
-static int run_rotate(const struct request *r, struct sp_registry_tool *tool)
+static int run_rotate(const struct sp_request *r, struct sp_registry_tool *tool)
 {
-    return outcome(tool, sp_registry_group_rotate(tool->registry, r->name, false));
+    return outcome(r, tool, sp_registry_group_rotate(tool->registry, r->name, false));
 }
 
-static int run_remove(const struct request *r, struct sp_registry_tool *tool)
+static int run_remove(const struct sp_request *r, struct sp_registry_tool *tool)
 {
-    return outcome(tool, sp_registry_group_remove(tool->registry, r->name));
+    return outcome(r, tool, sp_registry_group_remove(tool->registry, r->name));
 }
 
 /* ---- list and export ---- */
@@ -186,19 +187,19 @@ static enum sp_err print_group(void *arg, const struct sp_group *g)
     return SP_OK;
 }
 
-static int run_list(const struct request *r, struct sp_registry_tool *tool)
+static int run_list(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct listing l = {.registry = tool->registry};
     if (!r->json) {
-        return outcome(tool, sp_registry_group_each(tool->registry, write_group, &l));
+        return outcome(r, tool, sp_registry_group_each(tool->registry, write_group, &l));
     }
     (void)printf("[");
-    int status = outcome(tool, sp_registry_group_each(tool->registry, print_group, &l));
+    int status = outcome(r, tool, sp_registry_group_each(tool->registry, print_group, &l));
     (void)printf("]\n");
     return status;
 }
 
-static int write_out(const char *place, struct sp_view text)
+static int write_out(const char *what, const char *place, struct sp_view text)
 {
     if (strcmp(place, "-") == 0) {
         bool ok = fwrite(text.ptr, 1, text.len, stdout) == text.len && fflush(stdout) == 0;
@@ -212,17 +213,16 @@ static int write_out(const char *place, struct sp_view text)
         ok = close(fd) == 0 && ok;
     }
     return ok ? SP_EXIT_DONE
-              : sp_tool_error(SP_EXIT_FAILED, "group", "cannot write %s: %s", place,
-                              strerror(cause));
+              : sp_tool_error(SP_EXIT_FAILED, what, "cannot write %s: %s", place, strerror(cause));
 }
 
-static int run_export(const struct request *r, struct sp_registry_tool *tool)
+static int run_export(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     static char text[TEXT_MAX_BYTES];
     struct sp_group g;
     struct sp_writer w;
     if (r->out == NULL) {
-        return sp_tool_error(SP_EXIT_USAGE, "group", "where to? Name a file with --out");
+        return sp_tool_error(SP_EXIT_USAGE, r->what, "where to? Name a file with --out");
     }
     enum sp_err err = sp_registry_group_find(tool->registry, r->name, &g);
     sp_writer_init(&w, text, sizeof(text));
@@ -231,62 +231,40 @@ static int run_export(const struct request *r, struct sp_registry_tool *tool)
         err = write_group(&l, &g);
     }
     sp_write_u8(&w, '\n');
-    int status = err == SP_OK ? write_out(r->out, sp_writer_view(&w)) : outcome(tool, err);
+    int status =
+        err == SP_OK ? write_out(r->what, r->out, sp_writer_view(&w)) : outcome(r, tool, err);
     sp_wipe(text, sizeof(text));
     return status;
 }
 
 /* ---- words ---- */
 
-static const struct {
-    const char *name;
-    bool takes_name;
-    int (*run)(const struct request *r, struct sp_registry_tool *tool);
-} verbs[] = {
-    {"add", true, run_add},       {"list", false, run_list},    {"rotate", true, run_rotate},
-    {"remove", true, run_remove}, {"export", true, run_export},
+static const struct sp_verb verbs[] = {
+    {"group add", "one group", false, run_add},
+    {"group list", NULL, false, run_list},
+    {"group rotate", "one group", false, run_rotate},
+    {"group remove", "one group", false, run_remove},
+    {"group export", "one group", false, run_export},
+    {.what = NULL},
 };
 
 int sp_cmd_group(int argc, char **argv)
 {
-    struct request r = {0};
-    const struct sp_option options[] = {{"--config", "-c", &r.config, NULL},
-                                        {"--mode", NULL, &r.mode, NULL},
-                                        {"--algorithm", NULL, &r.algorithm, NULL},
-                                        {"--grace", NULL, &r.grace, NULL},
-                                        {"--out", NULL, &r.out, NULL},
-                                        {"--json", NULL, NULL, &r.json},
-                                        {.name = NULL}};
-    struct sp_registry_tool tool;
-    size_t verb = 0;
-    const size_t count = sizeof(verbs) / sizeof(verbs[0]);
-    while (argc > 1 && verb < count && strcmp(verbs[verb].name, argv[1]) != 0) {
-        verb++;
-    }
-    bool known = argc > 1 && verb < count;
-    if (known) {
-        argv[1] = argv[0];
-    }
-    int status =
-        sp_options_read(known ? argc - 1 : argc, known ? argv + 1 : argv, options, help, &r.name);
-    if (status >= 0) {
-        return status;
-    }
-    if (!known) {
-        return sp_tool_error(SP_EXIT_USAGE, "group",
-                             "say add, list, rotate, remove or export; see --help");
-    }
-    if (verbs[verb].takes_name != (r.name != NULL)) {
-        return sp_tool_error(SP_EXIT_USAGE, "group", "%s",
-                             verbs[verb].takes_name ? "name one group" : "one word too many");
-    }
-    if (r.config == NULL) {
-        return sp_options_no_config(argv[0]);
-    }
-    status = sp_registry_tool_open(r.config, &tool);
-    if (status == SP_EXIT_DONE) {
-        status = verbs[verb].run(&r, &tool);
-        sp_registry_tool_close(&tool);
-    }
-    return status;
+    struct sp_request r = {0};
+    const struct sp_option options[] = {
+        {.name = "--config", .letter = "-c", .value = &r.config},
+        {.name = "--mode", .value = &r.mode, .verbs = " add "},
+        {.name = "--algorithm", .value = &r.algorithm, .verbs = " add "},
+        {.name = "--grace", .value = &r.grace, .verbs = " add "},
+        {.name = "--out", .value = &r.out, .verbs = " export "},
+        {.name = "--json", .on = &r.json, .verbs = " list "},
+        {.name = NULL},
+    };
+    const struct sp_verbs command = {.help = help,
+                                     .verbs = verbs,
+                                     .options = options,
+                                     .config = &r.config,
+                                     .what = &r.what,
+                                     .word = &r.name};
+    return sp_verbs_run(argc, argv, &command, &r);
 }

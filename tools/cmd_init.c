@@ -135,7 +135,7 @@ int sp_cmd_init(int argc, char **argv)
     char config[PATH_MAX];
     char key[PATH_MAX];
     struct sp_fault fault = {0};
-    int status = sp_options_read(argc, argv, none, help, &folder);
+    int status = sp_options_read(argc, argv, none, NULL, help, &folder);
     if (status >= 0) {
         return status;
     }

@@ -19,7 +19,8 @@ static const char help[] =
     "per line\n"
     "  sallyport journal requeue [--sequence N] -c FILE  dead letters (or that one) go to the "
     "cloud again,\n"
-    "                                                    behind all others\n"
+    "                                                    behind all others; refused records "
+    "stay\n"
     "\n"
     "  -c, --config FILE   the gateway's configuration\n"
     "  --json              a JSON array: sequence, accepted, device, topic, bytes, died, reason\n"
@@ -147,7 +148,8 @@ static int requeue(const struct sp_config *config, const char *sequence)
         return sp_tool_error(SP_EXIT_FAILED, "journal", "%s", why);
     }
     if (seq != 0 && count == 0) {
-        return sp_tool_error(SP_EXIT_FAILED, "journal", "no dead letter has sequence %s", sequence);
+        return sp_tool_error(SP_EXIT_FAILED, "journal",
+                             "no dead letter that the cloud may have is %s", sequence);
     }
     printf("%llu dead letters put back\n", (unsigned long long)count);
     return SP_EXIT_DONE;
@@ -170,13 +172,13 @@ int sp_cmd_journal(int argc, char **argv)
     const char *what = NULL;
     const char *sequence = NULL;
     struct listing listing = {0};
-    const struct sp_option options[] = {{"--config", "-c", &file, NULL},
-                                        {"--json", NULL, NULL, &listing.json},
-                                        {"--dead-letters", NULL, NULL, &listing.dead},
-                                        {"--sequence", NULL, &sequence, NULL},
+    const struct sp_option options[] = {{.name = "--config", .letter = "-c", .value = &file},
+                                        {.name = "--json", .on = &listing.json},
+                                        {.name = "--dead-letters", .on = &listing.dead},
+                                        {.name = "--sequence", .value = &sequence},
                                         {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, help, &what);
+    int status = sp_options_read(argc, argv, options, NULL, help, &what);
     if (status >= 0) {
         return status;
     }

@@ -159,9 +159,9 @@ int sp_cmd_record(int argc, char **argv)
     const char *topic = NULL;
     const char *file = NULL;
     bool raw = false;
-    const struct sp_option options[] = {{"--keys", NULL, &keys, NULL},
-                                        {"--topic", NULL, &topic, NULL},
-                                        {"--raw", NULL, NULL, &raw},
+    const struct sp_option options[] = {{.name = "--keys", .value = &keys},
+                                        {.name = "--topic", .value = &topic},
+                                        {.name = "--raw", .on = &raw},
                                         {.name = NULL}};
     uint8_t payload[RECORD_MAX];
     size_t len = 0;
@@ -169,8 +169,8 @@ int sp_cmd_record(int argc, char **argv)
     if (known) {
         argv[1] = argv[0];
     }
-    int status =
-        sp_options_read(known ? argc - 1 : argc, known ? argv + 1 : argv, options, help, &file);
+    int status = sp_options_read(known ? argc - 1 : argc, known ? argv + 1 : argv, options, NULL,
+                                 help, &file);
     if (status >= 0) {
         return status;
     }

@@ -3,11 +3,11 @@
 #include "tools/cmd_registry.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tools/json_write.h"
+#include "tools/options.h"
 
 static const char help[] =
     "sallyport reference: which software the gateway trusts\n"
@@ -36,7 +36,7 @@ static const char help[] =
     "\n"
     "For example:  sallyport reference add --from-token hall-1.token -c gw.yaml\n";
 
-struct request {
+struct sp_request {
     const char *what;
     const char *config;
     const char *implementation_id;
@@ -45,7 +45,6 @@ struct request {
     const char *components[SP_ATTEST_COMPONENTS_MAX];
     size_t component_count;
     bool json;
-    bool help;
 };
 
 static int usage(const char *what, const char *why)
@@ -129,7 +128,7 @@ static bool parse_component(const char *text, struct sp_reference_component *out
     return true;
 }
 
-static int from_options(const struct request *r, struct sp_reference *ref)
+static int from_options(const struct sp_request *r, struct sp_reference *ref)
 {
     if (r->implementation_id == NULL || r->component_count == 0) {
         return usage(r->what, "give --implementation-id and --component, or --from-token");
@@ -155,7 +154,7 @@ static bool component_of(const struct sp_attest_component *from, struct sp_refer
            take_bytes(from->signer_id, to->signer_id, sizeof(to->signer_id), &to->signer_id_len);
 }
 
-static int from_claims(const struct request *r, const struct sp_attest_claims *claims,
+static int from_claims(const struct sp_request *r, const struct sp_attest_claims *claims,
                        struct sp_reference *ref)
 {
     if (claims->component_count == 0) {
@@ -177,7 +176,7 @@ static int from_claims(const struct request *r, const struct sp_attest_claims *c
     return SP_EXIT_DONE;
 }
 
-static int from_token(const struct request *r, struct sp_reference *ref)
+static int from_token(const struct sp_request *r, struct sp_reference *ref)
 {
     uint8_t token[SP_LINK_TOKEN_MAX];
     size_t len = 0;
@@ -197,7 +196,7 @@ static int from_token(const struct request *r, struct sp_reference *ref)
     return from_claims(r, &claims, ref);
 }
 
-static int run_add(const struct request *r, struct sp_registry_tool *tool)
+static int run_add(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct sp_reference ref = {0};
     int64_t number = 0;
@@ -319,7 +318,7 @@ static enum sp_err list_one(void *arg, const struct sp_reference *ref)
     return SP_OK;
 }
 
-static int run_list(const struct request *r, struct sp_registry_tool *tool)
+static int run_list(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     struct listing listing = {.json = r->json};
     if (r->json) {
@@ -338,7 +337,7 @@ static int run_list(const struct request *r, struct sp_registry_tool *tool)
     return SP_EXIT_DONE;
 }
 
-static int run_remove(const struct request *r, struct sp_registry_tool *tool)
+static int run_remove(const struct sp_request *r, struct sp_registry_tool *tool)
 {
     char *end = NULL;
     errno = 0;
@@ -352,118 +351,33 @@ static int run_remove(const struct request *r, struct sp_registry_tool *tool)
     return SP_EXIT_DONE;
 }
 
-struct verb {
-    const char *name;
-    const char *what;
-    bool takes_word;
-    const char *options;
-    int (*run)(const struct request *r, struct sp_registry_tool *tool);
+static const struct sp_verb verbs[] = {
+    {"reference add", NULL, false, run_add},
+    {"reference list", NULL, false, run_list},
+    {"reference remove", "one reference by its number", false, run_remove},
+    {.what = NULL},
 };
-
-static const struct verb verbs[] = {
-    {"add", "reference add", false, "imtj", run_add},
-    {"list", "reference list", false, "j", run_list},
-    {"remove", "reference remove", true, "", run_remove},
-};
-
-static const struct option options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"help", no_argument, NULL, 'h'},
-    {"json", no_argument, NULL, 'j'},
-    {"implementation-id", required_argument, NULL, 'i'},
-    {"component", required_argument, NULL, 'm'},
-    {"from-token", required_argument, NULL, 't'},
-    {NULL, 0, NULL, 0},
-};
-
-static int take_option(struct request *r, int letter)
-{
-    switch (letter) {
-    case 'c':
-        r->config = optarg;
-        break;
-    case 'i':
-        r->implementation_id = optarg;
-        break;
-    case 't':
-        r->from_token = optarg;
-        break;
-    case 'm':
-        if (r->component_count == SP_ATTEST_COMPONENTS_MAX) {
-            return usage(r->what, "a reference has at most 16 components");
-        }
-        r->components[r->component_count++] = optarg;
-        break;
-    default:
-        r->json |= letter == 'j';
-        r->help |= letter == 'h';
-        break;
-    }
-    return SP_EXIT_DONE;
-}
-
-static int parse_options(const struct verb *verb, int argc, char **argv, struct request *r)
-{
-    optind = 0; /* glibc: begin anew */
-    opterr = 0;
-    for (int letter; (letter = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
-        if (letter == '?') {
-            return usage(verb->what, "unknown option, or an option without its value");
-        }
-        if (strchr("ch", letter) == NULL && strchr(verb->options, letter) == NULL) {
-            return usage(verb->what, "an option that this command does not take");
-        }
-        int status = take_option(r, letter);
-        if (status != SP_EXIT_DONE) {
-            return status;
-        }
-    }
-    int left = argc - optind;
-    if (!r->help && left != (verb->takes_word ? 1 : 0)) {
-        return usage(verb->what,
-                     verb->takes_word ? "name one reference by its number" : "one word too many");
-    }
-    r->word = left > 0 ? argv[optind] : NULL;
-    return SP_EXIT_DONE;
-}
-
-static int run_verb(const struct verb *verb, int argc, char **argv)
-{
-    struct request r = {.what = verb->what};
-    struct sp_registry_tool tool;
-    int status = parse_options(verb, argc, argv, &r);
-    if (status != SP_EXIT_DONE) {
-        return status;
-    }
-    if (r.help) {
-        (void)fputs(help, stdout);
-        return SP_EXIT_DONE;
-    }
-    if (r.config == NULL) {
-        return usage(verb->what, "which gateway? Name its configuration with -c FILE");
-    }
-    status = sp_registry_tool_open(r.config, &tool);
-    if (status == SP_EXIT_DONE) {
-        status = verb->run(&r, &tool);
-        sp_registry_tool_close(&tool);
-    }
-    return status;
-}
 
 int sp_cmd_reference(int argc, char **argv)
 {
-    if (argc < 2) {
-        (void)fputs(help, stderr);
-        return SP_EXIT_USAGE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        (void)fputs(help, stdout);
-        return SP_EXIT_DONE;
-    }
-    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        if (strcmp(argv[1], verbs[i].name) == 0) {
-            return run_verb(&verbs[i], argc - 1, argv + 1);
-        }
-    }
-    return usage("reference", "the word behind `reference` is one of add, list, remove");
+    struct sp_request r = {0};
+    const struct sp_option options[] = {
+        {.name = "--config", .letter = "-c", .value = &r.config},
+        {.name = "--json", .on = &r.json, .verbs = " add list "},
+        {.name = "--implementation-id", .value = &r.implementation_id, .verbs = " add "},
+        {.name = "--from-token", .value = &r.from_token, .verbs = " add "},
+        {.name = "--component",
+         .value = r.components,
+         .verbs = " add ",
+         .count = &r.component_count,
+         .max = SP_ATTEST_COMPONENTS_MAX},
+        {.name = NULL},
+    };
+    const struct sp_verbs command = {.help = help,
+                                     .verbs = verbs,
+                                     .options = options,
+                                     .config = &r.config,
+                                     .what = &r.what,
+                                     .word = &r.word};
+    return sp_verbs_run(argc, argv, &command, &r);
 }

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/options.h"
+
 #define INPUT_MAX \
     (2U * SP_LINK_TOKEN_MAX + 4U) /* hex, a newline, and one to see that there is more */
 
@@ -47,6 +49,65 @@ void sp_registry_tool_close(struct sp_registry_tool *tool)
     sp_registry_close(tool->registry);
     sp_config_destroy(tool->config);
     *tool = (struct sp_registry_tool){0};
+}
+
+/* The verb of that name; the table's end when there is none. */
+static const struct sp_verb *find_verb(const struct sp_verb *verb, const char *name)
+{
+    while (verb->what != NULL && strcmp(strchr(verb->what, ' ') + 1, name) != 0) {
+        verb++;
+    }
+    return verb;
+}
+
+static int no_verb(const char *command, const struct sp_verb *verbs)
+{
+    char names[128] = "";
+    for (const struct sp_verb *v = verbs; v->what != NULL; v++) {
+        size_t used = strlen(names);
+        (void)snprintf(names + used, sizeof(names) - used, "%s%s", v == verbs ? "" : ", ",
+                       strchr(v->what, ' ') + 1);
+    }
+    return sp_tool_error(SP_EXIT_USAGE, command, "say one of %s; see sallyport %s --help", names,
+                         command);
+}
+
+int sp_verbs_run(int argc, char **argv, const struct sp_verbs *command,
+                 const struct sp_request *request)
+{
+    struct sp_registry_tool tool;
+    const char *name = argv[0];
+    if (argc < 2) {
+        (void)fputs(command->help, stderr);
+        return SP_EXIT_USAGE;
+    }
+    const struct sp_verb *verb = find_verb(command->verbs, argv[1]);
+    bool known = verb->what != NULL;
+    argv[1] = known ? argv[0] : argv[1];
+    int status =
+        sp_options_read(argc - known, argv + known, command->options,
+                        known ? strchr(verb->what, ' ') + 1 : NULL, command->help, command->word);
+    if (status >= 0) {
+        return status;
+    }
+    if (!known) {
+        return no_verb(name, command->verbs);
+    }
+    if (verb->wants == NULL ? *command->word != NULL : *command->word == NULL && !verb->may_lack) {
+        return sp_tool_error(SP_EXIT_USAGE, verb->what, "%s%s; see sallyport %s --help",
+                             verb->wants == NULL ? "one word too many" : "name ",
+                             verb->wants == NULL ? "" : verb->wants, name);
+    }
+    if (*command->config == NULL) {
+        return sp_options_no_config(name);
+    }
+    *command->what = verb->what;
+    status = sp_registry_tool_open(*command->config, &tool);
+    if (status == SP_EXIT_DONE) {
+        status = verb->run(request, &tool);
+        sp_registry_tool_close(&tool);
+    }
+    return status;
 }
 
 static size_t read_all(int fd, uint8_t *out, size_t cap)

@@ -24,6 +24,32 @@ struct sp_registry_tool {
 int sp_registry_tool_open(const char *config_file, struct sp_registry_tool *tool);
 void sp_registry_tool_close(struct sp_registry_tool *tool);
 
+/** What the words of a command said; every command has its own. */
+struct sp_request;
+
+/** `sallyport device add …`: a table of these ends with `what` NULL. */
+struct sp_verb {
+    const char *what; /**< "device add"; for messages, too */
+    const char *
+        wants; /**< what the one word beside the options names: "one device"; NULL: there is none */
+    bool may_lack; /**< the word may be missing */
+    int (*run)(const struct sp_request *r, struct sp_registry_tool *tool);
+};
+
+/** A command of several verbs that work on the registry, and where its words go. */
+struct sp_verbs {
+    const char *help;
+    const struct sp_verb *verbs;
+    const struct sp_option *options; /**< `config` is among them */
+    const char *const *config;
+    const char **what; /**< gets the verb's */
+    const char **word; /**< gets the word beside the options, or NULL */
+};
+
+/** Find the verb, read its options, open the registry, run it. @return the exit status; what is wrong was printed. */
+int sp_verbs_run(int argc, char **argv, const struct sp_verbs *command,
+                 const struct sp_request *request);
+
 /** Print `sallyport WHAT: TEXT` to stderr and give the status back. */
 __attribute__((format(printf, 3, 4))) int sp_tool_error(int status, const char *what,
                                                         const char *format, ...);

@@ -130,10 +130,11 @@ int sp_cmd_reload(int argc, char **argv)
 {
     const char *file = NULL;
     bool exec = false;
-    const struct sp_option options[] = {
-        {"--config", "-c", &file, NULL}, {"--exec", NULL, NULL, &exec}, {.name = NULL}};
+    const struct sp_option options[] = {{.name = "--config", .letter = "-c", .value = &file},
+                                        {.name = "--exec", .on = &exec},
+                                        {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, help, NULL);
+    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
     if (status >= 0) {
         return status;
     }

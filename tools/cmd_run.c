@@ -48,10 +48,11 @@ int sp_cmd_run(int argc, char **argv)
 {
     const char *file = NULL;
     bool check_only = false;
-    const struct sp_option options[] = {
-        {"--config", "-c", &file, NULL}, {"--check", NULL, NULL, &check_only}, {.name = NULL}};
+    const struct sp_option options[] = {{.name = "--config", .letter = "-c", .value = &file},
+                                        {.name = "--check", .on = &check_only},
+                                        {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, help, NULL);
+    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
     if (status >= 0) {
         return status;
     }

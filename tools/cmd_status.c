@@ -309,12 +309,12 @@ int sp_cmd_status(int argc, char **argv)
     const char *file = NULL;
     bool json = false;
     bool watch = false;
-    const struct sp_option options[] = {{"--config", "-c", &file, NULL},
-                                        {"--json", NULL, NULL, &json},
-                                        {"--watch", NULL, NULL, &watch},
+    const struct sp_option options[] = {{.name = "--config", .letter = "-c", .value = &file},
+                                        {.name = "--json", .on = &json},
+                                        {.name = "--watch", .on = &watch},
                                         {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, help, NULL);
+    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
     if (status >= 0) {
         return status;
     }

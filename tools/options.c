@@ -28,8 +28,49 @@ static const struct sp_option *find(const struct sp_option *options, const char 
     return NULL;
 }
 
-int sp_options_read(int argc, char **argv, const struct sp_option *options, const char *help,
-                    const char **word)
+static bool taken_by(const struct sp_option *option, const char *verb)
+{
+    char word[24];
+    if (option->verbs == NULL || verb == NULL) {
+        return true;
+    }
+    (void)snprintf(word, sizeof(word), " %s ", verb);
+    return strstr(option->verbs, word) != NULL;
+}
+
+/* Why a value cannot be put in its place, or NULL. */
+static const char *put(const struct sp_option *option, const char *value)
+{
+    if (option->count == NULL) {
+        *option->value = value;
+        return NULL;
+    }
+    if (*option->count == option->max) {
+        return "too often:";
+    }
+    option->value[(*option->count)++] = value;
+    return NULL;
+}
+
+/* Why option number *i is wrong, or NULL; *i moves on to its value. */
+static const char *take(const struct sp_option *option, const char *verb, const char *value,
+                        char **argv, int argc, int *i)
+{
+    if (!taken_by(option, verb)) {
+        return "not an option of this command:";
+    }
+    if (option->value == NULL) {
+        *option->on = true;
+        return value == NULL ? NULL : "takes no value:";
+    }
+    if (value == NULL && ++*i >= argc) {
+        return "needs a value:";
+    }
+    return put(option, value != NULL ? value : argv[*i]);
+}
+
+int sp_options_read(int argc, char **argv, const struct sp_option *options, const char *verb,
+                    const char *help, const char **word)
 {
     if (word != NULL) {
         *word = NULL;
@@ -41,25 +82,25 @@ int sp_options_read(int argc, char **argv, const struct sp_option *options, cons
             (void)fputs(help, stdout);
             return SP_EXIT_DONE;
         }
-        if (option == NULL && argv[i][0] == '-' && argv[i][1] != '\0') {
+        if (option != NULL) {
+            const char *why = take(option, verb, value, argv, argc, &i);
+            if (why != NULL) {
+                return wrong(argv[0], why, option->name);
+            }
+        } else if (argv[i][0] == '-' && argv[i][1] != '\0') {
             return wrong(argv[0], "unknown option", argv[i]);
-        }
-        if (option == NULL && (word == NULL || *word != NULL)) {
+        } else if (word == NULL || *word != NULL) {
             return wrong(argv[0], "one word too many:", argv[i]);
-        }
-        if (option == NULL) {
-            *word = argv[i];
-        } else if (option->value == NULL && value != NULL) {
-            return wrong(argv[0], "takes no value:", option->name);
-        } else if (option->value == NULL) {
-            *option->on = true;
-        } else if (value == NULL && i + 1 >= argc) {
-            return wrong(argv[0], "needs a value:", option->name);
         } else {
-            *option->value = value != NULL ? value : argv[++i];
+            *word = argv[i];
         }
     }
     return -1;
+}
+
+int sp_options_wrong(const char *command, const char *why)
+{
+    return wrong(command, why, "");
 }
 
 int sp_options_no_config(const char *command)

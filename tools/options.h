@@ -12,17 +12,25 @@ struct sp_option {
     const char *letter; /**< `-c`, or NULL */
     const char **value; /**< takes the next word, or what stands behind `=`; NULL: a switch */
     bool *on;
+    const char *verbs; /**< those that take it, a blank around each: " add rotate "; NULL: all */
+    size_t *count; /**< `value` is an array of `max`, so many are used; NULL: one, the last holds */
+    size_t max;
 };
 
 /**
  * Read a subcommand's words: options, and at most one word beside them.
  *
+ * @param[in]  argv argv[0] is the subcommand, for messages.
+ * @param[in]  verb Options of other verbs are refused; NULL: the subcommand has none.
  * @param[in]  help Printed on stdout for `--help`.
  * @param[out] word The word that is no option; NULL: there is none. Pass NULL where no word is taken.
  * @return -1 = go on, else the exit status; what is wrong was printed.
  */
-int sp_options_read(int argc, char **argv, const struct sp_option *options, const char *help,
-                    const char **word);
+int sp_options_read(int argc, char **argv, const struct sp_option *options, const char *verb,
+                    const char *help, const char **word);
+
+/** The words are wrong: say why, and where the help is. @return the exit status. */
+int sp_options_wrong(const char *command, const char *why);
 
 /** `-c FILE` was not given: say so. @return the exit status. */
 int sp_options_no_config(const char *command);

@@ -32,6 +32,7 @@ struct sp_role_config {
     char **subscribe;
     bool retain;
     bool shared_subscriptions;
+    bool any_will; /**< on whatever it may publish to; else under dt/<itself>/ only */
 };
 
 struct sp_cloud_limits {

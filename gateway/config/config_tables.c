@@ -255,8 +255,9 @@ static const struct sp_field listener_fields[] = {
 static const struct sp_field role_fields[] = {
     {"publish", SP_FIELD_TEXTS, AT(sp_role_config, publish)},
     {"subscribe", SP_FIELD_TEXTS, AT(sp_role_config, subscribe)},
-    {"retain", SP_FIELD_BOOL, AT(sp_role_config, retain), .fallback = "false"},
-    {"shared_subscriptions", SP_FIELD_BOOL, AT(sp_role_config, shared_subscriptions), .fallback = "false"},
+    {"retain", SP_FIELD_BOOL, AT(sp_role_config, retain), .fallback = "true"},
+    {"shared_subscriptions", SP_FIELD_BOOL, AT(sp_role_config, shared_subscriptions), .fallback = "true"},
+    {"any_will", SP_FIELD_BOOL, AT(sp_role_config, any_will), .fallback = "true"},
 };
 
 static const struct sp_choice lifecycles[] = {

@@ -327,12 +327,13 @@ static void defaults_are_the_safe_ones(void)
 
 static void roles_have_the_built_in_ones_first(void)
 {
-    struct sp_config *c = load(BASE "roles:\n  client: {publish: ['#'], retain: true}\n");
+    struct sp_config *c = load(BASE "roles:\n  client: {publish: ['#'], retain: false}\n");
     SP_CHECK_INT(c->role_count, 3);
     SP_CHECK(strcmp(c->roles[0].publish[0], "dt/{device}/#") == 0);
     SP_CHECK(strcmp(c->roles[1].subscribe[1], "dt/+/climate") == 0);
-    SP_CHECK(sp_config_role(c, "client")->retain);
-    SP_CHECK(!sp_config_role(c, "client")->shared_subscriptions);
+    SP_CHECK(!sp_config_role(c, "client")->retain);
+    SP_CHECK(sp_config_role(c, "client")->shared_subscriptions);
+    SP_CHECK(!c->roles[0].retain && !c->roles[0].shared_subscriptions && !c->roles[0].any_will);
     SP_CHECK(sp_config_role(c, "client")->subscribe == NULL);
     SP_CHECK(sp_config_role(c, "nobody") == NULL);
     sp_config_destroy(c);
@@ -406,8 +407,9 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  client:\n"
                                "    publish: [\"#\"]\n"
                                "    subscribe: []\n"
-                               "    retain: false\n"
-                               "    shared_subscriptions: false\n"
+                               "    retain: true\n"
+                               "    shared_subscriptions: true\n"
+                               "    any_will: true\n"
                                "attestation:\n"
                                "  reattest_interval: 1h\n"
                                "  answer_timeout: 10s\n"

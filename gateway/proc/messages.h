@@ -120,6 +120,20 @@ enum sp_protection { SP_PROTECTION_CLEAR = 0, SP_PROTECTION_MAC = 1, SP_PROTECTI
 #define SP_RECORD_RELEASE      4U /**< a PUBREL: device and packet_id only, all other parts are empty */
 #define SP_RECORD_MARK \
     8U /**< nothing for the cloud: only the mark is to be kept; qos 0, no topic */
+#define SP_RECORD_REFUSED 16U /**< never for the cloud: a dead letter at once; qos 1 */
+
+/** What is wrong with a sensor record; in the order of the metrics from SP_M_RECORD_WEAKER on. */
+enum sp_record_refusal {
+    SP_REFUSAL_WEAKER,
+    SP_REFUSAL_FORM,
+    SP_REFUSAL_KEY,
+    SP_REFUSAL_EPOCH,
+    SP_REFUSAL_OPEN,
+    SP_REFUSAL_CONTENT,
+    SP_REFUSAL_RANGE,
+    SP_REFUSAL_TIME,
+    SP_REFUSAL_COUNT
+};
 
 /** Who can read the records of a group (docs/protocol.md 6). */
 enum sp_group_mode {
@@ -178,6 +192,8 @@ struct sp_msg_record {
     uint16_t packet_id; /**< of a QoS 2 message or its PUBREL, from the device; else 0 */
     uint32_t epoch;
     uint64_t counter; /**< of a protected record that was opened; 0: none */
+    uint8_t refusal;  /**< enum sp_record_refusal, with SP_RECORD_REFUSED; else 0 */
+    uint8_t reserved[7];
 };
 
 /** Every ticket up to `up_to` that was not answered before. */

@@ -16,15 +16,24 @@ static bool mark_sound(const struct sp_msg_record *head)
            (!marked || head->device_len != 0) && (!only || (marked && head->qos == 0));
 }
 
+static bool refusal_sound(const struct sp_msg_record *head)
+{
+    if ((head->flags & SP_RECORD_REFUSED) == 0) {
+        return head->refusal == 0;
+    }
+    return head->refusal < SP_REFUSAL_COUNT && head->qos == 1 && head->device_len != 0 &&
+           head->counter == 0 && (head->flags & (SP_RECORD_RELEASE | SP_RECORD_MARK)) == 0;
+}
+
 static bool head_sound(const struct sp_msg_record *head, uint32_t payload_max)
 {
     return head->payload_len <= payload_max && head->device_len <= SP_LINK_IDENTITY_MAX &&
            head->qos <= 1 && (head->qos == 1) == (head->ticket != 0) &&
            head->format <= SP_FORMAT_JSON && head->protection <= SP_PROTECTION_SEALED &&
-           (head->flags &
-            ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE | SP_RECORD_MARK)) == 0 &&
+           (head->flags & ~(SP_RECORD_ATTESTED | SP_RECORD_REPEAT | SP_RECORD_RELEASE |
+                            SP_RECORD_MARK | SP_RECORD_REFUSED)) == 0 &&
            (head->packet_id == 0 || (head->qos == 1 && head->device_len > 0)) &&
-           head->time_ms <= INT64_MAX && mark_sound(head);
+           head->time_ms <= INT64_MAX && mark_sound(head) && refusal_sound(head);
 }
 
 static bool is_release(const struct sp_msg_record *head)

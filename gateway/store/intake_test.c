@@ -98,6 +98,9 @@ static void lies_are_malformed(void)
         LIE(format, 3, good),
         LIE(protection, 3, good),
         LIE(flags, 0x80, good),
+        LIE(flags, SP_RECORD_REFUSED | SP_RECORD_MARK, good),
+        LIE(flags, SP_RECORD_REFUSED | SP_RECORD_RELEASE, good),
+        LIE(refusal, SP_REFUSAL_FORM, good), /* of what is not refused */
         LIE(time_ms, UINT64_MAX, good),
         LIE(qos, 1, "dev/1up/xdt/d/xdata"),
         LIE(qos, 1, "-ev-1up/xdt/d/xdata"),

@@ -19,6 +19,7 @@
 #define SP_JOURNAL_FILE       SP_JOURNAL_FOLDER "/journal.db"
 #define SP_JOURNAL_EPOCH_LEN  16U /**< hex digits */
 #define SP_JOURNAL_PACKET_IDS 64  /**< per device: QoS 2 messages that may wait for their PUBREL */
+#define SP_JOURNAL_REFUSED    64  /**< per device: refused records among the dead letters */
 
 struct sp_journal; /* opaque */
 
@@ -66,7 +67,9 @@ bool sp_journal_broken(const struct sp_journal *journal);
  * @param[in,out] append On SP_OK every new message has its `seq`, rising in list order, and releases and repeats have 0; on
  *                       failure all have 0. May be empty.
  *                       A row with a counter moves its mark in the same transaction, upwards only. One whose
- *                       flags say SP_RECORD_MARK is no message: it moves its mark and gets no `seq`.
+ *                       flags say SP_RECORD_MARK is no message: it moves its mark and gets no `seq`. Neither is one
+ *                       with SP_RECORD_REFUSED: it becomes a dead letter for its `reason`; the latest SP_JOURNAL_REFUSED of
+ *                       a device are kept.
  * @param[in]     ended  Rows with a `seq`. May be empty.
  * @retval SP_ERR_IO     Nothing happened to `append`; `ended` is to be given again after recovery.
  */
@@ -151,7 +154,7 @@ SP_MUST_CHECK enum sp_err sp_journal_visit(const char *state_dir, bool dead_lett
 
 /**
  * Put dead letters back among the messages, behind all others: each gets a new sequence. Works beside a running store,
- * which notices within a second (sp_journal_changed()).
+ * which notices within a second (sp_journal_changed()). Refused records stay where they are.
  *
  * @param[in]  seq   Which; 0: all.
  * @param[out] count How many were put back.

@@ -3,7 +3,7 @@
 /*
  * Why a failed commit leads to a re-open with a checkpoint: after a failed fsync Linux calls the lost pages clean, so
  * a later fsync of the same log would report success over a hole, and everything behind the hole would be gone after a
- * power cut. Opening anew re-reads the log by its checksums, the checkpoint moves what is sound into the database
+ * power cut. Opening anew writes the log anew, the checkpoint moves what it holds into the database
  * and starts an empty log. What the failed commit left in it is deleted: it was refused.
  */
 #include "gateway/store/journal.h"
@@ -25,6 +25,10 @@
 #define EPOCHS_KEPT    64   /* of a device in a group; older ones are accepted nowhere any more */
 #define READ_SCAN_MAX  4096 /* rows looked at by one read */
 
+#define TEXT_OF(number) #number
+#define TEXT(number)    TEXT_OF(number)
+#define REFUSED         "(flags&16)!=0" /* SP_RECORD_REFUSED; part of the schema */
+
 /* clang-format off */
 static const char schema[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
@@ -41,7 +45,8 @@ static const char schema[] =
 /* Came with version 0.2; a journal without it is still version 1, an older program leaves it alone. */
 static const char more_schema[] =
     "CREATE TABLE IF NOT EXISTS received(device TEXT NOT NULL, packet_id INTEGER NOT NULL,"
-    " seq INTEGER NOT NULL, digest INTEGER NOT NULL, PRIMARY KEY(device, packet_id)) WITHOUT ROWID;";
+    " seq INTEGER NOT NULL, digest INTEGER NOT NULL, PRIMARY KEY(device, packet_id)) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS refused ON dead_letters(device, seq) WHERE " REFUSED ";";
 /* What version 2 adds. */
 static const char upgrade[] =
     "ALTER TABLE messages ADD COLUMN counter INTEGER NOT NULL DEFAULT 0;"
@@ -60,7 +65,7 @@ static const char upgrade[] =
 enum statement {
     ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_OLDEST,
     ST_RECEIVED, ST_RECEIVE, ST_RELEASE, ST_PRUNE, ST_VERSION,
-    ST_MARK, ST_UNMARK, ST_COUNT
+    ST_MARK, ST_UNMARK, ST_FORGET, ST_COUNT
 };
 
 static const char *const statements[ST_COUNT] = {
@@ -79,6 +84,9 @@ static const char *const statements[ST_COUNT] = {
                 " SET before=CASE WHEN seq>?6 THEN before ELSE counter END,"
                 " counter=max(counter,excluded.counter), seq=excluded.seq",
     [ST_UNMARK] = "DELETE FROM marks WHERE device=?1 AND name=?2 AND epoch<=?3",
+    [ST_FORGET] = "DELETE FROM dead_letters WHERE seq=(SELECT seq FROM dead_letters"
+                  " WHERE device=?1 AND " REFUSED " ORDER BY seq DESC LIMIT 1 OFFSET "
+                  TEXT(SP_JOURNAL_REFUSED) ") RETURNING " COST,
     [ST_OLDEST] = "SELECT time_ms FROM messages ORDER BY seq LIMIT 1",
     [ST_RECEIVED] = "SELECT digest FROM received WHERE device=?1 AND packet_id=?2",
     [ST_RECEIVE] = "INSERT OR REPLACE INTO received(device,packet_id,seq,digest)"
@@ -119,8 +127,9 @@ static enum sp_err err_of(int rc)
 /* Remember what went wrong, and take nothing more until sp_journal_recover(). */
 static enum sp_err fail(struct sp_journal *j, int rc)
 {
+    bool told = j->db != NULL && sqlite3_errcode(j->db) != SQLITE_OK;
     (void)snprintf(j->error, sizeof(j->error), "%s",
-                   j->db != NULL ? sqlite3_errmsg(j->db) : sqlite3_errstr(rc));
+                   told ? sqlite3_errmsg(j->db) : sqlite3_errstr(rc));
     j->broken = true;
     return err_of(rc);
 }
@@ -208,6 +217,47 @@ static enum sp_err make_file(struct sp_journal *j)
     return bad ? SP_ERR_IO : sync_directory(j);
 }
 
+static bool write_anew(int fd)
+{
+    uint8_t chunk[16384];
+    off_t at = 0;
+    ssize_t got;
+    while ((got = pread(fd, chunk, sizeof(chunk), at)) > 0) {
+        ssize_t put = pwrite(fd, chunk, (size_t)got, at);
+        if (put <= 0) {
+            return false;
+        }
+        at += put;
+    }
+    return got == 0 && fdatasync(fd) == 0;
+}
+
+/*
+ * What a failed sync covered can still be read, until a power cut takes it and all that was built on it. The process that
+ * saw the failure may have died before it could act. So a log that is found here is written anew and synced first;
+ * the lock keeps an operator's requeue out of it meanwhile.
+ */
+static int renew_log(struct sp_journal *j)
+{
+    char path[4096];
+    int len = snprintf(path, sizeof(path), "%s-wal", j->path);
+    int rc = len < 0 || (size_t)len >= sizeof(path)
+                 ? SQLITE_CANTOPEN
+                 : sqlite3_exec(j->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    if (rc != SQLITE_OK) {
+        return rc;
+    }
+    int fd = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        rc = errno == ENOENT ? SQLITE_OK : SQLITE_CANTOPEN;
+    } else {
+        rc = write_anew(fd) ? SQLITE_OK : SQLITE_IOERR_FSYNC;
+        (void)close(fd);
+    }
+    int end = sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
+    return rc == SQLITE_OK ? end : rc;
+}
+
 static int connect_db(struct sp_journal *j)
 {
     static const char pragmas[] =
@@ -221,7 +271,7 @@ static int connect_db(struct sp_journal *j)
         (void)sqlite3_busy_timeout(j->db, 1000);
         rc = sqlite3_exec(j->db, pragmas, NULL, NULL, NULL);
     }
-    return rc;
+    return rc == SQLITE_OK ? renew_log(j) : rc;
 }
 
 static int make_schema(struct sp_journal *j)
@@ -585,6 +635,42 @@ static int let_go(struct sp_journal *j, const struct sp_row **at, struct sp_jour
     return rc;
 }
 
+/* One that is refused was never a message: it is among the dead letters when this commit is. */
+static int bury_refused(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s)
+{
+    sqlite3_stmt *forget = j->prepared[ST_FORGET];
+    int rc = bury(j, row);
+    rc = rc == SQLITE_OK ? delete_run(j, row->seq, row->seq) : rc;
+    rc = rc == SQLITE_OK ? bind_text(forget, 1, row->device) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_step(forget) : rc;
+    s->dead_letters++;
+    s->dead_bytes += sp_row_cost(row);
+    if (rc == SQLITE_ROW) { /* the device had as many as are kept */
+        s->dead_letters--;
+        s->dead_bytes -= (uint64_t)sqlite3_column_int64(forget, 0);
+        rc = SQLITE_DONE;
+    }
+    int reset = sqlite3_reset(forget);
+    row->seq = 0;
+    return rc == SQLITE_DONE ? reset : rc;
+}
+
+static int append_row(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s,
+                      uint64_t *last)
+{
+    int rc = row->packet_id != 0 ? append_packet(j, row) : insert(j, row);
+    if (rc != SQLITE_OK || row->seq == 0) {
+        return rc;
+    }
+    *last = row->seq;
+    if ((row->flags & SP_RECORD_REFUSED) != 0) {
+        return bury_refused(j, row, s);
+    }
+    s->messages++;
+    s->bytes += sp_row_cost(row);
+    return SQLITE_OK;
+}
+
 static int write_all(struct sp_journal *j, struct sp_row_list *append,
                      const struct sp_row_list *ended, struct sp_journal_stats *s, uint64_t *last)
 {
@@ -594,10 +680,7 @@ static int write_all(struct sp_journal *j, struct sp_row_list *append,
         j->first = (row->flags & (SP_RECORD_MARK | SP_RECORD_RELEASE)) == 0 ? j->last + 1 : 0;
     }
     for (struct sp_row *row = append->head; row != NULL && rc == SQLITE_OK; row = row->next) {
-        rc = row->packet_id != 0 ? append_packet(j, row) : insert(j, row);
-        s->messages += row->seq != 0;
-        s->bytes += row->seq != 0 ? sp_row_cost(row) : 0;
-        *last = row->seq != 0 ? row->seq : *last;
+        rc = append_row(j, row, s, last);
     }
     const struct sp_row *row = ended->head;
     while (row != NULL && rc == SQLITE_OK) {
@@ -784,10 +867,12 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
         char sql[384];
         (void)snprintf(sql, sizeof(sql),
                        "BEGIN IMMEDIATE;DELETE FROM messages WHERE seq>%" PRIu64 ";"
+                       "DELETE FROM dead_letters WHERE seq>%" PRIu64 ";"
                        "UPDATE marks SET counter=before,seq=0 WHERE seq>%" PRIu64 ";"
                        "DELETE FROM received WHERE seq>%" PRIu64 ";"
                        "INSERT OR REPLACE INTO meta VALUES('recovered','%lld');COMMIT;",
-                       journal->last, journal->last, journal->last, (long long)time(NULL));
+                       journal->last, journal->last, journal->last, journal->last,
+                       (long long)time(NULL));
         rc = sqlite3_exec(journal->db, sql, NULL, NULL, NULL);
     }
     rc = rc == SQLITE_OK ? take_stock(journal, &journal->stats) : rc;
@@ -878,7 +963,8 @@ static int requeue(sqlite3 *db, uint64_t seq, uint64_t *count)
                    "BEGIN IMMEDIATE;INSERT INTO messages(stream,time_ms,expiry_s,qos,format,"
                    "protection,flags,device,topic,origin,payload) SELECT stream,time_ms,expiry_s,"
                    "qos,format,protection,flags,device,topic,origin,payload FROM dead_letters"
-                   " WHERE %s%" PRIu64 " ORDER BY seq;DELETE FROM dead_letters WHERE %s%" PRIu64,
+                   " WHERE NOT " REFUSED " AND %s%" PRIu64 " ORDER BY seq;"
+                   "DELETE FROM dead_letters WHERE NOT " REFUSED " AND %s%" PRIu64,
                    which, seq, which, seq);
     int rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
     *count = rc == SQLITE_OK ? (uint64_t)sqlite3_changes(db) : 0;

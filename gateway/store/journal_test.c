@@ -638,6 +638,100 @@ static void a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices(voi
     sweep();
 }
 
+static void look_at_refused(void *arg, const struct sp_journal_entry *entry)
+{
+    struct seen *seen = arg;
+    seen->sound = (seen->count == 0 || (seen->sound && entry->seq > seen->last_seq)) &&
+                  sp_view_equal(entry->reason, SP_VIEW_LIT("refused record: open"));
+    seen->count++;
+    seen->last_seq = entry->seq;
+}
+
+static enum sp_err append_refused(struct sp_journal *j, const char *device, int from, int count)
+{
+    struct sp_row_list list = {0};
+    for (int i = 0; i < count; i++) {
+        char text[16];
+        (void)snprintf(text, sizeof(text), "%d", from + i);
+        struct sp_row *row = new_row(device, text);
+        row->flags = SP_RECORD_REFUSED;
+        row->reason = "refused record: open";
+        row->end_ms = 7;
+        sp_row_list_push(&list, row);
+    }
+    sp_row_list_push(&list, new_row("dev-1", "good"));
+    enum sp_err err = sp_journal_commit(j, &list, &none);
+    SP_CHECK(err != SP_OK || (list.head->seq == 0 && list.tail->seq != 0));
+    sp_row_list_clear(&list);
+    return err;
+}
+
+static void refused_records_are_dead_letters_at_once_and_stay_so(void)
+{
+    fresh();
+    uint64_t count = 9;
+    struct seen seen = {0};
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append_refused(j, "dev-1", 1, 3), SP_OK);
+    struct sp_journal_stats stats = sp_journal_stats(j);
+    SP_CHECK(stats.messages == 1 && stats.dead_letters == 3 && sp_journal_last(j) == 4);
+    struct sp_row_list rows = read_all(j, 0, 1);
+    SP_CHECK(rows.count == 1 && rows.head->seq == 4);
+    sp_row_list_clear(&rows);
+    SP_CHECK_INT(sp_journal_requeue(dir, 0, &count, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(count, 0);
+    SP_CHECK_INT(sp_journal_requeue(dir, 2, &count, why, sizeof(why)), SP_OK);
+    SP_CHECK_INT(count, 0);
+    sp_journal_close(j);
+    j = open_journal();
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, 3);
+    SP_CHECK_INT(append_refused(j, "dev-1", 4, 1), SP_OK); /* no sequence is given twice */
+    SP_CHECK_INT(sp_journal_visit(dir, true, look_at_refused, &seen, why, sizeof(why)), SP_OK);
+    SP_CHECK(seen.count == 4 && seen.sound && seen.last_seq == 5);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void of_a_devices_refused_records_the_latest_are_kept(void)
+{
+    fresh();
+    struct seen seen = {0};
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append_refused(j, "dev-2", 1, 2), SP_OK);
+    SP_CHECK_INT(append(j, "dev-1", 1, 1), SP_OK);
+    let_go(j, sp_journal_last(j), SP_ROW_DEAD);
+    for (int i = 0; i < 5; i++) {
+        SP_CHECK_INT(append_refused(j, "dev-1", 100 * i, 30), SP_OK);
+    }
+    struct sp_journal_stats stats = sp_journal_stats(j);
+    SP_CHECK_INT(stats.dead_letters, 2 + 1 + SP_JOURNAL_REFUSED);
+    sp_journal_close(j);
+    j = open_journal(); /* counts anew */
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, stats.dead_letters);
+    SP_CHECK_INT(sp_journal_stats(j).dead_bytes, stats.dead_bytes);
+    SP_CHECK_INT(sp_journal_stats(j).bytes, stats.bytes);
+    SP_CHECK_INT(sp_journal_visit(dir, true, look_at_refused, &seen, why, sizeof(why)), SP_OK);
+    SP_CHECK(seen.last_seq == sp_journal_last(j) - 1);
+    sp_journal_close(j);
+    sweep();
+}
+
+static void refused_records_of_a_failed_commit_are_nowhere(void)
+{
+    fresh();
+    (void)signal(SIGXFSZ, SIG_IGN);
+    struct sp_journal *j = open_journal();
+    set_file_limit(4096);
+    SP_CHECK_INT(append_refused(j, "dev-1", 1, 3), SP_ERR_IO);
+    set_file_limit(RLIM_INFINITY);
+    SP_CHECK_INT(sp_journal_recover(j), SP_OK);
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, 0);
+    SP_CHECK_INT(append_refused(j, "dev-1", 1, 3), SP_OK);
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, 3);
+    sp_journal_close(j);
+    sweep();
+}
+
 static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
 {
     fresh();
@@ -664,6 +758,9 @@ static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
 static const struct sp_test tests[] = {
     SP_TEST(a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices),
     SP_TEST(an_operator_sees_messages_and_dead_letters_of_a_running_store),
+    SP_TEST(refused_records_are_dead_letters_at_once_and_stay_so),
+    SP_TEST(of_a_devices_refused_records_the_latest_are_kept),
+    SP_TEST(refused_records_of_a_failed_commit_are_nowhere),
     SP_TEST(what_is_committed_comes_back_whole_and_in_order),
     SP_TEST(an_empty_payload_and_a_large_one_survive),
     SP_TEST(the_file_is_for_its_owner_only),

@@ -211,6 +211,18 @@ static enum sp_err note(struct door *d, uint64_t ticket, enum sp_err err)
 
 /* ---- intake ---- */
 
+/* By enum sp_record_refusal: what the gateway found wrong, as in the name of its counter. */
+static const char *const refusals[SP_REFUSAL_COUNT] = {
+    [SP_REFUSAL_WEAKER] = "refused record: weaker",
+    [SP_REFUSAL_FORM] = "refused record: form",
+    [SP_REFUSAL_KEY] = "refused record: key",
+    [SP_REFUSAL_EPOCH] = "refused record: epoch",
+    [SP_REFUSAL_OPEN] = "refused record: open",
+    [SP_REFUSAL_CONTENT] = "refused record: content",
+    [SP_REFUSAL_RANGE] = "refused record: range",
+    [SP_REFUSAL_TIME] = "refused record: time",
+};
+
 static struct sp_row *make_row(const struct sp_intake_record *r)
 {
     struct sp_row *row = sp_row_create_marked(r->device, r->topic, r->origin, r->payload, r->group);
@@ -224,6 +236,10 @@ static struct sp_row *make_row(const struct sp_intake_record *r)
         row->epoch = r->head.epoch;
         row->counter = r->head.counter;
         row->packet_id = r->head.packet_id;
+        if ((r->head.flags & SP_RECORD_REFUSED) != 0) {
+            row->reason = refusals[r->head.refusal];
+            row->end_ms = r->head.time_ms;
+        }
     }
     return row;
 }
@@ -508,7 +524,7 @@ static void release_ended(struct sp_keeper *k)
     sp_row_list_clear(&k->ended);
 }
 
-/* Rows that are not in the journal: all of a failed commit; releases and repeats. Marks never had a share. */
+/* Rows that are no messages: all of a failed commit; releases, repeats, refused ones. Marks never had a share. */
 static void give_back_shares(struct sp_keeper *k)
 {
     for (const struct sp_row *row = k->batch.head; row != NULL; row = row->next) {
@@ -548,7 +564,8 @@ static void hand_on(struct sp_keeper *k)
 {
     for (struct sp_row *row = sp_row_list_pop(&k->batch); row != NULL;
          row = sp_row_list_pop(&k->batch)) {
-        if (row->seq == 0) { /* a release, a mark, or a repeat of what is here */
+        if (row->seq == 0) { /* a release, a mark, a repeat of what is here, or a refused record */
+            sp_metric_add(SP_M_JOURNAL_DEAD, (row->flags & SP_RECORD_REFUSED) != 0);
             sp_row_destroy(row);
             continue;
         }

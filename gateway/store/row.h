@@ -19,7 +19,7 @@ struct sp_row {
         seq; /**< place in the journal, from 1; 0: not in the journal (QoS 0, or not committed yet) */
     uint64_t time_ms;   /**< acceptance, milliseconds since 1970 */
     uint64_t end_ms;    /**< when it left, milliseconds since 1970 */
-    const char *reason; /**< of SP_ROW_DEAD; static text */
+    const char *reason; /**< of SP_ROW_DEAD, and with SP_RECORD_REFUSED; static text */
     uint32_t stream;    /**< hash of the device: all its messages go one way */
     uint32_t expiry_s;  /**< after acceptance; 0 = none */
     enum sp_row_end end;

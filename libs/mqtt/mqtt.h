@@ -133,7 +133,7 @@ struct sp_mqtt_props {
     uint32_t session_expiry;  /**< seconds; 0xFFFFFFFF = never */
     uint32_t will_delay;      /**< seconds */
     uint32_t max_packet_size; /**< bytes, ≥ 1 */
-    uint32_t subscription_id; /**< 1..268435455; the last one where a PUBLISH has several */
+    uint32_t subscription_id; /**< 1..268435455; the last one where a decoded PUBLISH has several */
     uint16_t server_keep_alive;
     uint16_t receive_maximum; /**< ≥ 1 */
     uint16_t topic_alias_maximum;
@@ -162,6 +162,9 @@ struct sp_mqtt_props {
      */
     struct sp_view user;
     uint16_t user_count; /**< decoded only; 65535 = that many or more */
+    /** To encode a PUBLISH with several: these are written instead of `subscription_id`. */
+    uint16_t subscription_id_count;
+    const uint32_t *subscription_ids;
 };
 
 /** A fixed header (MQTT 5, 2.1). */

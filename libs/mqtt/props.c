@@ -307,20 +307,40 @@ static size_t value_size(const struct sp_mqtt_props *props, const struct propert
         return 4;
     case KIND_U32_POSITIVE:
         return *(const uint32_t *)field != 0 ? 4 : 0;
-    case KIND_VARINT: {
-        uint32_t value = *(const uint32_t *)field;
-        return value != 0 && value <= SP_MQTT_VARINT_MAX ? sp_mqtt_varint_size(value) : 0;
-    }
     case KIND_BINARY:
     case KIND_TEXT:
     case KIND_TOPIC: {
         size_t len = ((const struct sp_view *)field)->len;
         return len <= SP_MQTT_STRING_MAX ? 2 + len : 0;
     }
-    case KIND_PAIR:
-        break; /* user_size() */
+    case KIND_VARINT: /* ids_size() */
+    case KIND_PAIR:   /* user_size() */
+        break;
     }
     return 0;
+}
+
+/* The subscription identifiers to be written: one, or those of a PUBLISH. */
+static const uint32_t *ids_of(const struct sp_mqtt_props *props, size_t *count)
+{
+    bool several = props->subscription_id_count > 0;
+    *count = several ? props->subscription_id_count : 1;
+    return several ? props->subscription_ids : &props->subscription_id;
+}
+
+/* Bytes of all of them with their property ids; 0 when one cannot be encoded. */
+static size_t ids_size(const struct sp_mqtt_props *props, unsigned place)
+{
+    size_t count;
+    size_t size = 0;
+    const uint32_t *ids = ids_of(props, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] == 0 || ids[i] > SP_MQTT_VARINT_MAX) {
+            return 0;
+        }
+        size += 1 + sp_mqtt_varint_size(ids[i]);
+    }
+    return count > 1 && place != SP_MQTT_PUBLISH ? 0 : size;
 }
 
 static size_t user_size(struct sp_view user)
@@ -349,11 +369,12 @@ bool sp_mqtt_props_size(const struct sp_mqtt_props *props, unsigned place, size_
             sum += user_size(props->user);
             continue;
         }
-        size_t bytes = value_size(props, &properties[i]);
+        bool ids = properties[i].kind == KIND_VARINT;
+        size_t bytes = ids ? ids_size(props, place) : value_size(props, &properties[i]);
         if (bytes == 0) {
             return false;
         }
-        sum += 1 + bytes;
+        sum += bytes + (ids ? 0 : 1);
     }
     *size = sum;
     return left == 0 && sum <= SP_MQTT_VARINT_MAX;
@@ -376,15 +397,13 @@ static void write_value(struct sp_writer *w, const struct sp_mqtt_props *props,
     case KIND_U32_POSITIVE:
         sp_write_u32(w, *(const uint32_t *)field);
         return;
-    case KIND_VARINT:
-        sp_mqtt_write_varint(w, *(const uint32_t *)field);
-        return;
     case KIND_BINARY:
     case KIND_TEXT:
     case KIND_TOPIC:
         sp_mqtt_write_binary(w, *(const struct sp_view *)field);
         return;
-    case KIND_PAIR: /* write_user() */
+    case KIND_VARINT: /* write_ids() */
+    case KIND_PAIR:   /* write_user() */
         return;
     }
 }
@@ -398,6 +417,16 @@ static void write_user(struct sp_writer *w, struct sp_view user)
     }
 }
 
+static void write_ids(struct sp_writer *w, const struct sp_mqtt_props *props)
+{
+    size_t count;
+    const uint32_t *ids = ids_of(props, &count);
+    for (size_t i = 0; i < count; i++) {
+        sp_write_u8(w, properties[SP_MQTT_P_SUBSCRIPTION_ID].id);
+        sp_mqtt_write_varint(w, ids[i]);
+    }
+}
+
 void sp_mqtt_write_props(struct sp_writer *w, const struct sp_mqtt_props *props, size_t size)
 {
     sp_mqtt_write_varint(w, (uint32_t)size);
@@ -408,6 +437,8 @@ void sp_mqtt_write_props(struct sp_writer *w, const struct sp_mqtt_props *props,
         }
         if (properties[i].kind == KIND_PAIR) {
             write_user(w, props->user);
+        } else if (properties[i].kind == KIND_VARINT) {
+            write_ids(w, props);
         } else {
             write_value(w, props, &properties[i]);
         }

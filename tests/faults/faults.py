@@ -5,14 +5,14 @@ import os
 import struct
 
 MAGIC = 0x53504631
-UNDO = 96 << 20
+UNDO = 64 << 20
 FILES = ["journal/journal.db", "journal/journal.db-wal", "journal/journal.db-shm", "registry.db", "registry.db-wal", "registry.db-shm",
          "registry.db-journal"]
 CALLS = ["pwrite", "sync", "truncate", "send", "receive"]
 MOMENTS = ["before", "after", "halfway"]
 FIELDS = ["magic", "full", "fail_syncs", "fail_writes", "short_writes", "pid", "call", "moment", "count", "sprung",
           "overflows", "registry"]
-WIDE = ["syncs", "lies", "used"]
+WIDE = ["syncs", "lies", "area", "used 0", "used 1"]
 HEAD = 4 * len(FIELDS) + 8 * len(WIDE)
 RECORD = struct.Struct("=IIIIQQQQ")
 WRITE, TRUNCATE, CREATE = 1, 2, 3
@@ -27,9 +27,9 @@ class Faults:
     def __init__(self, path, state_dir, library):
         self.path, self.state_dir, self.library = str(path), str(state_dir), str(library)
         with open(self.path, "wb") as out:
-            out.truncate(HEAD + UNDO)
+            out.truncate(HEAD + 2 * UNDO)
         with open(self.path, "r+b") as both:
-            self.map = mmap.mmap(both.fileno(), HEAD + UNDO)
+            self.map = mmap.mmap(both.fileno(), HEAD + 2 * UNDO)
         self["magic"] = MAGIC
 
     def environment(self):
@@ -60,12 +60,11 @@ class Faults:
         self["pid"] = pid
 
     def _records(self):
-        at = 0
-        while at < self["used"]:
-            size, file, kind, state, offset, length, old_len, old_size = RECORD.unpack_from(self.map, HEAD + at)
-            if size == 0:
-                return
-            start = HEAD + at + RECORD.size
+        area = self["area"]
+        at, begin = 0, HEAD + area * UNDO
+        while at < self[f"used {area}"]:
+            size, file, kind, state, offset, length, old_len, old_size = RECORD.unpack_from(self.map, begin + at)
+            start = begin + at + RECORD.size
             if state not in (0, SYNCED):
                 yield file, kind, offset, length, self.map[start:start + old_len], old_size
             at += size
@@ -85,8 +84,12 @@ class Faults:
         for name in FILES:  # rebuilt by whoever opens the database; a machine that starts again has none
             if name.endswith("-shm") and os.path.exists(os.path.join(self.state_dir, name)):
                 os.unlink(os.path.join(self.state_dir, name))
-        self["used"] = 0
+        self.forget()
         return undone
+
+    def forget(self):
+        """What was written counts as synced."""
+        self["used 0"] = self["used 1"] = 0
 
 
 def _undo_file(path, records, survive, rng):

@@ -59,6 +59,7 @@ class Victim(Gateway):
                          cloud_extra="  limits: none\n", extra=extra, port=free_port())
         self.faults = Faults(f"{folder}.faults", folder, BUILD / "test" / "libspfaults.so") if faults else None
         self.keep = 4000  # lines
+        self.log = open(f"{folder}.log", "w", encoding="utf-8")  # of all runs, whole
 
     def start(self, seconds=30):
         environment = self.faults.environment() if self.faults else {}
@@ -73,8 +74,13 @@ class Victim(Gateway):
 
     def _line(self, stream, line):
         super()._line(stream, line)
+        self.note(line)
         if len(self.lines) > 2 * self.keep:
             del self.lines[:self.keep]
+
+    def note(self, line):
+        """One more line for who has to find out what happened."""
+        self.log.write(line + "\n")
 
     def children(self):
         """Ids of the living children by name: the order in which the parent makes them is kept in their ids."""
@@ -93,15 +99,17 @@ class Victim(Gateway):
         return pid
 
     def kill_all(self):
-        """kill -9 of everything, and wait until all are gone."""
+        """kill -9 of everything, and wait until all are gone. Stopped first: else a child could be born meanwhile and live on."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        wait_for(lambda: _state(self.process.pid) in "TZ", 10, "the parent to stop")
         children = _children(self.process.pid)
-        for pid in [self.process.pid, *children]:
+        for pid in [*children, self.process.pid]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
         self.process.wait()
-        wait_for(lambda: not any(_alive(pid) for pid in children), 10, "the end of killed processes")
+        wait_for(lambda: not any(_state(pid) != "Z" for pid in children), 10, "the end of killed processes")
 
     def usage(self):
         """Resident bytes by process id, and bytes of the journal's files."""
@@ -130,11 +138,12 @@ def _children(pid):
         return []
 
 
-def _alive(pid):
+def _state(pid):
+    """As in /proc, Z when it is gone."""
     try:
-        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
-        return False
+        return "Z"
 
 
 class Ledger:
@@ -217,3 +226,4 @@ class Ledger:
         self._watching.set()
         for process in (self.producers, self.gateway, self.cloud):
             process.stop()
+        self.gateway.log.flush()

@@ -75,7 +75,7 @@ def test_a_crash_at_every_call_leaves_the_old_or_the_new_state(registry, tmp_pat
         for count in range(1, 200):
             fresh()
             faults.heal()
-            faults["used"] = 0
+            faults.forget()
             faults.trap(ANYBODY, call, count, moment)
             result = cli(home, "device", *COMMANDS[command], env=faults.environment())
             if result.returncode == 0:

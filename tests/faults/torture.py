@@ -182,10 +182,9 @@ def run(options):
     nemesis = Nemesis(ledger)
     try:
         for number, cycle in enumerate(schedule(options.seed, options.cycles), 1):
+            ledger.gateway.note(f"cycle {number}: {cycle}")
             nemesis.play(cycle)
-            if options.verbose:
-                print(f"{number} {cycle.weather} {cycle.disk} {cycle.blow}", flush=True)
-            elif number % 100 == 0:
+            if number % 100 == 0:
                 print(f"  {number} cycles, {time.monotonic() - began:.0f} s, journal "
                       f"{ledger.gateway.usage()[1] >> 20} MiB", flush=True)
         made, took = ledger.drain()
@@ -224,7 +223,6 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--program", default="sallyport", help="another build of the gateway, in bin/")
     parser.add_argument("--folder", help="keep everything here")
-    parser.add_argument("--verbose", action="store_true")
     return run(parser.parse_args())
 
 

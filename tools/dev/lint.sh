@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Form, layers and static analysis. `lint.sh --quick` leaves clang-tidy out.
+# Form, layers, the documentation's paths, static analysis. `lint.sh --quick` leaves clang-tidy out.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 failed=0
@@ -9,6 +9,7 @@ sources=$(git ls-files -co --exclude-standard '*.c' '*.h')
 # shellcheck disable=SC2086 # lists of words
 clang-format --dry-run --Werror $sources || failed=1
 /usr/bin/python3 tools/dev/check_layers.py || failed=1
+/usr/bin/python3 tools/dev/check_docs.py || failed=1
 # shellcheck disable=SC2046
 shellcheck -S warning $(git ls-files -co --exclude-standard '*.sh') demo check .ci/run || failed=1
 for page in docs/man/*; do

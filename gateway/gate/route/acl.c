@@ -83,8 +83,9 @@ bool sp_acl_may_will(const struct sp_role_config *role, struct sp_view device, s
     struct sp_writer w;
     sp_writer_init(&w, text, sizeof(text));
     struct sp_view own = own_topic(device, "/", &w);
-    return own.len > 0 && sp_view_starts(topic, own) && !ends_with(topic, "/climate") &&
-           sp_acl_may_publish(role, device, topic);
+    bool inside = own.len > 0 && sp_view_starts(topic, own) && !ends_with(topic, "/climate");
+    bool elsewhere = role->any_will && !is_any_record(topic);
+    return (inside || elsewhere) && sp_acl_may_publish(role, device, topic);
 }
 
 bool sp_acl_may_subscribe(const struct sp_role_config *role, struct sp_view device,

@@ -16,7 +16,7 @@ bool sp_acl_is_record(struct sp_view device, struct sp_view topic);
 bool sp_acl_may_publish(const struct sp_role_config *role, struct sp_view device,
                         struct sp_view topic);
 
-/** As a will: under `dt/<device>/`, not ending in `/climate`, and what the role may publish. */
+/** As a will: what the role may publish, never a record, and under `dt/<device>/` unless the role says otherwise. */
 bool sp_acl_may_will(const struct sp_role_config *role, struct sp_view device,
                      struct sp_view topic);
 

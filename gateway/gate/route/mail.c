@@ -65,7 +65,7 @@ struct sp_mail *sp_mail_create(const struct sp_mqtt_publish *publish, uint64_t n
         return NULL;
     }
     struct sp_mail *message = (struct sp_mail *)(void *)block;
-    *message = (struct sp_mail){.expires_ms = 0};
+    *message = (struct sp_mail){.qos = publish->qos, .retain = publish->retain};
     atomic_init(&message->references, 1);
     struct sp_writer w;
     sp_writer_init(&w, block + head, size);

@@ -11,6 +11,8 @@
 /** Immutable but for the count. */
 struct sp_mail {
     atomic_uint references;
+    uint8_t qos;         /**< as published */
+    bool retain;         /**< as published */
     uint64_t expires_ms; /**< monotonic; 0 = never */
     struct sp_view topic;
     struct sp_view payload;

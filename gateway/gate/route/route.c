@@ -17,13 +17,18 @@
 
 struct target {
     sp_slot_tag session;
+    sp_slot_tag share;
+    uint32_t ids_at; /* in the shipment's ids */
+    uint16_t id_count;
     uint8_t qos;
+    bool retain;
 };
 
 /* One message for sessions whose home is another loop. */
 struct shipment {
     struct sp_parcel parcel; /* first: unpack() casts back */
     struct sp_mail *message;
+    uint32_t *ids; /* behind the targets */
     size_t count;
     struct target targets[];
 };
@@ -33,58 +38,123 @@ static uint8_t lower(uint8_t a, uint8_t b)
     return a < b ? a : b;
 }
 
+static void offer(struct sp_home *home, struct sp_mail *message, const struct target *target,
+                  const uint32_t *ids)
+{
+    struct sp_session *session = sp_slots_find(&home->sessions, target->session);
+    if (session != NULL) {
+        sp_session_offer(home, session,
+                         &(struct sp_offer){.message = message,
+                                            .ids = ids + target->ids_at,
+                                            .share = target->share,
+                                            .id_count = target->id_count,
+                                            .qos = target->qos,
+                                            .retain = target->retain});
+    } else if (target->share != 0) {
+        sp_route_again(home, message, target->share, 0);
+    }
+}
+
 static void unpack(void *owner, struct sp_parcel *parcel)
 {
     struct sp_home *home = owner;
     struct shipment *shipment = (struct shipment *)parcel;
     for (size_t i = 0; i < shipment->count; i++) {
-        struct sp_session *session = sp_slots_find(&home->sessions, shipment->targets[i].session);
-        if (session != NULL) {
-            sp_session_offer(home, session, shipment->message, shipment->targets[i].qos);
-        }
+        offer(home, shipment->message, &shipment->targets[i], shipment->ids);
     }
     sp_mail_release(shipment->message);
     free(shipment);
 }
 
-static void ship(struct sp_home *home, struct sp_mail *message, uint8_t qos, uint16_t loop)
+/* For `count` targets with `ids` identifiers in all. NULL: no memory, counted. */
+static struct shipment *shipment_make(struct sp_mail *message, size_t count, size_t ids)
 {
-    const struct sp_matches *m = &home->matches;
-    size_t count = 0;
-    for (size_t i = 0; i < m->count; i++) {
-        count += m->items[i].loop == loop;
-    }
-    if (count == 0) {
-        return;
-    }
-    struct shipment *shipment = malloc(sizeof(*shipment) + count * sizeof(struct target));
+    size_t size = sizeof(struct shipment) + count * sizeof(struct target);
+    struct shipment *shipment = malloc(size + ids * sizeof(uint32_t));
     if (shipment == NULL) {
         sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)count);
-        return;
+        return NULL;
     }
     shipment->parcel.run = unpack;
     shipment->message = sp_mail_hold(message);
+    shipment->ids = (uint32_t *)(void *)&shipment->targets[count];
     shipment->count = 0;
+    return shipment;
+}
+
+/* RETAIN reaches only those who asked for it (MQTT 5, 3.3.1.3). */
+static struct target target_of(const struct sp_match *match, const struct sp_mail *message)
+{
+    return (struct target){
+        .session = match->session,
+        .share = match->share,
+        .ids_at = match->ids_at,
+        .id_count = match->id_count,
+        .qos = match->qos,
+        .retain = message->retain && (match->options & SP_SUB_RETAIN_AS_PUBLISHED) != 0,
+    };
+}
+
+static void ship(struct sp_home *home, struct sp_mail *message, uint16_t loop)
+{
+    const struct sp_matches *m = &home->matches;
+    size_t count = 0;
+    size_t ids = 0;
     for (size_t i = 0; i < m->count; i++) {
         if (m->items[i].loop == loop) {
-            shipment->targets[shipment->count++] =
-                (struct target){m->items[i].session, lower(qos, m->items[i].qos)};
+            count++;
+            ids += m->items[i].id_count;
+        }
+    }
+    struct shipment *shipment = count == 0 ? NULL : shipment_make(message, count, ids);
+    if (shipment == NULL) {
+        return;
+    }
+    uint32_t ids_at = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        if (m->items[i].loop == loop) {
+            struct target *target = &shipment->targets[shipment->count++];
+            *target = target_of(&m->items[i], message);
+            sp_copy(shipment->ids + ids_at, m->ids + target->ids_at,
+                    target->id_count * sizeof(m->ids[0]));
+            target->ids_at = ids_at;
+            ids_at += target->id_count;
         }
     }
     sp_home_post(home, loop, &shipment->parcel);
 }
 
-static void hand_over(struct sp_home *home, struct sp_mail *message, uint8_t qos)
+static void hand_over(struct sp_home *home, struct sp_mail *message)
 {
     const struct sp_matches *m = &home->matches;
     for (size_t i = 0; i < m->count; i++) {
-        if (m->items[i].loop != home->index) {
-            continue;
+        if (m->items[i].loop == home->index) {
+            const struct target target = target_of(&m->items[i], message);
+            offer(home, message, &target, m->ids);
         }
-        struct sp_session *session = sp_slots_find(&home->sessions, m->items[i].session);
-        if (session != NULL) {
-            sp_session_offer(home, session, message, lower(qos, m->items[i].qos));
-        }
+    }
+}
+
+void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag share,
+                    sp_slot_tag except)
+{
+    struct sp_match match;
+    uint32_t id;
+    if (!sp_subs_pick(home->subs, share, home->index, except, &match, &id)) {
+        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+        return;
+    }
+    match.id_count = id != 0;
+    const struct target target = target_of(&match, message);
+    if (match.loop == home->index) {
+        offer(home, message, &target, &id);
+        return;
+    }
+    struct shipment *shipment = shipment_make(message, 1, 1);
+    if (shipment != NULL) {
+        shipment->targets[shipment->count++] = target;
+        shipment->ids[0] = id;
+        sp_home_post(home, match.loop, &shipment->parcel);
     }
 }
 
@@ -105,9 +175,9 @@ void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
     }
     for (uint16_t loop = 0; loop < home->loops; loop++) {
         if (loop == home->index) {
-            hand_over(home, message, publish->qos);
+            hand_over(home, message);
         } else {
-            ship(home, message, publish->qos, loop);
+            ship(home, message, loop);
         }
     }
     sp_mail_release(message);
@@ -150,9 +220,11 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
             .qos = qos,
             .format = (uint8_t)format,
             .protection = origin->protection,
-            .flags = (uint8_t)((origin->attested ? SP_RECORD_ATTESTED : 0U) |
-                               (publish->qos == 2 && publish->dup ? SP_RECORD_REPEAT : 0U)),
-            .twice = publish->qos == 2 && qos > 0,
+            .flags =
+                (uint8_t)((origin->attested ? SP_RECORD_ATTESTED : 0U) |
+                          (publish->qos == 2 && (publish->dup || origin->repeat) ? SP_RECORD_REPEAT
+                                                                                 : 0U)),
+            .twice = publish->qos == 2 && qos > 0 && origin->client != 0,
             .mark = record != NULL ? record->mark : NULL,
             .counter = record != NULL ? record->counter : 0,
         };
@@ -188,7 +260,9 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
     if (mark != NULL && mark->pending == 0 && mark->counter < origin->record->counter) {
         sp_tickets_mark(home, mark, origin->record->counter);
     }
-    sp_route_local(home, publish, origin->session);
+    if (!origin->repeat) {
+        sp_route_local(home, publish, origin->session);
+    }
     return routed;
 }
 

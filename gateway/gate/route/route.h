@@ -8,17 +8,20 @@
 #include "gateway/gate/session/home.h"
 #include "libs/mqtt/mqtt.h"
 
+struct sp_mail;
+
 /** Who published. */
 struct sp_origin {
     struct sp_view device;
     sp_slot_tag session; /**< in this home, for no-local; 0: none */
     sp_slot_tag client;  /**< gets sp_client_stored(); 0: nobody waits */
     bool attested;
+    bool repeat;                       /**< QoS 2: local subscribers have it already */
     uint8_t protection;                /**< enum sp_protection */
     const struct sp_record_in *record; /**< what is known of a sensor record; NULL: it is none */
 };
 
-/** What became of a message; for QoS 1 it decides the PUBACK. */
+/** What became of a message; for QoS 1 and 2 it decides the answer. */
 enum sp_routed {
     SP_ROUTED,         /**< handed to all there is: acknowledge now */
     SP_ROUTED_STORING, /**< sp_client_stored() will come */
@@ -32,6 +35,10 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
 /** To local subscribers alone. */
 void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
                     sp_slot_tag publisher);
+
+/** A message that a member of a group (struct sp_match) gave back: to another one, if there is one. */
+void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag share,
+                    sp_slot_tag except);
 
 /** A command from the cloud, mapped to the devices' topics as the configuration says. */
 void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,

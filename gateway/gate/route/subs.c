@@ -7,6 +7,7 @@
 #include "libs/mqtt/topic.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,15 @@ struct node {
     uint8_t level[];
 };
 
+/* A shared subscription: its filter, findable by what stands behind the group's name. */
+struct group {
+    struct sp_table_node link; /* first: found by casting back */
+    struct sp_filter *filter;
+    sp_slot_tag tag;
+    atomic_uint turn; /* whose it is; loops that publish share it */
+    uint16_t inner_at;
+};
+
 /* Alone on its cache lines, or loops would meet there after all. */
 struct loop_lock {
     _Alignas(128) pthread_mutex_t mutex;
@@ -44,7 +54,10 @@ struct sp_subs {
     uint64_t seed;
     struct sp_table filters; /* by text */
     struct sp_table edges;
-    struct node *root; /* not in the table */
+    struct node *root;      /* not in the table */
+    struct sp_table groups; /* by the inner filter */
+    struct sp_slots shares; /* groups, by tag */
+    struct node *shared;    /* like root, for inner filters; a node's filter is any of its groups */
 };
 
 static struct sp_slabs slabs = SP_SLABS_INIT;
@@ -52,12 +65,18 @@ static struct sp_slabs slabs = SP_SLABS_INIT;
 void sp_matches_deinit(struct sp_matches *matches)
 {
     free(matches->items);
-    *matches = (struct sp_matches){NULL, 0, 0};
+    free(matches->ids);
+    *matches = (struct sp_matches){.count = 0};
 }
 
 struct sp_view sp_filter_text(const struct sp_filter *filter)
 {
     return sp_view(filter->text, filter->len);
+}
+
+bool sp_filter_shared(const struct sp_filter *filter)
+{
+    return sp_view_starts(sp_filter_text(filter), SP_VIEW_LIT("$share/"));
 }
 
 /* ---- the subscriptions on a filter ---- */
@@ -175,9 +194,9 @@ static void node_prune(struct sp_subs *subs, struct node *node)
     }
 }
 
-static struct node *trie_make(struct sp_subs *subs, struct sp_view filter)
+static struct node *trie_make(struct sp_subs *subs, struct node *root, struct sp_view filter)
 {
-    struct node *node = subs->root;
+    struct node *node = root;
     struct sp_view level;
     while (sp_topic_next(&filter, &level)) {
         struct node *child = child_make(subs, node, level);
@@ -219,18 +238,119 @@ static void filter_free(struct sp_filter *filter)
     sp_slabs_give(&slabs, filter, sizeof(*filter) + filter->len);
 }
 
+/* ---- groups ---- */
+
+static struct sp_view group_inner(const struct group *group)
+{
+    return sp_view_from(sp_filter_text(group->filter), group->inner_at);
+}
+
+/* The first group with that inner filter at or behind a link of its chain. */
+static struct group *group_from(struct sp_table_node *link, struct sp_view inner)
+{
+    while (link != NULL && !sp_view_equal(group_inner((struct group *)link), inner)) {
+        link = sp_table_next(link);
+    }
+    return (struct group *)link;
+}
+
+static struct group *group_first(const struct sp_subs *subs, struct sp_view inner)
+{
+    return group_from(sp_table_find(&subs->groups, sp_hash(subs->seed, inner)), inner);
+}
+
+static struct group *group_next(const struct group *group)
+{
+    return group_from(sp_table_next(&group->link), group_inner(group));
+}
+
+static struct sp_view inner_of(const struct sp_filter *filter)
+{
+    struct sp_view name;
+    struct sp_view inner = {NULL, 0};
+    return sp_topic_share(sp_filter_text(filter), &name, &inner) == SP_OK
+               ? inner
+               : (struct sp_view){NULL, 0};
+}
+
+static struct group *group_of(const struct sp_subs *subs, const struct sp_filter *filter)
+{
+    struct group *group = group_first(subs, inner_of(filter));
+    while (group != NULL && group->filter != filter) {
+        group = group_next(group);
+    }
+    return group;
+}
+
+static enum sp_err group_make(struct sp_subs *subs, struct sp_filter *filter)
+{
+    struct sp_view inner = inner_of(filter);
+    struct group *group = calloc(1, sizeof(*group));
+    if (group == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    group->filter = filter;
+    group->inner_at = (uint16_t)(filter->len - inner.len);
+    enum sp_err err = sp_slots_put(&subs->shares, group, &group->tag);
+    if (err == SP_OK) {
+        err = sp_table_insert(&subs->groups, &group->link, sp_hash(subs->seed, inner));
+        if (err != SP_OK) {
+            sp_slots_remove(&subs->shares, group->tag);
+        }
+    }
+    if (err != SP_OK) {
+        free(group);
+    }
+    return err;
+}
+
+static void group_remove(struct sp_subs *subs, const struct sp_filter *filter)
+{
+    struct group *group = group_of(subs, filter);
+    if (group != NULL) {
+        sp_table_remove(&subs->groups, &group->link);
+        sp_slots_remove(&subs->shares, group->tag);
+        free(group);
+    }
+}
+
 /* Take a filter that nobody subscribes to any more out of the index. */
 static void filter_prune(struct sp_subs *subs, struct sp_filter *filter)
 {
     if (filter->count > 0) {
         return;
     }
+    struct group *other = NULL;
+    if (sp_filter_shared(filter)) {
+        group_remove(subs, filter);
+        other = group_first(subs, inner_of(filter));
+    }
     if (filter->node != NULL) {
-        filter->node->filter = NULL;
+        filter->node->filter = other == NULL ? NULL : other->filter;
         node_prune(subs, filter->node);
     }
     sp_table_remove(&subs->filters, &filter->link);
     filter_free(filter);
+}
+
+/* Where matching looks for it, beside the table of texts. */
+static enum sp_err place(struct sp_subs *subs, struct sp_filter *filter)
+{
+    struct sp_view text = sp_filter_text(filter);
+    struct node *root = subs->root;
+    if (sp_filter_shared(filter)) {
+        SP_TRY(group_make(subs, filter));
+        text = inner_of(filter);
+        root = subs->shared;
+    }
+    if (has_wildcard(text)) {
+        filter->node = trie_make(subs, root, text);
+        if (filter->node == NULL) {
+            return SP_ERR_NOMEM;
+        }
+        filter->node->filter = filter;
+    }
+    return SP_OK;
 }
 
 static struct sp_filter *filter_make(struct sp_subs *subs, struct sp_view text)
@@ -250,13 +370,9 @@ static struct sp_filter *filter_make(struct sp_subs *subs, struct sp_view text)
         filter_free(filter);
         return NULL;
     }
-    if (has_wildcard(text)) {
-        filter->node = trie_make(subs, text);
-        if (filter->node == NULL) {
-            filter_prune(subs, filter);
-            return NULL;
-        }
-        filter->node->filter = filter;
+    if (place(subs, filter) != SP_OK) {
+        filter_prune(subs, filter);
+        return NULL;
     }
     return filter;
 }
@@ -286,9 +402,11 @@ enum sp_err sp_subs_create(uint16_t loops, struct sp_subs **out)
         return SP_ERR_NOMEM;
     }
     subs->root = calloc(1, sizeof(*subs->root));
+    subs->shared = calloc(1, sizeof(*subs->shared));
     subs->locks = aligned_alloc(_Alignof(struct loop_lock), loops * sizeof(struct loop_lock));
-    if (subs->root == NULL || subs->locks == NULL) {
+    if (subs->root == NULL || subs->shared == NULL || subs->locks == NULL) {
         free(subs->root);
+        free(subs->shared);
         free(subs->locks);
         free(subs);
         return SP_ERR_NOMEM;
@@ -308,6 +426,10 @@ void sp_subs_destroy(struct sp_subs *subs)
         return;
     }
     struct sp_table_node *link;
+    while ((link = sp_table_any(&subs->groups)) != NULL) {
+        sp_table_remove(&subs->groups, link);
+        free((struct group *)link);
+    }
     while ((link = sp_table_any(&subs->filters)) != NULL) {
         sp_table_remove(&subs->filters, link);
         filter_free((struct sp_filter *)link);
@@ -318,7 +440,10 @@ void sp_subs_destroy(struct sp_subs *subs)
     }
     sp_table_deinit(&subs->filters);
     sp_table_deinit(&subs->edges);
+    sp_table_deinit(&subs->groups);
+    sp_slots_deinit(&subs->shares);
     free(subs->root);
+    free(subs->shared);
     for (uint16_t i = 0; i < subs->loops; i++) {
         pthread_mutex_destroy(&subs->locks[i].mutex);
     }
@@ -356,6 +481,15 @@ struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint
     return found;
 }
 
+sp_slot_tag sp_subs_share(struct sp_subs *subs, const struct sp_filter *filter, uint16_t loop)
+{
+    pthread_mutex_lock(&subs->locks[loop].mutex);
+    const struct group *group = group_of(subs, filter);
+    sp_slot_tag tag = group != NULL ? group->tag : 0;
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
+    return tag;
+}
+
 bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
                  struct sp_subscriber *out)
 {
@@ -380,6 +514,18 @@ void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loo
     unlock_all(subs);
 }
 
+void sp_subs_away(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
+                  sp_slot_tag session, bool away)
+{
+    lock_all(subs);
+    struct sp_subscriber *found = subscriber_find(filter, loop, session);
+    if (found != NULL) {
+        unsigned others = found->options & ~SP_SUB_AWAY;
+        found->options = (uint8_t)(others | (away ? SP_SUB_AWAY : 0U));
+    }
+    unlock_all(subs);
+}
+
 /* ---- matching ---- */
 
 struct matching {
@@ -387,25 +533,50 @@ struct matching {
     struct sp_matches *out;
     sp_slot_tag publisher;
     uint16_t loop;
+    bool shared;      /* walking the filters behind groups */
+    bool ids;         /* somebody wants an identifier */
     unsigned sources; /* filters that gave something */
     enum sp_err err;
 };
 
+static enum sp_err matches_room(struct sp_matches *out, size_t more)
+{
+    if (more <= out->cap - out->count) {
+        return SP_OK;
+    }
+    size_t cap = (out->count + more) * 2;
+    struct sp_match *items = realloc(out->items, cap * sizeof(*items));
+    if (items != NULL) {
+        out->items = items;
+    }
+    uint32_t *ids = items == NULL ? NULL : realloc(out->ids, cap * sizeof(*ids));
+    if (ids == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    out->ids = ids;
+    out->cap = cap;
+    return SP_OK;
+}
+
+/* `ids_at` holds the identifier itself until fold(). */
+static void take(struct matching *m, const struct sp_subscriber *from, sp_slot_tag share)
+{
+    m->ids = m->ids || from->id != 0;
+    m->out->items[m->out->count++] = (struct sp_match){
+        .session = from->session,
+        .share = share,
+        .ids_at = from->id,
+        .loop = from->loop,
+        .qos = from->qos,
+        .options = from->options,
+    };
+}
+
 static void collect(struct matching *m, struct sp_filter *filter)
 {
-    struct sp_matches *out = m->out;
-    if (filter == NULL) {
+    if (matches_room(m->out, filter->count) != SP_OK) {
+        m->err = SP_ERR_NOMEM;
         return;
-    }
-    if (filter->count > out->cap - out->count) {
-        size_t cap = (out->count + filter->count) * 2;
-        struct sp_subscriber *items = realloc(out->items, cap * sizeof(*items));
-        if (items == NULL) {
-            m->err = SP_ERR_NOMEM;
-            return;
-        }
-        out->items = items;
-        out->cap = cap;
     }
     m->sources++;
     const struct sp_subscriber *items = items_of(filter);
@@ -413,8 +584,54 @@ static void collect(struct matching *m, struct sp_filter *filter)
         const struct sp_subscriber *item = &items[i];
         bool own = item->session == m->publisher && item->loop == m->loop;
         if (!own || (item->options & SP_SUB_NO_LOCAL) == 0) {
-            out->items[out->count++] = *item;
+            take(m, item, 0);
         }
+    }
+}
+
+/* Whose turn it is; those who are away only when all are. NULL: there is only the one that is left out. */
+static const struct sp_subscriber *next_member(struct group *group, uint16_t loop,
+                                               sp_slot_tag except)
+{
+    const struct sp_subscriber *items = items_of(group->filter);
+    const struct sp_subscriber *away = NULL;
+    uint32_t count = group->filter->count;
+    uint32_t turn = atomic_fetch_add_explicit(&group->turn, 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct sp_subscriber *item = &items[(turn + i) % count];
+        if (item->session == except && item->loop == loop) {
+            continue;
+        }
+        if ((item->options & SP_SUB_AWAY) == 0) {
+            return item;
+        }
+        away = away == NULL ? item : away;
+    }
+    return away;
+}
+
+/* One member of every group with that inner filter. */
+static void collect_groups(struct matching *m, struct sp_view inner)
+{
+    for (struct group *g = group_first(m->subs, inner); g != NULL; g = group_next(g)) {
+        if (matches_room(m->out, 1) != SP_OK) {
+            m->err = SP_ERR_NOMEM;
+            return;
+        }
+        m->sources++;
+        take(m, next_member(g, 0, 0), g->tag);
+    }
+}
+
+static void collect_node(struct matching *m, const struct node *node)
+{
+    if (node->filter == NULL) {
+        return;
+    }
+    if (m->shared) {
+        collect_groups(m, inner_of(node->filter));
+    } else {
+        collect(m, node->filter);
     }
 }
 
@@ -425,12 +642,12 @@ static void walk(struct matching *m, const struct node *node, struct sp_view res
         /* `#` stands for what follows, and for nothing at all (MQTT 5, 4.7.1.2). */
         const struct node *all = child_find(m->subs, node, SP_VIEW_LIT("#"));
         if (all != NULL) {
-            collect(m, all->filter);
+            collect_node(m, all);
         }
     }
     struct sp_view level;
     if (!sp_topic_next(&rest, &level)) {
-        collect(m, node->filter);
+        collect_node(m, node);
         return;
     }
     const struct node *any = wildcards ? child_find(m->subs, node, SP_VIEW_LIT("+")) : NULL;
@@ -445,25 +662,39 @@ static void walk(struct matching *m, const struct node *node, struct sp_view res
 
 static int by_session(const void *left, const void *right)
 {
-    const struct sp_subscriber *a = left;
-    const struct sp_subscriber *b = right;
+    const struct sp_match *a = left;
+    const struct sp_match *b = right;
     if (a->loop != b->loop) {
         return a->loop < b->loop ? -1 : 1;
     }
     if (a->session != b->session) {
         return a->session < b->session ? -1 : 1;
     }
-    return (int)b->qos - (int)a->qos; /* the highest first: it stays */
+    if (a->share != b->share) {
+        return a->share < b->share ? -1 : 1;
+    }
+    return 0;
 }
 
-static void merge(struct sp_matches *out)
+/* Make one of the entries of one session; what a share gives is apart from the session's own (MQTT 5, 4.8.2). */
+static void fold(struct sp_matches *out)
 {
-    qsort(out->items, out->count, sizeof(out->items[0]), by_session);
-    size_t kept = 1;
-    for (size_t i = 1; i < out->count; i++) {
-        const struct sp_subscriber *last = &out->items[kept - 1];
-        if (out->items[i].session != last->session || out->items[i].loop != last->loop) {
-            out->items[kept++] = out->items[i];
+    size_t kept = 0;
+    uint32_t ids = 0;
+    for (size_t i = 0; i < out->count; i++) {
+        struct sp_match item = out->items[i];
+        struct sp_match *last = kept == 0 ? NULL : &out->items[kept - 1];
+        uint32_t id = item.ids_at;
+        if (last == NULL || by_session(last, &item) != 0) {
+            last = &out->items[kept++];
+            *last = item;
+            last->ids_at = ids;
+        }
+        last->qos = last->qos > item.qos ? last->qos : item.qos;
+        last->options |= item.options;
+        if (id != 0) {
+            out->ids[ids++] = id;
+            last->id_count++;
         }
     }
     out->count = kept;
@@ -473,24 +704,57 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
                           sp_slot_tag publisher, struct sp_matches *out)
 {
     struct matching m = {.subs = subs, .out = out, .publisher = publisher, .loop = loop};
+    /* A leading wildcard does not match a name that starts with `$` (MQTT 5, 4.7.2). */
+    bool wildcards = topic.len > 0 && topic.ptr[0] != '$';
     out->count = 0;
     pthread_mutex_lock(&subs->locks[loop].mutex);
-    collect(&m, filter_find(subs, topic, sp_hash(subs->seed, topic)));
+    struct sp_filter *exact = filter_find(subs, topic, sp_hash(subs->seed, topic));
+    if (exact != NULL && (wildcards || !sp_filter_shared(exact))) {
+        collect(&m, exact);
+    }
     if (subs->root->children > 0) {
-        /* A leading wildcard does not match a name that starts with `$` (MQTT 5, 4.7.2). */
-        walk(&m, subs->root, topic, topic.len > 0 && topic.ptr[0] != '$');
+        walk(&m, subs->root, topic, wildcards);
+    }
+    if (subs->groups.count > 0) {
+        collect_groups(&m, topic);
+        m.shared = true;
+        walk(&m, subs->shared, topic, wildcards);
     }
     pthread_mutex_unlock(&subs->locks[loop].mutex);
     if (m.sources > 1 && out->count > 1) {
-        merge(out);
+        qsort(out->items, out->count, sizeof(out->items[0]), by_session);
+        fold(out);
+    } else if (m.ids) {
+        fold(out);
     }
     return m.err;
+}
+
+bool sp_subs_pick(struct sp_subs *subs, sp_slot_tag share, uint16_t loop, sp_slot_tag except,
+                  struct sp_match *out, uint32_t *id)
+{
+    const struct sp_subscriber *member = NULL;
+    pthread_mutex_lock(&subs->locks[loop].mutex);
+    struct group *group = sp_slots_find(&subs->shares, share);
+    if (group != NULL) {
+        member = next_member(group, loop, except);
+    }
+    if (member != NULL) {
+        *out = (struct sp_match){.session = member->session,
+                                 .share = share,
+                                 .loop = member->loop,
+                                 .qos = member->qos,
+                                 .options = member->options};
+        *id = member->id;
+    }
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
+    return member != NULL;
 }
 
 size_t sp_subs_size(struct sp_subs *subs)
 {
     lock_all(subs);
-    size_t size = subs->filters.count + subs->edges.count;
+    size_t size = subs->filters.count + subs->edges.count + subs->groups.count;
     unlock_all(subs);
     return size;
 }

@@ -108,6 +108,7 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
         .format = m->format,
         .protection = m->protection,
         .flags = m->flags,
+        .refusal = m->refusal,
         .packet_id = m->twice ? packet_id : 0,
     };
     struct sp_view group = {NULL, 0};

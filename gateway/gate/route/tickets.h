@@ -69,7 +69,8 @@ struct sp_tickets_message {
     uint8_t qos;       /**< 0 or 1, towards the cloud */
     uint8_t format;    /**< enum sp_format */
     uint8_t protection;
-    uint8_t flags; /**< SP_RECORD_* */
+    uint8_t flags;   /**< SP_RECORD_* */
+    uint8_t refusal; /**< enum sp_record_refusal, with SP_RECORD_REFUSED */
     bool
         twice; /**< the device published with QoS 2: PUBREC is its answer, and the packet id is kept */
     struct sp_mark *mark; /**< of an opened record: moves with it; NULL: none */

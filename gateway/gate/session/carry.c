@@ -105,7 +105,11 @@ static void remember(struct sp_carry_out *out, const struct sp_mail *mail)
 /* As an MQTT 5 PUBLISH, which has a place for everything that a message may have. */
 static void put_mail(struct sp_carry_out *out, const struct sp_mail *mail)
 {
-    struct sp_mqtt_publish publish = {.topic = mail->topic, .payload = mail->payload};
+    struct sp_mqtt_publish publish = {.qos = mail->qos,
+                                      .packet_id = mail->qos > 0, /* any */
+                                      .retain = mail->retain,
+                                      .topic = mail->topic,
+                                      .payload = mail->payload};
     struct sp_writer w;
     if (out->failed || number_of(out, mail) != NO_MAIL) {
         return;
@@ -157,7 +161,38 @@ static void put_subscriptions(struct sp_carry_out *out, const struct sp_session 
         (void)sp_subs_get(home->subs, session->subs[i], home->index, session->tag, &how);
         sp_carry_block(out, sp_filter_text(session->subs[i]));
         sp_carry_number(out, how.qos, 1);
-        sp_carry_number(out, how.options, 1);
+        sp_carry_number(out, how.options & ~SP_SUB_AWAY, 1);
+        sp_carry_number(out, how.id, 4);
+    }
+}
+
+/* The group that gave it is known by its filter, if the session still belongs to it. */
+static void put_share(struct sp_carry_out *out, const struct sp_session *session, sp_slot_tag share)
+{
+    const struct sp_home *home = session->device->home;
+    struct sp_view filter = {NULL, 0};
+    for (uint16_t i = 0; share != 0 && i < session->sub_count; i++) {
+        if (sp_filter_shared(session->subs[i]) &&
+            sp_subs_share(home->subs, session->subs[i], home->index) == share) {
+            filter = sp_filter_text(session->subs[i]);
+        }
+    }
+    sp_carry_block(out, filter);
+}
+
+static void put_delivery(struct sp_carry_out *out, const struct sp_session *session,
+                         const struct sp_delivery *d)
+{
+    sp_carry_number(out, number_of(out, d->message), 4);
+    sp_carry_number(out, d->size, 4);
+    sp_carry_number(out, d->packet_id, 2);
+    sp_carry_number(out, d->qos, 1);
+    sp_carry_number(out, d->released, 1);
+    sp_carry_number(out, d->retain, 1);
+    put_share(out, session, d->share);
+    sp_carry_number(out, d->id_count, 2);
+    for (uint16_t i = 0; i < d->id_count; i++) {
+        sp_carry_number(out, d->ids[i], 4);
     }
 }
 
@@ -176,9 +211,17 @@ static void put_deliveries(struct sp_carry_out *out, const struct sp_session *se
     sp_carry_number(out, count, 4);
     sp_carry_number(out, goes_along ? sent : 0, 4);
     for (d = session->first; d != NULL; d = d->next) {
-        sp_carry_number(out, number_of(out, d->message), 4);
-        sp_carry_number(out, d->size, 4);
-        sp_carry_number(out, d->packet_id, 2);
+        put_delivery(out, session, d);
+    }
+}
+
+/* QoS 2 packet identifiers that the client has not released. */
+static void put_received(struct sp_carry_out *out, const struct sp_session_more *more)
+{
+    uint32_t count = more != NULL ? more->received_count : 0;
+    sp_carry_number(out, count, 4);
+    for (uint32_t i = 0; i < count; i++) {
+        sp_carry_number(out, more->received[i], 2);
     }
 }
 
@@ -189,6 +232,7 @@ static void put_session(struct sp_carry_out *out, const struct sp_session *sessi
     sp_carry_number(out, session->full, 1);
     put_subscriptions(out, session);
     put_deliveries(out, session, goes_along);
+    put_received(out, session->more);
 }
 
 static uint64_t flags_of(const struct sp_client *client)
@@ -401,8 +445,11 @@ static struct sp_will *get_will(struct sp_carry_in *in, struct sp_reader *r)
     }
     will->message = sp_mail_hold(in->mails[number]);
     will->delay_s = sp_read_u32(r);
-    will->qos = sp_read_u8(r) > 0;
+    will->qos = sp_read_u8(r);
     will->attested = sp_read_u8(r) > 0;
+    if (will->qos > 2) {
+        sp_reader_fail(r, SP_ERR_MALFORMED);
+    }
     return will;
 }
 
@@ -428,10 +475,12 @@ static enum sp_err get_subscriptions(struct sp_home *home, struct sp_reader *r,
         struct sp_view filter = get_block(r);
         struct sp_subscriber how = {.qos = sp_read_u8(r)};
         how.options = sp_read_u8(r);
+        how.id = sp_read_u32(r);
         if (r->err != SP_OK || how.qos > 2 || !sp_topic_filter_valid(filter)) {
             return SP_ERR_MALFORMED;
         }
-        enum sp_err err = sp_session_subscribe(home, session, filter, how);
+        bool existed;
+        enum sp_err err = sp_session_subscribe(home, session, filter, how, &existed);
         if (err != SP_OK && err != SP_ERR_LIMIT) { /* fewer are allowed now */
             return err;
         }
@@ -439,22 +488,21 @@ static enum sp_err get_subscriptions(struct sp_home *home, struct sp_reader *r,
     return r->err;
 }
 
-static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r,
-                                struct sp_session *session, bool sent)
+static sp_slot_tag get_share(struct sp_home *home, struct sp_reader *r,
+                             const struct sp_session *session)
 {
-    uint32_t number = sp_read_u32(r);
-    uint32_t size = sp_read_u32(r);
-    uint16_t packet_id = sp_read_u16(r);
-    if (r->err != SP_OK || number >= in->mail_count || (sent && packet_id == 0)) {
-        return SP_ERR_MALFORMED;
-    }
-    struct sp_delivery *d = malloc(sizeof(*d));
-    if (d == NULL) {
-        return SP_ERR_NOMEM;
-    }
-    *d = (struct sp_delivery){
-        .message = sp_mail_hold(in->mails[number]), .size = size, .packet_id = packet_id};
-    session->bytes += size;
+    struct sp_view text = get_block(r);
+    const struct sp_filter *filter =
+        r->err == SP_OK && text.len > 0 ? sp_subs_find(home->subs, text, home->index, session->tag)
+                                        : NULL;
+    return filter != NULL && sp_filter_shared(filter)
+               ? sp_subs_share(home->subs, filter, home->index)
+               : 0;
+}
+
+static void append(struct sp_session *session, struct sp_delivery *d, bool sent)
+{
+    session->bytes += d->size;
     if (session->first == NULL) {
         session->first = d;
     } else {
@@ -466,7 +514,43 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r,
     } else if (session->unsent == NULL) {
         session->unsent = d;
     }
-    return SP_OK;
+}
+
+static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
+                                struct sp_session *session, bool sent)
+{
+    uint32_t number = sp_read_u32(r);
+    struct sp_delivery head = {.size = sp_read_u32(r)};
+    head.packet_id = sp_read_u16(r);
+    head.qos = sp_read_u8(r);
+    head.released = sp_read_u8(r) != 0;
+    head.retain = sp_read_u8(r) != 0;
+    head.share = get_share(home, r, session);
+    head.id_count = sp_read_u16(r);
+    if (r->err != SP_OK || number >= in->mail_count || head.qos < 1 || head.qos > 2 ||
+        (sent && head.packet_id == 0)) {
+        return SP_ERR_MALFORMED;
+    }
+    struct sp_delivery *d = malloc(sizeof(*d) + head.id_count * sizeof(d->ids[0]));
+    if (d == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    *d = head;
+    for (uint16_t i = 0; i < head.id_count; i++) {
+        d->ids[i] = sp_read_u32(r);
+    }
+    d->message = sp_mail_hold(in->mails[number]);
+    append(session, d, sent);
+    return r->err;
+}
+
+static enum sp_err get_received(struct sp_reader *r, struct sp_session *session)
+{
+    uint32_t count = sp_read_u32(r);
+    for (uint32_t i = 0; i < count && r->err == SP_OK; i++) {
+        SP_TRY(sp_session_take(session, sp_read_u16(r), UINT16_MAX));
+    }
+    return r->err;
 }
 
 static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
@@ -487,9 +571,9 @@ static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, stru
         return SP_ERR_MALFORMED;
     }
     for (uint32_t i = 0; i < count; i++) {
-        SP_TRY(get_delivery(in, r, session, i < sent));
+        SP_TRY(get_delivery(in, r, home, session, i < sent));
     }
-    return r->err;
+    return get_received(r, session);
 }
 
 struct sp_view sp_carry_identity(struct sp_view body)
@@ -532,6 +616,9 @@ enum sp_err sp_carry_read_device(struct sp_carry_in *in, struct sp_home *home, s
     }
     SP_TRY(sp_reader_finish(&r));
     if ((has & HAS_CLIENT) == 0) {
+        if (device->session != NULL) {
+            sp_session_tell_groups(home, device->session, true);
+        }
         sp_device_settle(device);
     }
     return SP_OK;

@@ -24,13 +24,15 @@ static const sp_packet_fn handlers[SP_CLIENT_STATES][16] = {
     [SP_CLIENT_CONNECT] = {[SP_MQTT_CONNECT] = sp_on_connect},
     [SP_CLIENT_GUEST_5] = {[SP_MQTT_AUTH] = sp_on_guest_auth, [SP_MQTT_DISCONNECT] = on_disconnect},
     [SP_CLIENT_GUEST_311] = {[SP_MQTT_PUBLISH] = sp_on_guest_publish,
-                             [SP_MQTT_PUBACK] = sp_on_puback,
+                             [SP_MQTT_PUBACK] = sp_on_ack,
                              [SP_MQTT_SUBSCRIBE] = sp_on_guest_subscribe,
                              [SP_MQTT_PINGREQ] = on_ping,
                              [SP_MQTT_DISCONNECT] = on_disconnect},
     [SP_CLIENT_OPEN] = {[SP_MQTT_PUBLISH] = sp_on_publish,
-                        [SP_MQTT_PUBACK] = sp_on_puback,
+                        [SP_MQTT_PUBACK] = sp_on_ack,
+                        [SP_MQTT_PUBREC] = sp_on_pubrec,
                         [SP_MQTT_PUBREL] = sp_on_pubrel,
+                        [SP_MQTT_PUBCOMP] = sp_on_ack,
                         [SP_MQTT_SUBSCRIBE] = sp_on_subscribe,
                         [SP_MQTT_UNSUBSCRIBE] = sp_on_unsubscribe,
                         [SP_MQTT_PINGREQ] = on_ping,
@@ -450,8 +452,11 @@ void sp_client_deinit(struct sp_client *client)
 
 static void say_answer(struct sp_client *client, const struct sp_client_answer *answer)
 {
-    client->unreleased =
-        (uint16_t)(client->unreleased + (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80));
+    if (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80) {
+        client->unreleased++;
+    } else if (answer->type == SP_MQTT_PUBREC && client->session != NULL) {
+        (void)sp_session_release(client->session, answer->packet_id);
+    }
     sp_client_send_ack(client, (enum sp_mqtt_type)answer->type, answer->packet_id, answer->reason);
 }
 

@@ -62,7 +62,7 @@ struct sp_client {
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
     uint16_t lines;             /* in the log, about single messages */
     uint16_t keep_alive_s;      /* as asked for */
-    uint16_t window;            /* QoS 1 messages that may be in flight to the peer */
+    uint16_t window;            /* QoS 1 and 2 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
     uint16_t unacked;           /* messages and PUBRELs of the peer that wait for their answer */
     uint16_t unreleased;        /* QoS 2 messages of this connection that wait for their PUBREL */
@@ -179,7 +179,7 @@ void sp_client_no_release(struct sp_client *client);
 /** A 3.1.1 client's message cannot be stored: read no more, close in 10 s (docs/protocol.md 3.5). */
 void sp_client_stall(struct sp_client *client);
 
-/** QoS 1 messages that may be in flight to it now. */
+/** QoS 1 and 2 messages that may be in flight to it now. */
 uint16_t sp_client_window(const struct sp_client *client);
 
 /** Another `size` bytes may be queued for writing. */
@@ -226,7 +226,9 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
                    struct sp_view body);
 void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *header,
                          struct sp_view body);
-void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
+/** PUBACK and PUBCOMP. */
+void sp_on_ack(struct sp_client *client, const struct sp_mqtt_header *header, struct sp_view body);
+void sp_on_pubrec(struct sp_client *client, const struct sp_mqtt_header *header,
                   struct sp_view body);
 void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
                   struct sp_view body);

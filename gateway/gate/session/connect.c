@@ -80,7 +80,7 @@ static bool method_is_right(struct sp_client *client, const struct sp_mqtt_conne
 static bool will_is_allowed(const struct sp_client *client, const struct sp_mqtt_will *will)
 {
     return !will->present ||
-           (!will->retain &&
+           ((!will->retain || client->role->retain) &&
             sp_acl_may_will(client->role, sp_client_identity(client), will->topic));
 }
 
@@ -216,6 +216,9 @@ static void welcome_5(struct sp_client *client, bool present)
                                 SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID_AVAILABLE) |
                                 SP_MQTT_HAS(SP_MQTT_P_SHARED_AVAILABLE));
     props->receive_maximum = client->receive_maximum;
+    props->retain_available = client->role->retain;
+    props->shared_available = client->role->shared_subscriptions;
+    props->subscription_id_available = 1;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
     if (seconds != client->keep_alive_s) {

@@ -15,8 +15,11 @@ static struct sp_slabs slabs = SP_SLABS_INIT;
 
 struct sp_will *sp_will_create(const struct sp_mqtt_will *from)
 {
-    struct sp_mqtt_publish publish = {
-        .topic = from->topic, .payload = from->payload, .props = from->props};
+    struct sp_mqtt_publish publish = {.retain = from->retain,
+                                      .qos = from->qos,
+                                      .topic = from->topic,
+                                      .payload = from->payload,
+                                      .props = from->props};
     struct sp_will *will = calloc(1, sizeof(*will));
     if (will == NULL) {
         return NULL;
@@ -28,7 +31,7 @@ struct sp_will *sp_will_create(const struct sp_mqtt_will *from)
         return NULL;
     }
     will->message->expires_ms = 0;
-    will->qos = from->qos > 1 ? 1 : from->qos;
+    will->qos = from->qos;
     if ((from->props.present & SP_MQTT_HAS(SP_MQTT_P_WILL_DELAY)) != 0) {
         will->delay_s = from->props.will_delay;
     }
@@ -129,7 +132,7 @@ struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity)
 
 void sp_device_publish_will(struct sp_device *device, struct sp_will *will)
 {
-    struct sp_mqtt_publish publish = {.qos = will->qos};
+    struct sp_mqtt_publish publish = {.qos = will->qos, .retain = will->message->retain};
     if (sp_mail_packet(will->message, device->home->timers->now_ms, &publish)) {
         struct sp_origin origin = {
             .device = sp_device_identity(device),

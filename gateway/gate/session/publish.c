@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
-/* PUBLISH, PUBACK and PUBREL. */
+/* PUBLISH and its answers. */
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/acl.h"
@@ -12,16 +12,35 @@
 #include "libs/mqtt/topic.h"
 #include "libs/record/grant.h"
 
+#include <string.h>
+
+#define UNRELEASED_311 1024U /* QoS 2 messages without their PUBREL; 3.1.1 has no Receive Maximum */
+
+/* A topic with a wildcard has a code of its own (MQTT 5, 3.3.2.1). */
+static bool topic_is_wild(struct sp_view body)
+{
+    struct sp_reader r;
+    sp_reader_init(&r, body);
+    struct sp_view topic = sp_read_bytes(&r, sp_read_u16(&r));
+    return r.err == SP_OK && topic.len > 0 &&
+           (memchr(topic.ptr, '#', topic.len) != NULL || memchr(topic.ptr, '+', topic.len) != NULL);
+}
+
+static uint8_t code_for(enum sp_err err, struct sp_view body)
+{
+    if (err != SP_ERR_PROTOCOL) {
+        return SP_MQTT_RC_MALFORMED_PACKET;
+    }
+    return topic_is_wild(body) ? SP_MQTT_RC_TOPIC_NAME_INVALID : SP_MQTT_RC_PROTOCOL_ERROR;
+}
+
 static bool decode(struct sp_client *client, const struct sp_mqtt_header *header,
                    struct sp_view body, struct sp_mqtt_publish *publish)
 {
     enum sp_err err =
         sp_mqtt_decode_publish((enum sp_mqtt_version)client->version, header->flags, body, publish);
     if (err != SP_OK) {
-        sp_client_protocol_error(client,
-                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
-                                                        : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "PUBLISH");
+        sp_client_protocol_error(client, code_for(err, body), "PUBLISH");
     }
     return err == SP_OK;
 }
@@ -39,7 +58,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     } else if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
         code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
         detail = "subscription identifier in PUBLISH";
-    } else if (publish->retain && v5) {
+    } else if (publish->retain && v5 && !client->role->retain) {
         code = SP_MQTT_RC_RETAIN_NOT_SUPPORTED;
         detail = "PUBLISH with RETAIN";
     } else if (publish->props.user_count > limits->user_properties) {
@@ -88,29 +107,6 @@ static void deny(struct sp_client *client, const struct sp_mqtt_publish *publish
     }
 }
 
-/* MQTT 3.1.1 cannot say no to one message, so a bad record is acknowledged; it goes nowhere. */
-static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
-                          const struct sp_record_in *in)
-{
-    struct sp_sensor *sensor = sp_sensors_get(&client->home->sensors, sp_client_identity(client));
-    sp_metric_inc(SP_M_RECORD_REFUSED);
-    sp_metric_inc(in->kind);
-    if (sp_sensor_report(sensor, in->kind)) {
-        log_refused(client, "record_refused", publish, in->detail);
-    }
-    if (publish->qos > 0) {
-        bool v5 = client->version == SP_MQTT_5;
-        sp_client_acknowledge(client, publish,
-                              v5 ? SP_MQTT_RC_PAYLOAD_FORMAT_INVALID : SP_MQTT_RC_SUCCESS);
-    }
-    if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
-        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
-                                                      .event = "record_alarm",
-                                                      .detail = "ten records that do not open",
-                                                      .code = SP_MQTT_RC_PAYLOAD_FORMAT_INVALID});
-    }
-}
-
 static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish *publish,
                          const char *detail)
 {
@@ -118,6 +114,7 @@ static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish 
     if (client->version == SP_MQTT_5) {
         sp_client_acknowledge(client, publish, SP_MQTT_RC_QUOTA_EXCEEDED);
     } else {
+        (void)sp_session_release(client->session, publish->packet_id);
         sp_client_stall(client);
     }
 }
@@ -139,6 +136,53 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
         }
     } else {
         cannot_store(client, publish, "cannot be stored now");
+    }
+}
+
+/* MQTT 3.1.1 cannot say no to one message: a bad record is acknowledged once it is a dead letter. */
+static enum sp_routed bury(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                           const struct sp_record_in *in)
+{
+    struct sp_home *home = client->home;
+    const struct sp_tickets_message message = {
+        .device = sp_client_identity(client),
+        .topic = publish->topic,
+        .origin = publish->topic,
+        .payload = publish->payload,
+        .qos = 1,
+        .flags = (uint8_t)(SP_RECORD_REFUSED | (client->attested ? SP_RECORD_ATTESTED : 0U) |
+                           (publish->qos == 2 && publish->dup ? SP_RECORD_REPEAT : 0U)),
+        .refusal = (uint8_t)(in->kind - SP_M_RECORD_WEAKER),
+        .twice = publish->qos == 2,
+    };
+    if (!home->config->cloud.enabled) { /* there are no dead letters */
+        return SP_ROUTED;
+    }
+    return sp_tickets_takes(&home->tickets, 1) &&
+                   sp_tickets_put(home, &message, client->tag, publish->packet_id) == SP_OK
+               ? SP_ROUTED_STORING
+               : SP_ROUTED_REFUSED;
+}
+
+static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                          const struct sp_record_in *in)
+{
+    struct sp_sensor *sensor = sp_sensors_get(&client->home->sensors, sp_client_identity(client));
+    sp_metric_inc(SP_M_RECORD_REFUSED);
+    sp_metric_inc(in->kind);
+    if (sp_sensor_report(sensor, in->kind)) {
+        log_refused(client, "record_refused", publish, in->detail);
+    }
+    if (publish->qos > 0 && client->version == SP_MQTT_5) {
+        sp_client_acknowledge(client, publish, SP_MQTT_RC_PAYLOAD_FORMAT_INVALID);
+    } else if (publish->qos > 0) {
+        after_route(client, publish, bury(client, publish, in));
+    }
+    if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
+                                                      .event = "record_alarm",
+                                                      .detail = "ten records that do not open",
+                                                      .code = SP_MQTT_RC_PAYLOAD_FORMAT_INVALID});
     }
 }
 
@@ -227,6 +271,27 @@ static void route_record(struct sp_client *client, const struct sp_mqtt_publish 
     }
 }
 
+/* A QoS 2 message is taken once, until its PUBREL. false: the client was closed. */
+static bool take_once(struct sp_client *client, const struct sp_mqtt_publish *publish, bool *repeat)
+{
+    if (publish->qos != 2) {
+        return true;
+    }
+    *repeat = sp_session_took(client->session, publish->packet_id);
+    if (*repeat) {
+        return true;
+    }
+    uint32_t max = client->version == SP_MQTT_5 ? client->receive_maximum : UNRELEASED_311;
+    enum sp_err err = sp_session_take(client->session, publish->packet_id, max);
+    if (err != SP_OK) {
+        sp_client_protocol_error(client,
+                                 err == SP_ERR_LIMIT ? SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED
+                                                     : SP_MQTT_RC_SERVER_UNAVAILABLE,
+                                 "too many QoS 2 messages without PUBREL");
+    }
+    return err == SP_OK;
+}
+
 static void route(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
     struct sp_origin origin = {
@@ -238,6 +303,9 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
     };
     if (!sp_acl_may_publish(client->role, origin.device, publish->topic)) {
         deny(client, publish);
+        return;
+    }
+    if (!take_once(client, publish, &origin.repeat)) {
         return;
     }
     /* A protected record belongs to its topic: carried to another one it must not pass as something else. */
@@ -296,7 +364,7 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
     if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
         return;
     }
-    publish.retain = false;
+    publish.retain = publish.retain && client->role->retain;
     sp_metric_inc(SP_M_PUBLISH_IN);
     sp_metric_add(SP_M_PUBLISH_IN_BYTES, (int64_t)publish.payload.len);
     if (sp_view_starts(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
@@ -323,31 +391,55 @@ void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *
     own_topic(client, &publish);
 }
 
-void sp_on_puback(struct sp_client *client, const struct sp_mqtt_header *header,
-                  struct sp_view body)
+/* false: the client was closed. */
+static bool decode_ack(struct sp_client *client, const struct sp_mqtt_header *header,
+                       struct sp_view body, struct sp_mqtt_ack *ack)
 {
-    struct sp_mqtt_ack ack;
     enum sp_err err =
-        sp_mqtt_decode_ack((enum sp_mqtt_version)client->version, header->type, body, &ack);
+        sp_mqtt_decode_ack((enum sp_mqtt_version)client->version, header->type, body, ack);
     if (err != SP_OK) {
         sp_client_protocol_error(client,
                                  err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
                                                         : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "PUBACK");
+                                 "acknowledgement");
+    }
+    return err == SP_OK;
+}
+
+void sp_on_ack(struct sp_client *client, const struct sp_mqtt_header *header, struct sp_view body)
+{
+    struct sp_mqtt_ack ack;
+    if (!decode_ack(client, header, body, &ack)) {
         return;
     }
-    if (ack.packet_id == SP_CHALLENGE_ID) {
+    bool puback = header->type == SP_MQTT_PUBACK;
+    if (puback && ack.packet_id == SP_CHALLENGE_ID) {
         client->challenge_unacked = false;
-    } else if (ack.packet_id == SP_GRANT_ID) {
+    } else if (puback && ack.packet_id == SP_GRANT_ID) {
         client->grant_unacked = false;
     } else if (client->session != NULL) {
         /* One for a packet that is not in flight changes nothing (MQTT 5, 4.4: it may be a late one). */
-        (void)sp_session_acked(client->home, client->session, ack.packet_id);
+        (void)sp_session_acked(client->home, client->session, header->type, ack.packet_id);
     }
     if (client->state == SP_CLIENT_OPEN) {
         sp_guard_pump(client);
         sp_client_pump_grant(client);
         sp_client_writable(client);
+    }
+}
+
+void sp_on_pubrec(struct sp_client *client, const struct sp_mqtt_header *header,
+                  struct sp_view body)
+{
+    struct sp_mqtt_ack ack;
+    if (!decode_ack(client, header, body, &ack)) {
+        return;
+    }
+    bool refused = ack.reason >= 0x80;
+    bool known = sp_session_received(client->home, client->session, ack.packet_id, refused);
+    if (!refused) {
+        sp_client_send_ack(client, SP_MQTT_PUBREL, ack.packet_id,
+                           known ? SP_MQTT_RC_SUCCESS : SP_MQTT_RC_PACKET_IDENTIFIER_NOT_FOUND);
     }
 }
 
@@ -373,19 +465,14 @@ void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
                   struct sp_view body)
 {
     struct sp_mqtt_ack ack;
-    enum sp_err err =
-        sp_mqtt_decode_ack((enum sp_mqtt_version)client->version, header->type, body, &ack);
-    if (err != SP_OK) {
-        sp_client_protocol_error(client,
-                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
-                                                        : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "PUBREL");
+    if (!decode_ack(client, header, body, &ack)) {
         return;
     }
+    bool known = sp_session_release(client->session, ack.packet_id);
     client->unreleased = (uint16_t)(client->unreleased - (client->unreleased > 0));
     if (!client->home->config->cloud.enabled) {
-        /* Nothing was kept: what stays here goes to subscribers, at least once. */
-        sp_client_send_ack(client, SP_MQTT_PUBCOMP, ack.packet_id, SP_MQTT_RC_SUCCESS);
+        sp_client_send_ack(client, SP_MQTT_PUBCOMP, ack.packet_id,
+                           known ? SP_MQTT_RC_SUCCESS : SP_MQTT_RC_PACKET_IDENTIFIER_NOT_FOUND);
     } else if (!store_release(client, ack.packet_id)) {
         sp_client_no_release(client);
     }

@@ -3,6 +3,7 @@
 #include "gateway/gate/session/session.h"
 
 #include "gateway/gate/route/mail.h"
+#include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/log/log.h"
@@ -42,6 +43,26 @@ static void forget_subscription(struct sp_home *home, struct sp_session *session
     sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
 }
 
+/* What this session will not acknowledge any more: another member of the group gets it, unless it is a QoS 2 message of which this
+ * one may have a copy (MQTT 5, 4.8.2). */
+static void give_back(struct sp_home *home, struct sp_session *session)
+{
+    for (struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+        if (d->share != 0 && (d->qos == 1 || d->packet_id == 0)) {
+            sp_route_again(home, d->message, d->share, session->tag);
+        }
+    }
+}
+
+static void forget_more(struct sp_session *session)
+{
+    if (session->more != NULL) {
+        free(session->more->received);
+        free(session->more);
+        session->more = NULL;
+    }
+}
+
 static void delivery_free(struct sp_session *session, struct sp_delivery *delivery)
 {
     session->bytes -= delivery->size;
@@ -54,6 +75,8 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     if (session == NULL) {
         return;
     }
+    give_back(home, session);
+    forget_more(session);
     while (session->sub_count > 0) {
         forget_subscription(home, session, session->sub_count - 1);
     }
@@ -72,6 +95,15 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     sp_slab_give(&slab, session);
 }
 
+void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away)
+{
+    for (uint16_t i = 0; i < session->sub_count; i++) {
+        if (sp_filter_shared(session->subs[i])) {
+            sp_subs_away(home->subs, session->subs[i], home->index, session->tag, away);
+        }
+    }
+}
+
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
 {
     session->client = client;
@@ -79,12 +111,13 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
     client->session = session;
     sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     session->full = false;
+    sp_session_tell_groups(home, session, false);
     sp_session_pump(home, session);
 }
 
 void sp_session_detach(struct sp_home *home, struct sp_session *session)
 {
-    (void)home;
+    sp_session_tell_groups(home, session, true);
     session->client->session = NULL;
     session->client = NULL;
     session->unsent = session->first;
@@ -142,23 +175,44 @@ static struct sp_delivery *before(const struct sp_session *session,
     return previous;
 }
 
+static void put_ids(struct sp_mqtt_publish *publish, const uint32_t *ids, uint16_t count)
+{
+    if (count > 0) {
+        publish->props.present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID);
+        publish->props.subscription_ids = ids;
+        publish->props.subscription_id_count = count;
+    }
+}
+
+static void went_out(struct sp_session *session, struct sp_delivery *delivery)
+{
+    session->unsent = delivery->next;
+    session->in_flight++;
+}
+
 /* Send the first unsent one. Expired and too large ones leave the queue instead. */
 static void send_one(struct sp_home *home, struct sp_session *session)
 {
     struct sp_delivery *delivery = session->unsent;
     bool again = delivery->packet_id != 0;
-    struct sp_mqtt_publish publish = {.qos = 1, .dup = again};
+    if (delivery->released) {
+        went_out(session, delivery);
+        sp_client_send_ack(session->client, SP_MQTT_PUBREL, delivery->packet_id, 0);
+        return;
+    }
+    struct sp_mqtt_publish publish = {
+        .qos = delivery->qos, .dup = again, .retain = delivery->retain};
     /* What was sent once is sent again, expired or not: the receiver may have it half. */
     bool alive = sp_mail_packet(delivery->message, home->timers->now_ms, &publish) || again;
     publish.packet_id = again ? delivery->packet_id : next_id(session);
+    put_ids(&publish, delivery->ids, delivery->id_count);
     if (!alive || !sp_client_fits(session->client, &publish)) {
         sp_metric_inc(SP_M_PUBLISH_DROPPED);
         drop(session, before(session, delivery), delivery);
         return;
     }
     delivery->packet_id = publish.packet_id;
-    session->unsent = delivery->next;
-    session->in_flight++;
+    went_out(session, delivery);
     sp_client_publish(session->client, &publish);
 }
 
@@ -171,12 +225,15 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session)
     }
 }
 
-static void send_qos0(struct sp_home *home, struct sp_session *session, struct sp_mail *message)
+static void send_qos0(struct sp_home *home, struct sp_session *session,
+                      const struct sp_offer *offer)
 {
-    struct sp_mqtt_publish publish = {.qos = 0};
+    const struct sp_mail *message = offer->message;
+    struct sp_mqtt_publish publish = {.qos = 0, .retain = offer->retain};
     if (session->client == NULL || !sp_mail_packet(message, home->timers->now_ms, &publish)) {
         return;
     }
+    put_ids(&publish, offer->ids, offer->id_count);
     if (sp_client_fits(session->client, &publish) &&
         sp_client_room(session->client, message->topic.len + message->payload.len)) {
         sp_client_publish(session->client, &publish);
@@ -196,27 +253,8 @@ static void queue_full(struct sp_session *session)
     }
 }
 
-void sp_session_offer(struct sp_home *home, struct sp_session *session, struct sp_mail *message,
-                      uint8_t qos)
+static void append(struct sp_session *session, struct sp_delivery *delivery)
 {
-    if (qos == 0) {
-        send_qos0(home, session, message);
-        return;
-    }
-    size_t size = DELIVERY_COST + message->topic.len + message->payload.len;
-    if (session->bytes + size > home->config->limits.session_queue_bytes) {
-        queue_full(session);
-        return;
-    }
-    struct sp_delivery *delivery = malloc(sizeof(*delivery));
-    if (delivery == NULL) {
-        queue_full(session);
-        return;
-    }
-    *delivery = (struct sp_delivery){
-        .message = sp_mail_hold(message),
-        .size = (uint32_t)size,
-    };
     session->bytes += delivery->size;
     if (session->first == NULL) {
         session->first = delivery;
@@ -227,25 +265,143 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session, struct s
     if (session->unsent == NULL) {
         session->unsent = delivery;
     }
+}
+
+void sp_session_offer(struct sp_home *home, struct sp_session *session,
+                      const struct sp_offer *offer)
+{
+    struct sp_mail *message = offer->message;
+    uint8_t qos = offer->qos < message->qos ? offer->qos : message->qos;
+    if (qos == 0) {
+        send_qos0(home, session, offer);
+        return;
+    }
+    size_t ids = offer->id_count * sizeof(offer->ids[0]);
+    size_t size = DELIVERY_COST + message->topic.len + message->payload.len + ids;
+    if (session->bytes + size > home->config->limits.session_queue_bytes) {
+        queue_full(session);
+        return;
+    }
+    struct sp_delivery *delivery = malloc(sizeof(*delivery) + ids);
+    if (delivery == NULL) {
+        queue_full(session);
+        return;
+    }
+    *delivery = (struct sp_delivery){
+        .message = sp_mail_hold(message),
+        .share = offer->share,
+        .size = (uint32_t)size,
+        .qos = qos,
+        .retain = offer->retain,
+        .id_count = offer->id_count,
+    };
+    sp_copy(delivery->ids, offer->ids, ids);
+    append(session, delivery);
     sp_session_pump(home, session);
 }
 
-bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t packet_id)
+/* The one in flight with that id; NULL: there is none. */
+static struct sp_delivery *in_flight(const struct sp_session *session, uint16_t packet_id,
+                                     struct sp_delivery **previous)
 {
-    struct sp_delivery *previous = NULL;
-    struct sp_delivery *delivery = session->first;
-    while (delivery != session->unsent && delivery->packet_id != packet_id) {
-        previous = delivery;
-        delivery = delivery->next;
+    *previous = NULL;
+    for (struct sp_delivery *d = session->first; d != session->unsent; d = d->next) {
+        if (d->packet_id == packet_id) {
+            return d;
+        }
+        *previous = d;
     }
-    if (delivery == session->unsent) {
-        return false;
-    }
+    return NULL;
+}
+
+static void settle(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
+                   struct sp_delivery *delivery)
+{
     drop(session, previous, delivery);
     session->in_flight--;
     session->full = false;
     sp_session_pump(home, session);
+}
+
+bool sp_session_acked(struct sp_home *home, struct sp_session *session, enum sp_mqtt_type type,
+                      uint16_t packet_id)
+{
+    struct sp_delivery *previous;
+    struct sp_delivery *delivery = in_flight(session, packet_id, &previous);
+    bool ends =
+        delivery != NULL && (type == SP_MQTT_PUBCOMP ? delivery->released : delivery->qos == 1);
+    if (ends) {
+        settle(home, session, previous, delivery);
+    }
+    return ends;
+}
+
+bool sp_session_received(struct sp_home *home, struct sp_session *session, uint16_t packet_id,
+                         bool refused)
+{
+    struct sp_delivery *previous;
+    struct sp_delivery *delivery = in_flight(session, packet_id, &previous);
+    if (delivery == NULL || delivery->qos != 2) {
+        return false;
+    }
+    if (refused && !delivery->released) {
+        settle(home, session, previous, delivery);
+        return true;
+    }
+    delivery->released = true;
     return true;
+}
+
+/* ---- QoS 2 from the client ---- */
+
+static uint16_t *taken(const struct sp_session *session, uint16_t packet_id)
+{
+    const struct sp_session_more *more = session->more;
+    for (uint32_t i = 0; more != NULL && i < more->received_count; i++) {
+        if (more->received[i] == packet_id) {
+            return &more->received[i];
+        }
+    }
+    return NULL;
+}
+
+bool sp_session_took(const struct sp_session *session, uint16_t packet_id)
+{
+    return taken(session, packet_id) != NULL;
+}
+
+enum sp_err sp_session_take(struct sp_session *session, uint16_t packet_id, uint32_t max)
+{
+    if (session->more == NULL) {
+        session->more = calloc(1, sizeof(*session->more));
+    }
+    struct sp_session_more *more = session->more;
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    if (more->received_count >= max) {
+        return SP_ERR_LIMIT;
+    }
+    if (more->received_count == more->received_cap) {
+        uint32_t cap = more->received_cap == 0 ? 8 : more->received_cap * 2;
+        uint16_t *ids = realloc(more->received, cap * sizeof(*ids));
+        if (ids == NULL) {
+            return SP_ERR_NOMEM;
+        }
+        more->received = ids;
+        more->received_cap = cap;
+    }
+    more->received[more->received_count++] = packet_id;
+    return SP_OK;
+}
+
+bool sp_session_release(struct sp_session *session, uint16_t packet_id)
+{
+    uint16_t *place = taken(session, packet_id);
+    if (place != NULL) {
+        *place = session->more->received[--session->more->received_count];
+    }
+    return place != NULL;
 }
 
 /* ---- subscriptions ---- */
@@ -257,7 +413,10 @@ static enum sp_err grow(struct sp_session *session)
         return SP_OK;
     }
     const size_t each = sizeof(struct sp_filter *);
-    uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2;
+    uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2U;
+    if (cap > UINT16_MAX) {
+        return SP_ERR_LIMIT;
+    }
     struct sp_filter **subs = sp_slabs_take(&lists, cap * each);
     if (subs == NULL) {
         return SP_ERR_NOMEM;
@@ -265,23 +424,23 @@ static enum sp_err grow(struct sp_session *session)
     sp_copy(subs, session->subs, session->sub_count * each);
     sp_slabs_give(&lists, session->subs, session->sub_cap * each);
     session->subs = subs;
-    session->sub_cap = cap;
+    session->sub_cap = (uint16_t)cap;
     return SP_OK;
 }
 
 enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
-                                 struct sp_view filter, struct sp_subscriber wanted)
+                                 struct sp_view filter, struct sp_subscriber wanted, bool *existed)
 {
-    bool existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
-    if (!existed && session->sub_count >= home->config->limits.subscriptions) {
+    *existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
+    if (!*existed && session->sub_count >= home->config->limits.subscriptions) {
         return SP_ERR_LIMIT;
     }
     SP_TRY(grow(session));
     wanted.session = session->tag;
     wanted.loop = home->index;
     struct sp_filter *made = NULL;
-    SP_TRY(sp_subs_add(home->subs, filter, &wanted, &existed, &made));
-    if (!existed) {
+    SP_TRY(sp_subs_add(home->subs, filter, &wanted, existed, &made));
+    if (!*existed) {
         session->subs[session->sub_count++] = made;
         sp_metric_inc(SP_M_SUBSCRIPTIONS);
     }

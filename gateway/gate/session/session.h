@@ -7,6 +7,7 @@
 #define SP_GATEWAY_GATE_SESSION_SESSION_H
 
 #include "gateway/gate/route/subs.h"
+#include "libs/mqtt/mqtt.h"
 
 struct sp_client;
 struct sp_device;
@@ -19,12 +20,35 @@ struct sp_role_config;
 #define SP_GRANT_ID       65534U
 #define SP_SESSION_ID_MAX 65533U
 
-/* One QoS 1 message for this session. */
+/* One QoS 1 or 2 message for this session. */
 struct sp_delivery {
     struct sp_delivery *next;
     struct sp_mail *message;
+    sp_slot_tag share;  /* the group that gave it to this session; 0: none */
     uint32_t size;      /* counted against the queue */
     uint16_t packet_id; /* 0: never sent */
+    uint8_t qos;        /* 1 or 2 */
+    bool released : 1;  /* QoS 2: PUBREC came, PUBREL is what is sent */
+    bool retain : 1;
+    uint16_t id_count;
+    uint32_t ids[]; /* Subscription Identifiers */
+};
+
+/* What few sessions have. */
+struct sp_session_more {
+    uint16_t *received; /* QoS 2 packet identifiers taken, and not released yet */
+    uint32_t received_count;
+    uint32_t received_cap;
+};
+
+/** A message for a session, and how it gets it; all borrowed for the call. */
+struct sp_offer {
+    struct sp_mail *message;
+    const uint32_t *ids; /**< Subscription Identifiers */
+    sp_slot_tag share;   /**< as in struct sp_match */
+    uint16_t id_count;
+    uint8_t qos; /**< of the subscription; it goes at the lower of this and its own */
+    bool retain;
 };
 
 struct sp_session {
@@ -32,9 +56,10 @@ struct sp_session {
     struct sp_device *device;
     const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
-    struct sp_filter **subs; /* what it subscribes to; how lies in the index */
-    uint32_t sub_count;
-    uint32_t sub_cap;
+    struct sp_filter **subs;      /* what it subscribes to; how lies in the index */
+    struct sp_session_more *more; /* NULL: nothing of it */
+    uint16_t sub_count;
+    uint16_t sub_cap;
     struct sp_delivery
         *first; /* sent on this connection, unacknowledged, in order; then the others */
     struct sp_delivery *last;
@@ -49,35 +74,53 @@ struct sp_session {
 SP_MUST_CHECK enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                                             struct sp_session **out);
 
-/** Its subscriptions go with it. NULL is fine. */
+/** Its subscriptions go with it; what it held for a group goes to another member. NULL is fine. */
 void sp_session_destroy(struct sp_home *home, struct sp_session *session);
 
 /** A client is there: send again what it did not acknowledge, then what waits. */
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client);
 
+/** The groups of its shared subscriptions: give to others first while it is away. */
+void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away);
+
 /** The client is gone; what it did not acknowledge is kept. */
 void sp_session_detach(struct sp_home *home, struct sp_session *session);
 
 /**
- * A message for this session. QoS 0 is sent now or dropped; QoS 1 is sent as soon as the client's window has room,
- * and kept until it is acknowledged. A full queue drops it, counted.
+ * A message for this session. QoS 0 is sent now or dropped; QoS 1 and 2 are sent as soon as the client's window has
+ * room, and kept until they are acknowledged. A full queue drops it, counted.
  */
-void sp_session_offer(struct sp_home *home, struct sp_session *session, struct sp_mail *message,
-                      uint8_t qos);
+void sp_session_offer(struct sp_home *home, struct sp_session *session,
+                      const struct sp_offer *offer);
 
-/** PUBACK. @return false: no such packet is in flight. */
-bool sp_session_acked(struct sp_home *home, struct sp_session *session, uint16_t packet_id);
+/** PUBACK, or PUBCOMP of a released one. @return false: no such packet is in flight. */
+bool sp_session_acked(struct sp_home *home, struct sp_session *session, enum sp_mqtt_type type,
+                      uint16_t packet_id);
+
+/** PUBREC; `refused`: it ends the exchange. @return false: no such QoS 2 packet is in flight. */
+bool sp_session_received(struct sp_home *home, struct sp_session *session, uint16_t packet_id,
+                         bool refused);
+
+/** The QoS 2 messages of the client that were taken and wait for PUBREL, by packet identifier. */
+bool sp_session_took(const struct sp_session *session, uint16_t packet_id);
+/** @retval SP_ERR_LIMIT `max` of them wait already. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_session_take(struct sp_session *session, uint16_t packet_id,
+                                          uint32_t max);
+/** PUBREL, or it was not taken after all. @return It was there. */
+bool sp_session_release(struct sp_session *session, uint16_t packet_id);
 
 /** Send what the window has room for. */
 void sp_session_pump(struct sp_home *home, struct sp_session *session);
 
 /**
- * @param[in] wanted QoS and options; the rest is filled in.
+ * @param[in]  wanted  QoS, options and identifier; the rest is filled in.
+ * @param[out] existed It was there before.
  * @retval SP_ERR_LIMIT  Too many subscriptions.
  * @retval SP_ERR_NOMEM
  */
 SP_MUST_CHECK enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
-                                               struct sp_view filter, struct sp_subscriber wanted);
+                                               struct sp_view filter, struct sp_subscriber wanted,
+                                               bool *existed);
 
 /** @return It was there. */
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session,

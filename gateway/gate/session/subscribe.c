@@ -25,8 +25,6 @@ static bool decode(struct sp_client *client, const struct sp_mqtt_header *header
     } else if (packet->filter_count > FILTERS_MAX ||
                packet->props.user_count > client->home->config->limits.user_properties) {
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
-    } else if ((packet->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
-        code = SP_MQTT_RC_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
     }
     if (code != 0) {
         sp_client_protocol_error(client, code,
@@ -51,31 +49,47 @@ static uint8_t code_for(enum sp_err err, uint8_t qos)
     }
 }
 
-static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filter *wanted)
+/* What a filter is refused for by itself; 0: nothing. */
+static uint8_t check_filter(const struct sp_client *client, struct sp_view filter)
 {
     const struct sp_limits_config *limits = &client->home->config->limits;
     struct sp_view name;
-    struct sp_view inner;
-    if (sp_topic_share(wanted->filter, &name, &inner) != SP_ERR_NOT_FOUND) {
+    struct sp_view inner = filter;
+    enum sp_err share = sp_topic_share(filter, &name, &inner);
+    bool shared = share == SP_OK;
+    if (share != SP_ERR_NOT_FOUND && !client->role->shared_subscriptions) {
         return SP_MQTT_RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     }
-    if (wanted->filter.len > limits->topic_bytes ||
-        sp_topic_levels(wanted->filter) > limits->topic_levels) {
+    if (share == SP_ERR_MALFORMED || !sp_topic_filter_valid(inner) ||
+        filter.len > limits->topic_bytes || sp_topic_levels(inner) > limits->topic_levels) {
         return SP_MQTT_RC_TOPIC_FILTER_INVALID;
     }
-    if (!sp_acl_may_subscribe(client->role, sp_client_identity(client), wanted->filter)) {
-        return SP_MQTT_RC_NOT_AUTHORIZED;
+    bool own = sp_view_starts(inner, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX));
+    bool allowed = sp_acl_may_subscribe(client->role, sp_client_identity(client), inner);
+    return (shared && own) || !allowed ? SP_MQTT_RC_NOT_AUTHORIZED : 0;
+}
+
+static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filter *wanted,
+                             uint32_t id)
+{
+    uint8_t refused = check_filter(client, wanted->filter);
+    if (refused != 0) {
+        return refused;
     }
-    uint8_t qos = wanted->qos > 1 ? 1 : wanted->qos;
     if (sp_view_starts(wanted->filter, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
-        return qos; /* what is said there is said without a subscription */
+        return wanted->qos; /* what is said there is said without a subscription */
     }
+    unsigned options = (wanted->no_local ? SP_SUB_NO_LOCAL : 0U) |
+                       (wanted->retain_as_published ? SP_SUB_RETAIN_AS_PUBLISHED : 0U);
     struct sp_subscriber subscriber = {
-        .qos = qos,
-        .options = wanted->no_local ? (uint8_t)SP_SUB_NO_LOCAL : (uint8_t)0,
+        .qos = wanted->qos,
+        .options = (uint8_t)options,
+        .id = id,
     };
-    return code_for(sp_session_subscribe(client->home, client->session, wanted->filter, subscriber),
-                    qos);
+    bool existed = false;
+    enum sp_err err =
+        sp_session_subscribe(client->home, client->session, wanted->filter, subscriber, &existed);
+    return code_for(err, wanted->qos);
 }
 
 static void log_denied(struct sp_client *client, struct sp_view filter, uint8_t code)
@@ -102,7 +116,7 @@ void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *head
     }
     struct sp_view rest = packet.filters;
     while (count < FILTERS_MAX && sp_mqtt_filter_next(header->type, &rest, &filter)) {
-        uint8_t code = subscribe_one(client, &filter);
+        uint8_t code = subscribe_one(client, &filter, packet.props.subscription_id);
         if (code >= 0x80) {
             log_denied(client, filter.filter, code);
             code = client->version == SP_MQTT_5 ? code : 0x80;
@@ -135,7 +149,7 @@ void sp_on_guest_subscribe(struct sp_client *client, const struct sp_mqtt_header
                                                           .code = SP_MQTT_RC_PROTOCOL_ERROR});
             return;
         }
-        codes[count++] = filter.qos > 1 ? 1 : filter.qos;
+        codes[count++] = filter.qos;
     }
     const struct sp_mqtt_suback suback = {.packet_id = packet.packet_id,
                                           .codes = sp_view(codes, count)};

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define SP_FAULTS_MAGIC 0x53504631U
-#define SP_FAULTS_UNDO  (96U << 20) /**< bytes for records */
+#define SP_FAULTS_UNDO  (64U << 20) /**< bytes for records, twice */
 
 /** Tracked files by number: the place in this list of the path beneath the state directory. The last is a directory itself. */
 #define SP_FAULTS_FILES                                                                          \
@@ -72,8 +72,9 @@ struct sp_faults_block {
     uint64_t syncs; /**< of tracked files, all in all */
     uint64_t
         lies; /**< 1: syncs of tracked files do nothing and say they did: a test of the tests */
-    uint64_t used; /**< bytes of the undo area */
-    uint8_t undo[SP_FAULTS_UNDO];
+    uint64_t area; /**< which of the two undo areas counts: one store makes the other one count */
+    uint64_t used[2]; /**< bytes of each */
+    uint8_t undo[2][SP_FAULTS_UNDO];
 };
 
 #endif

@@ -117,7 +117,12 @@ static void around(bool now, enum sp_faults_moment moment)
 
 static struct sp_faults_undo *record_at(uint64_t at)
 {
-    return (struct sp_faults_undo *)(void *)(block->undo + at);
+    return (struct sp_faults_undo *)(void *)(block->undo[block->area] + at);
+}
+
+static uint64_t used(void)
+{
+    return block->used[block->area];
 }
 
 /* One database at a time; and never a wal-index, which is rebuilt and not synced. */
@@ -130,13 +135,13 @@ static bool undoable(uint32_t file)
 static struct sp_faults_undo *new_record(uint32_t file, uint64_t old_len)
 {
     uint64_t size = (sizeof(struct sp_faults_undo) + old_len + 7U) & ~7ULL;
-    if (block->used + size > SP_FAULTS_UNDO) {
+    if (used() + size > SP_FAULTS_UNDO) {
         block->overflows++;
         return NULL;
     }
-    struct sp_faults_undo *r = record_at(block->used);
+    struct sp_faults_undo *r = record_at(used());
     *r = (struct sp_faults_undo){.size = (uint32_t)size, .file = file, .old_len = old_len};
-    block->used += size;
+    block->used[block->area] += size;
     return r;
 }
 
@@ -170,7 +175,7 @@ static void renew(uint32_t file, uint64_t offset, uint64_t len)
     if (!undoable(file)) {
         return;
     }
-    for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
+    for (uint64_t at = 0; at < used(); at += record_at(at)->size) {
         struct sp_faults_undo *r = record_at(at);
         if (r->state == 3 && r->file == file && r->offset < offset + len &&
             offset < r->offset + r->len) {
@@ -179,19 +184,20 @@ static void renew(uint32_t file, uint64_t offset, uint64_t len)
     }
 }
 
-/* Drop what is synced: otherwise one record that is lost for good would keep all later ones. */
+/* Drop what is synced: otherwise one record that is lost for good would keep all later ones. A process that is killed in here
+ * leaves the records as they were: the other area counts when all is in it. */
 static void compact(void)
 {
+    uint64_t other = 1 - block->area;
     uint64_t to = 0;
-    for (uint64_t at = 0; at < block->used;) {
-        uint64_t size = record_at(at)->size;
+    for (uint64_t at = 0; at < used(); at += record_at(at)->size) {
         if (record_at(at)->state != 2) {
-            memmove(block->undo + to, block->undo + at, size);
-            to += size;
+            memcpy(block->undo[other] + to, record_at(at), record_at(at)->size);
+            to += record_at(at)->size;
         }
-        at += size;
     }
-    block->used = to;
+    block->used[other] = to;
+    __atomic_store_n(&block->area, other, __ATOMIC_SEQ_CST);
 }
 
 static void settle(uint32_t file, uint32_t from, uint32_t to)
@@ -200,7 +206,7 @@ static void settle(uint32_t file, uint32_t from, uint32_t to)
         return;
     }
     bool all = true;
-    for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
+    for (uint64_t at = 0; at < used(); at += record_at(at)->size) {
         struct sp_faults_undo *r = record_at(at);
         bool mine = file == SP_FAULTS_DIRECTORY ? r->kind == 3 : r->file == file && r->kind != 3;
         if (mine && r->state == from) {
@@ -209,8 +215,8 @@ static void settle(uint32_t file, uint32_t from, uint32_t to)
         all = all && r->state == 2;
     }
     if (all) {
-        block->used = 0;
-    } else if (block->used > SP_FAULTS_UNDO / 4) {
+        block->used[block->area] = 0;
+    } else if (used() > SP_FAULTS_UNDO / 4) {
         compact();
     }
 }
@@ -221,7 +227,7 @@ static void forget(uint32_t file)
     if (!writer) {
         return;
     }
-    for (uint64_t at = 0; at < block->used; at += record_at(at)->size) {
+    for (uint64_t at = 0; at < used(); at += record_at(at)->size) {
         if (record_at(at)->file == file) {
             record_at(at)->state = 2;
         }

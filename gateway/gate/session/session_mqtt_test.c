@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/* What MQTT promises a client with all rights: QoS 2, subscription options and identifiers, shared subscriptions. */
+#include "gateway/gate/session/world_test.h"
+
+#include <stdio.h>
+
+/* A tool that speaks MQTT 5 and keeps its session; the cloud is off, so that everything stays here. */
+static struct peer *tool_5_with(const char *identity,
+                                void (*change)(struct sp_mqtt_connect *packet))
+{
+    config.cloud.enabled = false;
+    struct peer *peer = dial(identity, client_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    packet.clean_start = false;
+    packet.props.present = (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY);
+    packet.props.session_expiry = 100;
+    if (change != NULL) {
+        change(&packet);
+    }
+    say_connect(peer, &packet);
+    SP_CHECK_INT(connack_code(peer), 0);
+    return peer;
+}
+
+static struct peer *tool_5(const char *identity)
+{
+    return tool_5_with(identity, NULL);
+}
+
+static void no_session(struct sp_mqtt_connect *packet)
+{
+    packet->clean_start = true;
+    packet->props.present = 0;
+}
+
+static void say_ack(struct peer *peer, enum sp_mqtt_type type, uint16_t id, uint8_t reason)
+{
+    uint8_t buf[16];
+    struct sp_writer out;
+    const struct sp_mqtt_ack packet = {.packet_id = id, .reason = reason};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_ack(&out, peer->version, type, &packet);
+    say(peer, &out);
+}
+
+/* @return The reason of that answer for `id`, 0xFFFF when something else came. */
+static unsigned hear_ack(struct peer *peer, enum sp_mqtt_type type, uint16_t id)
+{
+    struct sp_view body;
+    struct sp_mqtt_ack ack;
+    struct sp_mqtt_header header = hear(peer, &body);
+    if (header.type != type ||
+        sp_mqtt_decode_ack(peer->version, header.type, body, &ack) != SP_OK ||
+        ack.packet_id != id) {
+        return 0xFFFF;
+    }
+    return ack.reason;
+}
+
+static void say_qos2(struct peer *peer, const char *payload, uint16_t id)
+{
+    say_publish(peer, "a/b", payload, 2, id);
+    SP_CHECK_INT(hear_ack(peer, SP_MQTT_PUBREC, id), 0);
+}
+
+static void a_qos_2_message_is_handed_on_once_until_it_is_released(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *reader = tool_5("reader");
+    struct peer *peer = tool_5("writer");
+    SP_CHECK_INT(subscribe(reader, "a/#", 1), 1);
+    say_qos2(peer, "one", 7);
+    say_qos2(peer, "one", 7);
+    hang_up(peer);
+    peer = tool_5("writer");
+    say_qos2(peer, "one", 7);
+    SP_CHECK(hear_publish(reader, &got) && is(got.payload, "one"));
+    SP_CHECK_INT(reader->len, 0);
+    say_ack(peer, SP_MQTT_PUBREL, 7, 0);
+    SP_CHECK_INT(hear_ack(peer, SP_MQTT_PUBCOMP, 7), 0);
+    say_ack(peer, SP_MQTT_PUBREL, 7, 0);
+    SP_CHECK_INT(hear_ack(peer, SP_MQTT_PUBCOMP, 7), 0x92);
+    say_qos2(peer, "two", 7);
+    SP_CHECK(hear_publish(reader, &got) && is(got.payload, "two"));
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void a_311_client_cannot_leave_messages_unreleased_without_end(void)
+{
+    begin();
+    struct peer *peer = tool("t1", true);
+    config.cloud.enabled = false;
+    for (uint16_t id = 1; id <= 1024; id++) {
+        say_qos2(peer, "x", id);
+    }
+    say_publish(peer, "a/b", "one more", 2, 1025);
+    SP_CHECK(peer->closed);
+    hang_up(peer);
+    end();
+}
+
+static void qos_2_to_a_client_takes_all_four_steps(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *reader = tool_5("reader");
+    struct peer *peer = tool_5("writer");
+    SP_CHECK_INT(subscribe(reader, "a/b", 2), 2);
+    say_qos2(peer, "one", 1);
+    SP_CHECK(hear_publish(reader, &got) && got.qos == 2 && !got.dup);
+    uint16_t id = got.packet_id;
+    /* The wrong acknowledgements change nothing. */
+    say_ack(reader, SP_MQTT_PUBACK, id, 0);
+    say_ack(reader, SP_MQTT_PUBCOMP, id, 0);
+    SP_CHECK_INT(reader->client.session->in_flight, 1);
+    say_ack(reader, SP_MQTT_PUBREC, id, 0);
+    SP_CHECK_INT(hear_ack(reader, SP_MQTT_PUBREL, id), 0);
+    SP_CHECK_INT(reader->client.session->in_flight, 1);
+    say_ack(reader, SP_MQTT_PUBCOMP, id, 0);
+    SP_CHECK_INT(reader->client.session->in_flight, 0);
+    SP_CHECK(reader->client.session->first == NULL);
+    say_ack(reader, SP_MQTT_PUBREC, 99, 0);
+    SP_CHECK_INT(hear_ack(reader, SP_MQTT_PUBREL, 99), 0x92);
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void a_qos_2_exchange_goes_on_where_the_connection_broke(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *reader = tool_5("reader");
+    struct peer *peer = tool_5("writer");
+    SP_CHECK_INT(subscribe(reader, "a/b", 2), 2);
+    say_qos2(peer, "one", 1);
+    say_qos2(peer, "two", 2);
+    SP_CHECK(hear_publish(reader, &got));
+    uint16_t one = got.packet_id;
+    SP_CHECK(hear_publish(reader, &got));
+    uint16_t two = got.packet_id;
+    say_ack(reader, SP_MQTT_PUBREC, one, 0);
+    SP_CHECK_INT(hear_ack(reader, SP_MQTT_PUBREL, one), 0);
+    hang_up(reader);
+    reader = tool_5("reader");
+    SP_CHECK_INT(hear_ack(reader, SP_MQTT_PUBREL, one), 0);
+    SP_CHECK(hear_publish(reader, &got) && got.dup && got.packet_id == two &&
+             is(got.payload, "two"));
+    say_ack(reader, SP_MQTT_PUBCOMP, one, 0);
+    say_ack(reader, SP_MQTT_PUBREC, two, 0x83); /* refused: the end of it */
+    SP_CHECK(reader->len == 0 && reader->client.session->first == NULL);
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void say_subscribe(struct peer *peer, const struct sp_mqtt_filter *filter, uint32_t id)
+{
+    uint8_t buf[512];
+    struct sp_writer out;
+    struct sp_view body;
+    struct sp_mqtt_subscribe packet = {.packet_id = 78};
+    packet.props.present = id == 0 ? 0 : (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID);
+    packet.props.subscription_id = id;
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_subscribe(&out, peer->version, SP_MQTT_SUBSCRIBE, &packet, filter, 1);
+    say(peer, &out);
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_SUBACK);
+}
+
+/* The identifiers of the next PUBLISH, in order and as text: `3 5 `. */
+static const char *hear_ids(struct peer *peer)
+{
+    static char text[128];
+    struct sp_view body;
+    struct sp_mqtt_header header = hear(peer, &body);
+    text[0] = '\0';
+    SP_CHECK_INT(header.type, SP_MQTT_PUBLISH);
+    size_t at = 2U + (size_t)body.ptr[1] + ((header.flags & 6U) != 0 ? 2U : 0U);
+    size_t end = at + 1U + body.ptr[at];
+    for (at++; at < end && body.ptr[at] == 0x0B; at += 2) {
+        char one[8];
+        snprintf(one, sizeof(one), "%u ", body.ptr[at + 1]);
+        strcat(text, one);
+    }
+    return text;
+}
+
+static void a_message_carries_the_identifiers_of_all_that_match(void)
+{
+    begin();
+    const struct sp_mqtt_filter filters[] = {
+        {.filter = SP_VIEW_LIT("a/b"), .qos = 1},
+        {.filter = SP_VIEW_LIT("a/+"), .qos = 2},
+        {.filter = SP_VIEW_LIT("#")},
+    };
+    struct peer *peer = tool_5("t1");
+    say_subscribe(peer, &filters[0], 3);
+    say_subscribe(peer, &filters[1], 5);
+    say_subscribe(peer, &filters[2], 0);
+    say_publish(peer, "a/b", "one", 1, 1);
+    const char *ids = hear_ids(peer);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    SP_CHECK_CASE(strcmp(ids, "3 5 ") == 0 || strcmp(ids, "5 3 ") == 0, ids);
+    say_publish(peer, "x", "two", 0, 0);
+    SP_CHECK(strcmp(hear_ids(peer), "") == 0);
+    say_subscribe(peer, &filters[1], 9); /* instead of 5 */
+    say_publish(peer, "a/c", "three", 0, 0);
+    SP_CHECK(strcmp(hear_ids(peer), "9 ") == 0);
+    hang_up(peer);
+    end();
+}
+
+static void retain_is_passed_on_to_those_who_asked_for_it(void)
+{
+    begin();
+    uint8_t buf[64];
+    struct sp_writer out;
+    struct sp_mqtt_publish got;
+    const struct sp_mqtt_filter as_published = {.filter = SP_VIEW_LIT("a/b"),
+                                                .retain_as_published = true};
+    const struct sp_mqtt_filter not_mine = {.filter = SP_VIEW_LIT("a/#"), .no_local = true};
+    const struct sp_mqtt_publish packet = {
+        .retain = true, .topic = SP_VIEW_LIT("a/b"), .payload = SP_VIEW_LIT("x")};
+    struct peer *reader = tool_5("reader");
+    struct peer *peer = tool_5("writer");
+    say_subscribe(reader, &as_published, 0);
+    say_subscribe(peer, &not_mine, 0);
+    SP_CHECK_INT(subscribe(peer, "a/+", 1), 1);
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_publish(&out, SP_MQTT_5, &packet);
+    say(peer, &out);
+    SP_CHECK(hear_publish(reader, &got) && got.retain);
+    SP_CHECK(hear_publish(peer, &got) && !got.retain); /* of `a/+`, once */
+    SP_CHECK_INT(peer->len, 0);
+    say_publish(peer, "a/b", "y", 0, 0);
+    SP_CHECK(hear_publish(reader, &got) && !got.retain);
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void a_group_gets_each_message_once_and_what_a_member_leaves_goes_to_another(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *a = tool_5_with("a", no_session);
+    struct peer *b = tool_5("b");
+    struct peer *peer = tool_5("writer");
+    SP_CHECK_INT(subscribe(a, "$share/g/a/+", 2), 2);
+    SP_CHECK_INT(subscribe(b, "$share/g/a/+", 1), 1);
+    SP_CHECK_INT(subscribe(b, "$share//a", 1), 0x8F);
+    SP_CHECK_INT(subscribe(b, "$share/g/$sp/time", 1), 0x87);
+    for (uint16_t i = 1; i <= 4; i++) {
+        say_publish(peer, "a/b", "work", 1, i);
+        SP_CHECK_INT(puback(peer, i), 0);
+    }
+    SP_CHECK_INT(a->client.session->in_flight, 2);
+    SP_CHECK_INT(b->client.session->in_flight, 2);
+    SP_CHECK(hear_publish(a, &got));
+    say_puback(a, got.packet_id);
+    hang_up(a); /* with one unacknowledged, and no session that stays */
+    for (int i = 0; i < 3; i++) {
+        SP_CHECK(hear_publish(b, &got) && is(got.payload, "work"));
+        say_puback(b, got.packet_id);
+    }
+    SP_CHECK_INT(b->len, 0);
+    /* One who is away gets nothing while there are others. */
+    a = tool_5("a");
+    SP_CHECK_INT(subscribe(a, "$share/g/a/+", 1), 1);
+    hang_up(b);
+    for (uint16_t i = 5; i <= 6; i++) {
+        say_publish(peer, "a/b", "more", 1, i);
+        SP_CHECK_INT(puback(peer, i), 0);
+        SP_CHECK(hear_publish(a, &got) && is(got.payload, "more"));
+        say_puback(a, got.packet_id);
+    }
+    say_filters(a, SP_MQTT_UNSUBSCRIBE, "$share/g/a/+", 0);
+    struct sp_view body;
+    SP_CHECK_INT(hear(a, &body).type, SP_MQTT_UNSUBACK);
+    say_publish(peer, "a/b", "last", 1, 7);
+    SP_CHECK_INT(puback(peer, 7), 0);
+    SP_CHECK_INT(a->len, 0);
+    b = tool_5("b");
+    SP_CHECK(hear_publish(b, &got) && is(got.payload, "last"));
+    hang_up(a);
+    hang_up(b);
+    hang_up(peer);
+    end();
+}
+
+static void run_parcels(uint16_t loop)
+{
+    struct sp_parcel *parcel = w->outboxes[loop].first;
+    w->outboxes[loop] = (struct sp_outbox){NULL, NULL};
+    while (parcel != NULL) {
+        struct sp_parcel *next = parcel->next;
+        parcel->run(&w->home, parcel);
+        parcel = next;
+    }
+    turn();
+}
+
+static void a_member_that_left_before_the_parcel_came_is_replaced(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *a = tool_5_with("a", no_session);
+    const struct sp_mqtt_filter share = {.filter = SP_VIEW_LIT("$share/g/a/b"), .qos = 1};
+    say_subscribe(a, &share, 21);
+    /* The same home, seen from loop 1. */
+    const struct sp_mqtt_publish publish = {
+        .qos = 1, .topic = SP_VIEW_LIT("a/b"), .payload = SP_VIEW_LIT("x")};
+    w->home.index = 1;
+    w->home.loops = 2;
+    sp_route_local(&w->home, &publish, 0);
+    w->home.index = 0;
+    w->home.loops = 1;
+    struct peer *b = tool_5("b");
+    say_subscribe(b, &share, 22);
+    hang_up(a);
+    SP_CHECK_INT(b->len, 0);
+    run_parcels(0);
+    SP_CHECK(strcmp(hear_ids(b), "22 ") == 0);
+    SP_CHECK(!hear_publish(b, &got));
+    hang_up(b);
+    end();
+}
+
+static const struct sp_test tests[] = {
+    SP_TEST(a_qos_2_message_is_handed_on_once_until_it_is_released),
+    SP_TEST(a_311_client_cannot_leave_messages_unreleased_without_end),
+    SP_TEST(qos_2_to_a_client_takes_all_four_steps),
+    SP_TEST(a_qos_2_exchange_goes_on_where_the_connection_broke),
+    SP_TEST(a_message_carries_the_identifiers_of_all_that_match),
+    SP_TEST(retain_is_passed_on_to_those_who_asked_for_it),
+    SP_TEST(a_group_gets_each_message_once_and_what_a_member_leaves_goes_to_another),
+    SP_TEST(a_member_that_left_before_the_parcel_came_is_replaced),
+};
+SP_TEST_MAIN(tests)
