@@ -93,14 +93,28 @@ static void log_listening(const struct sp_listener_config *listener, uint16_t po
     }
 }
 
-/* The socket of a loop that another program has opened for the same address; NULL: it has not, or it is in use. */
-static struct sp_given_listener *find_given(const struct sp_parent *parent, const char *address,
-                                            uint32_t loop)
+/* How many listeners before this one have the same address, as with two on any free port. */
+static size_t namesakes(const struct sp_parent *parent, size_t index)
+{
+    const struct sp_listener_config *all = parent->config->listeners;
+    size_t count = 0;
+    for (size_t i = 0; i < index; i++) {
+        count += strcmp(all[i].address, all[index].address) == 0;
+    }
+    return count;
+}
+
+/* The socket of a loop that another program has opened for the same listener; NULL: it has not. */
+static const struct sp_given_listener *find_given(const struct sp_parent *parent, size_t index,
+                                                  uint32_t loop)
 {
     const struct sp_baton *baton = parent->upgrade.baton;
+    size_t before = namesakes(parent, index);
     for (size_t i = 0; baton != NULL && i < baton->listener_count; i++) {
-        struct sp_given_listener *given = &baton->listeners[i];
-        if (given->loop == loop && strcmp(given->address, address) == 0) {
+        const struct sp_given_listener *given = &baton->listeners[i];
+        if (given->loop == loop &&
+            strcmp(given->address, parent->config->listeners[index].address) == 0 &&
+            before-- == 0) {
             return given;
         }
     }
@@ -111,10 +125,10 @@ static struct sp_given_listener *find_given(const struct sp_parent *parent, cons
 static enum sp_err reuse_listener(struct sp_parent *parent, size_t index)
 {
     const struct sp_listener_config *listener = &parent->config->listeners[index];
-    const struct sp_given_listener *first = find_given(parent, listener->address, 0);
-    bool alone = find_given(parent, listener->address, 1) == NULL;
+    const struct sp_given_listener *first = find_given(parent, index, 0);
+    bool alone = find_given(parent, index, 1) == NULL;
     for (uint32_t loop = 0; loop < parent->config->threads; loop++) {
-        const struct sp_given_listener *given = find_given(parent, listener->address, loop);
+        const struct sp_given_listener *given = find_given(parent, index, loop);
         int fd = given != NULL ? dup(given->fd) : -1;
         if (given == NULL) {
             fd = alone ? dup(first->fd) : open_socket(listener, (uint16_t)first->port, true);
@@ -172,7 +186,7 @@ enum sp_err sp_parent_listen(struct sp_parent *parent)
     }
     memset(parent->listeners, 0xFF, all * sizeof(*parent->listeners)); /* all -1 */
     for (size_t i = 0; i < count; i++) {
-        bool given = find_given(parent, parent->config->listeners[i].address, 0) != NULL;
+        bool given = find_given(parent, i, 0) != NULL;
         SP_TRY(given ? reuse_listener(parent, i) : open_listener(parent, i));
     }
     return SP_OK;

@@ -74,9 +74,9 @@ class Packet:
             if v5:
                 self.props, at = _parse(body, at)
             self.payload = body[at:]
-        elif kind in (PUBACK, PUBREC, PUBCOMP, SUBACK, UNSUBACK):
+        elif kind in (PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK):
             self.packet_id = struct.unpack(">H", body[:2])[0]
-            if kind in (PUBACK, PUBREC, PUBCOMP):
+            if kind in (PUBACK, PUBREC, PUBREL, PUBCOMP):
                 self.reason = body[2] if len(body) > 2 else 0
                 self.props = _parse(body, 3)[0] if len(body) > 3 else {}
             else:
