@@ -212,7 +212,7 @@ def test_half_a_packet_and_a_full_socket_come_along(home):
     home.write(roles=ROLES + "limits: {in_flight: 300, session_queue: 16MiB, write_buffer: 8MiB}\n")
     home.upgraded()
     dev, reader, speaker = enter(home, "s1"), enter(home, "reader"), enter(home, "speaker")
-    reader.tls.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    reader.tls.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     assert reader.mqtt.subscribe("dt/#", "news/#", qos=1) == [1, 1]
     body = mqtt.text("dt/s1/x") + struct.pack(">H", 7) + mqtt.properties(None) + b"y" * 3000
     whole = mqtt.packet(mqtt.PUBLISH, body, 2)
