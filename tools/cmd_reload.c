@@ -15,7 +15,7 @@
 #include "tools/options.h"
 
 #define LOOK_MS 50U
-#define WAIT_MS 90000U /* longer than all that an upgrade may take */
+#define WAIT_MS 60000U /* longer than all that an upgrade may take */
 
 static const char help[] =
     "sallyport reload: the running gateway takes up what has changed\n"
@@ -98,7 +98,7 @@ static int await_end(const struct sp_config *config, double asked)
             return strcmp(now.result, "done") == 0 ? SP_EXIT_DONE : failed(now.result);
         }
     }
-    return failed("no end within 90 s; see the gateway's log");
+    return failed("no end within 60 s; see the gateway's log");
 }
 
 static int reload(const struct sp_config *config, bool exec)

@@ -155,7 +155,7 @@ static int run_child(const struct sp_parent *parent, enum sp_process process, in
                      : wires->peer[process == SP_PROCESS_KEYS ? process : SP_PROCESS_GATE],
         .store = gate ? wires->gate[SP_PROCESS_STORE]
                       : wires->peer[process == SP_PROCESS_STORE ? process : SP_PROCESS_GATE],
-        .beside = parent->state == SP_PARENT_UPGRADING,
+        .beside = parent->upgrade.step != SP_UPGRADE_NONE,
         .handover = passage,
     };
     sp_log_init(kinds[process].name, SP_LOG_INFO);

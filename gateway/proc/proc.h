@@ -22,7 +22,7 @@ struct sp_child {
         listeners; /**< gate only: threads × listener_count listening fds, all of loop 0 first; else NULL */
     int *keys;    /**< gate: one fd per loop to keys; keys: the other ends; store: NULL */
     int *store;   /**< gate: one fd per loop to store; store: the other ends; keys: NULL */
-    bool beside;  /**< another program's processes still serve: their devices come over later */
+    bool beside;  /**< an upgrade: another program's processes serve, or did a moment ago */
     int handover; /**< gate only: where another gate process hands its devices over; else -1 */
 };
 

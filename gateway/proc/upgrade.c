@@ -23,9 +23,9 @@
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/parent_internal.h"
 
-#define PROBE_MS  20000U /* for the new program to say that it would run */
-#define START_MS  20000U /* for keys and gate to be ready */
-#define MOVE_MS   20000U /* for gate to hand over */
+#define PROBE_MS  10000U /* for the new program to say that it would run */
+#define START_MS  15000U /* for keys and gate to be ready */
+#define MOVE_MS   15000U /* for gate to hand over */
 #define FOLLOW_MS 5000U  /* for the old store and keys to end */
 
 static void end_step(struct sp_upgrade *u, const char *result)
@@ -284,9 +284,9 @@ static enum sp_err start_beside(struct sp_parent *parent)
     sp_metrics_inherit(u->baton->metrics);
     SP_TRY(sp_parent_listen(parent));
     SP_TRY(make_passage(u, &gate));
+    begin_step(u, SP_UPGRADE_STARTING, START_MS);
     enum sp_err err = sp_children_start_beside(parent, gate);
     close(gate);
-    begin_step(u, SP_UPGRADE_STARTING, START_MS);
     return err;
 }
 

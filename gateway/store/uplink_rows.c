@@ -68,7 +68,7 @@ void sp_uplink_take_rows(struct sp_uplink *l)
     for (struct sp_row *row = sp_row_list_pop(&given); row != NULL; row = sp_row_list_pop(&given)) {
         sp_row_list_push(row->seq == 0 ? &l->loose : &l->queue, row);
     }
-    if (l->state != SP_UPLINK_UP) {
+    if (!sp_handoff_is_up(l->env->handoff, l->index)) {
         sp_uplink_drop_loose(l);
     }
 }
@@ -192,10 +192,10 @@ static bool send_row(struct sp_uplink *l, uint64_t now, struct sp_row_list *from
     return false;
 }
 
-/* QoS 0 goes when nothing that was accepted can. */
+/* QoS 0 goes when nothing that was accepted can. It is in no journal: what is here goes before the end, too. */
 static struct sp_row_list *next_list(struct sp_uplink *l, uint64_t now)
 {
-    if (l->queue.head != NULL && may_go(l, now, l->queue.head)) {
+    if (!l->stopping && l->queue.head != NULL && may_go(l, now, l->queue.head)) {
         return &l->queue;
     }
     return l->loose.head != NULL ? &l->loose : NULL;
@@ -206,7 +206,7 @@ void sp_uplink_send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
     l->bucket_wait_until = 0;
     l->pause_until = now < l->pause_until ? l->pause_until : 0;
     l->unreleased = sp_handoff_unreleased(l->env->handoff, l->index);
-    while (l->state == SP_UPLINK_UP && !l->stopping && l->out.used < OUT_HIGH) {
+    while (l->state == SP_UPLINK_UP && l->out.used < OUT_HIGH) {
         struct sp_row_list *from = next_list(l, now);
         if (from == NULL || !send_row(l, now, from, w)) {
             return;
