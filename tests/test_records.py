@@ -50,6 +50,10 @@ def sensor(system, names):
     return make
 
 
+def flipped(payload):
+    return payload[:-1] + bytes([payload[-1] ^ 1])
+
+
 def refused(gateway, kind):
     return gateway.metric(f'records_refused_total{{kind="{kind}"}}')
 
@@ -85,7 +89,7 @@ def test_each_false_record_is_refused_with_its_counter(system, sensor):
     assert dev.send(b"\x00hello") == 0x99
     assert dev.send(seal(dev.keys[1], dev.topic, climate(dev.bundle.id), "yard", 1, 9)) == 0x99
     assert dev.send(seal(dev.keys[1], dev.topic, climate(dev.bundle.id), "hall", 99, 9)) == 0x99
-    assert dev.send(good[:-1] + bytes([good[-1] ^ 1])) == 0x99                       # a bit flipped
+    assert dev.send(flipped(good)) == 0x99                       # a bit flipped
     assert dev.send(other.sealed(topic=other.topic)) == 0x99                        # another device's
     assert dev.send(good, f"dt/{dev.bundle.id}/elsewhere") == 0x99                   # on another topic
     assert dev.send(dev.sealed(device=other.bundle.id)) == 0x99                     # names another device inside
@@ -121,7 +125,7 @@ def dead_letters(gateway, name):
 def test_over_3_1_1_a_refused_record_is_acknowledged_and_a_dead_letter(system, sensor):
     gateway, cloud = system
     dev = sensor(version=4)
-    bad = [climate(dev.bundle.id), b"\x00hello", dev.sealed()[:-1] + b"\x00", dev.sealed(temperature=9999999)]
+    bad = [climate(dev.bundle.id), b"\x00hello", flipped(dev.sealed()), dev.sealed(temperature=9999999)]
     kinds = ["weaker", "form", "open", "range"]
     before = gateway.metric("journal_dead_letters_total")
     for payload in bad:
@@ -284,9 +288,38 @@ def test_a_cloud_consumer_opens_an_end_to_end_record(system, sensor, tmp_path):
     opened = json.loads(run(*words, dev.topic, record).stdout)
     assert opened["temperature_celsius"] == 17.17 and opened["sequence"] == 1 and opened["protection"] == "sealed"
     assert run(*words, "dt/other/climate", record, check=False).returncode == 1
-    record.write_bytes(payload[:-1] + bytes([payload[-1] ^ 1]))
+    record.write_bytes(flipped(payload))
     failed = run(*words, dev.topic, record, check=False)
     assert failed.returncode == 1 and "refused: open" in failed.stderr
+
+
+def test_a_cloud_consumer_notices_repeats(system, sensor, names, tmp_path):
+    gateway, _ = system
+    group = names("lines")
+    gateway.cli("group", "add", group, "--mode", "end-to-end")
+    dev, other = sensor(group), sensor(group)
+    keys = tmp_path / "keys.json"
+    gateway.cli("group", "export", group, "--out", keys)
+    one, two, three = (dev.sealed(2000 + n) for n in range(3))
+    from_other = other.sealed(2500)
+    forged = flipped(dev.sealed(2600, counter=99))
+    lines = [(dev, one), (dev, three), (dev, three), (dev, two), (other, from_other), (other, three), (dev, forged), (dev, dev.sealed(2003))]
+    text = "".join(f"{sender.topic} {payload.hex()}\n" for sender, payload in lines)
+    text += f"nonsense\n{dev.topic} 0g\ndt/ 00\n{dev.topic} {'00' * 5000}\n"
+    words = [program("sallyport"), "record", "open", "--keys", keys, "--lines"]
+    result = run(*words, "-", data=text, check=False)
+    opened = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(r["device"], r["sequence"]) for r in opened] == \
+        [(dev.bundle.id, 1), (dev.bundle.id, 3), (other.bundle.id, 1), (dev.bundle.id, 4)]
+    refused_ = [line.split(": ")[1:4:2] for line in result.stderr.splitlines()]
+    assert refused_ == [["line 3", "repeat"], ["line 4", "repeat"], ["line 6", "open"], ["line 7", "open"],
+                        ["line 9", "form"], ["line 10", "form"], ["line 11", "form"], ["line 12", "form"]]
+    assert result.returncode == 1
+    file = tmp_path / "lines"
+    file.write_text(f"{dev.topic} {one.hex()}\r\n{dev.topic} {two.hex()}")
+    assert len(run(*words, file).stdout.splitlines()) == 2
+    assert run(*words, file, "--topic", dev.topic, check=False).returncode == 2
+    assert run(*words, tmp_path / "none", check=False).returncode == 1
 
 
 def test_gate_holds_neither_key_nor_value_of_an_end_to_end_group(system, sensor, tmp_path):

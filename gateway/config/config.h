@@ -32,7 +32,8 @@ struct sp_role_config {
     char **subscribe;
     bool retain;
     bool shared_subscriptions;
-    bool any_will; /**< on whatever it may publish to; else under dt/<itself>/ only */
+    uint32_t topic_aliases; /**< from a client, and to it */
+    bool any_will;          /**< on whatever it may publish to; else under dt/<itself>/ only */
 };
 
 struct sp_cloud_limits {
@@ -100,11 +101,16 @@ struct sp_limits_config {
     uint32_t topic_bytes;
     uint32_t subscriptions; /**< per device */
     uint32_t user_properties;
-    uint64_t journal_bytes;        /**< payload bytes held for the cloud */
-    uint64_t journal_device_bytes; /**< of them, of one device */
-    uint32_t sensors;              /**< devices whose last values are kept, per loop */
-    uint32_t history;              /**< values kept of each */
-    uint32_t attempts;             /**< refused tokens per device per minute, then 0x97 */
+    uint32_t user_property_bytes;
+    uint32_t retained;              /**< messages, in all */
+    uint32_t retained_bytes;        /**< of them, in all */
+    uint32_t retained_device;       /**< messages that one device may have retained */
+    uint32_t retained_device_bytes; /**< of them */
+    uint64_t journal_bytes;         /**< payload bytes held for the cloud */
+    uint64_t journal_device_bytes;  /**< of them, of one device */
+    uint32_t sensors;               /**< devices whose last values are kept, per loop */
+    uint32_t history;               /**< values kept of each */
+    uint32_t attempts;              /**< refused tokens per device per minute, then 0x97 */
 };
 
 struct sp_attestation_config {

@@ -258,6 +258,7 @@ static const struct sp_field role_fields[] = {
     {"retain", SP_FIELD_BOOL, AT(sp_role_config, retain), .fallback = "true"},
     {"shared_subscriptions", SP_FIELD_BOOL, AT(sp_role_config, shared_subscriptions), .fallback = "true"},
     {"any_will", SP_FIELD_BOOL, AT(sp_role_config, any_will), .fallback = "true"},
+    {"topic_aliases", SP_FIELD_U32, AT(sp_role_config, topic_aliases), 0, 1024, "16"},
 };
 
 static const struct sp_choice lifecycles[] = {
@@ -335,8 +336,13 @@ static const struct sp_field limit_fields[] = {
     {"keep_alive_max", SP_FIELD_SECONDS, AT(sp_limits_config, keep_alive_max_s), 1, 65535, "30m"},
     {"topic_levels", SP_FIELD_U32, AT(sp_limits_config, topic_levels), 3, 128, "16"},
     {"topic_bytes", SP_FIELD_U32, AT(sp_limits_config, topic_bytes), 80, 65535, "256"},
-    {"subscriptions", SP_FIELD_U32, AT(sp_limits_config, subscriptions), 1, 100000, "16"},
+    {"subscriptions", SP_FIELD_U32, AT(sp_limits_config, subscriptions), 1, 32768, "16"},
     {"user_properties", SP_FIELD_U32, AT(sp_limits_config, user_properties), 0, 1024, "8"},
+    {"user_property_bytes", SP_FIELD_SIZE, AT(sp_limits_config, user_property_bytes), 0, 64 * KIB, "1KiB"},
+    {"retained", SP_FIELD_U32, AT(sp_limits_config, retained), 0, 1000000, "10000"},
+    {"retained_bytes", SP_FIELD_SIZE, AT(sp_limits_config, retained_bytes), 0, 3 * GIB, "16MiB"},
+    {"retained_device", SP_FIELD_U32, AT(sp_limits_config, retained_device), 0, 1000000, "1000"},
+    {"retained_device_bytes", SP_FIELD_SIZE, AT(sp_limits_config, retained_device_bytes), 0, 3 * GIB, "1MiB"},
     {"journal", SP_FIELD_SIZE64, AT(sp_limits_config, journal_bytes), 64 * KIB, 16384 * GIB, "1GiB"},
     {"journal_device", SP_FIELD_SIZE64, AT(sp_limits_config, journal_device_bytes), 16 * KIB, 16384 * GIB, "64MiB"},
     {"sensors", SP_FIELD_U32, AT(sp_limits_config, sensors), 0, 10000000, "100000"},

@@ -13,6 +13,7 @@
 #include "gateway/gate/worker.h"
 
 #include "gateway/gate/handover/handover.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/sandbox.h"
@@ -126,6 +127,17 @@ static enum sp_err make_servers(struct sp_gate *gate)
     return SP_OK;
 }
 
+/* One store of retained messages for all homes. */
+static enum sp_err share_retained(struct sp_gate *gate)
+{
+    struct sp_retained *retained = NULL;
+    SP_TRY(sp_retained_create(&retained));
+    for (uint16_t i = 0; i < gate->count; i++) {
+        gate->workers[i].home.retained = retained;
+    }
+    return SP_OK;
+}
+
 static enum sp_err make_workers(struct sp_gate *gate, const struct sp_child *child)
 {
     gate->workers = calloc(gate->count, sizeof(struct sp_worker));
@@ -136,7 +148,7 @@ static enum sp_err make_workers(struct sp_gate *gate, const struct sp_child *chi
     for (uint16_t i = 0; i < gate->count; i++) {
         SP_TRY(sp_worker_init(&gate->workers[i], gate, i, child));
     }
-    return SP_OK;
+    return share_retained(gate);
 }
 
 static void free_gate(struct sp_gate *gate)
@@ -144,9 +156,11 @@ static void free_gate(struct sp_gate *gate)
     for (uint16_t i = 0; gate->workers != NULL && i < gate->count; i++) {
         sp_worker_deinit(&gate->workers[i]);
     }
+    struct sp_retained *retained = gate->workers == NULL ? NULL : gate->workers[0].home.retained;
     free(gate->workers);
     sp_handover_deinit(gate);
     sp_subs_destroy(gate->subs);
+    sp_retained_destroy(retained);
     for (size_t i = 0; gate->servers != NULL && i < gate->config->listener_count; i++) {
         sp_tls_server_destroy(gate->servers[i]);
     }

@@ -92,6 +92,8 @@
       "connections closed because the peer did not read")                                         \
     X(SUBSCRIBE_DENIED, "subscriptions_denied_total", COUNTER, "filters refused in SUBSCRIBE")    \
     X(SUBSCRIPTIONS, "subscriptions", GAUGE, "subscriptions held")                                \
+    X(RETAINED, "retained_messages", GAUGE, "retained messages kept")                             \
+    X(RETAINED_REFUSED, "retained_refused_total", COUNTER, "messages not retained, by a limit")   \
     X(SESSIONS_OFFLINE, "sessions_offline", GAUGE, "kept sessions without a connection")          \
     X(CLOUD_CONNECTED, "cloud_links_connected", GAUGE, "cloud links that are up")                 \
     X(CLOUD_CONNECTS, "cloud_connects_total", COUNTER, "cloud connections made")                  \

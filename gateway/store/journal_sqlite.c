@@ -261,8 +261,8 @@ static int renew_log(struct sp_journal *j)
 static int connect_db(struct sp_journal *j)
 {
     static const char pragmas[] =
-        "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA temp_store=MEMORY;"
-        "PRAGMA mmap_size=0;PRAGMA cell_size_check=ON;PRAGMA trusted_schema=OFF;"
+        "PRAGMA synchronous=FULL;PRAGMA temp_store=MEMORY;PRAGMA mmap_size=0;"
+        "PRAGMA cell_size_check=ON;PRAGMA trusted_schema=OFF;"
         "PRAGMA wal_autocheckpoint=2000;PRAGMA journal_size_limit=16777216;";
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     int rc = sqlite3_open_v2(j->path, &j->db, flags, NULL);
@@ -289,41 +289,6 @@ static int make_schema(struct sp_journal *j)
     return sqlite3_exec(j->db, sql, NULL, NULL, NULL);
 }
 
-/* A file of ours with our version, or an empty one that becomes it. */
-static enum sp_err check_schema(struct sp_journal *j)
-{
-    int rc;
-    int64_t tables = number(j, "SELECT count(*) FROM sqlite_master", &rc);
-    if (rc == SQLITE_OK && tables == 0) {
-        rc = make_schema(j);
-    }
-    int64_t id = rc == SQLITE_OK ? number(j, "PRAGMA application_id", &rc) : 0;
-    int64_t version = rc == SQLITE_OK ? number(j, "PRAGMA user_version", &rc) : 0;
-    if (rc != SQLITE_OK) {
-        return fail(j, rc);
-    }
-    if (id != APPLICATION_ID) {
-        (void)snprintf(j->error, sizeof(j->error), "it is a database, but no journal of ours");
-        return SP_ERR_MALFORMED;
-    }
-    if (version == 1) {
-        char sql[sizeof(upgrade) + 32];
-        (void)snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE;%sCOMMIT;", upgrade);
-        rc = sqlite3_exec(j->db, sql, NULL, NULL, NULL);
-        version = rc == SQLITE_OK ? SCHEMA_VERSION : version;
-        if (rc != SQLITE_OK) {
-            return fail(j, rc);
-        }
-    }
-    if (version != SCHEMA_VERSION) {
-        (void)snprintf(j->error, sizeof(j->error), "it has version %lld, this program knows %d",
-                       (long long)version, SCHEMA_VERSION);
-        return SP_ERR_UNSUPPORTED;
-    }
-    rc = sqlite3_exec(j->db, more_schema, NULL, NULL, NULL);
-    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
-}
-
 static int read_epoch(struct sp_journal *j)
 {
     sqlite3_stmt *st = NULL;
@@ -338,6 +303,61 @@ static int read_epoch(struct sp_journal *j)
     }
     (void)sqlite3_finalize(st);
     return rc;
+}
+
+/* Ours, and of a version that we know: looked at before anything is written, so that what is refused stays as it is. */
+static enum sp_err check_origin(struct sp_journal *j, int64_t *version)
+{
+    int rc;
+    int64_t id = number(j, "PRAGMA application_id", &rc);
+    *version = rc == SQLITE_OK ? number(j, "PRAGMA user_version", &rc) : 0;
+    if (rc != SQLITE_OK) {
+        return fail(j, rc);
+    }
+    if (id != APPLICATION_ID) {
+        (void)snprintf(j->error, sizeof(j->error), "it is a database, but no journal of ours");
+        return SP_ERR_MALFORMED;
+    }
+    if (*version < 1 || *version > SCHEMA_VERSION) {
+        (void)snprintf(j->error, sizeof(j->error), "it has version %lld, this program knows %d",
+                       (long long)*version, SCHEMA_VERSION);
+        return SP_ERR_UNSUPPORTED;
+    }
+    rc = read_epoch(j);
+    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
+}
+
+static int use_log(struct sp_journal *j)
+{
+    return sqlite3_exec(j->db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL);
+}
+
+/* A file of ours with our version, or an empty one that becomes it. */
+static enum sp_err check_schema(struct sp_journal *j)
+{
+    int rc;
+    int64_t version = SCHEMA_VERSION;
+    bool empty = number(j, "SELECT count(*) FROM sqlite_master", &rc) == 0;
+    if (rc != SQLITE_OK) {
+        return fail(j, rc);
+    }
+    if (!empty) {
+        SP_TRY(check_origin(j, &version));
+    }
+    rc = use_log(j);
+    if (rc == SQLITE_OK && empty) {
+        rc = make_schema(j);
+        rc = rc == SQLITE_OK ? read_epoch(j) : rc;
+    }
+    if (rc == SQLITE_OK && version < SCHEMA_VERSION) {
+        char sql[sizeof(upgrade) + 32];
+        (void)snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE;%sCOMMIT;", upgrade);
+        rc = sqlite3_exec(j->db, sql, NULL, NULL, NULL);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(j->db, more_schema, NULL, NULL, NULL);
+    }
+    return rc == SQLITE_OK ? SP_OK : fail(j, rc);
 }
 
 /* One scan over both tables: what they hold. */
@@ -379,10 +399,7 @@ static enum sp_err open_all(struct sp_journal *j)
         return fail(j, rc);
     }
     SP_TRY(check_schema(j));
-    rc = read_epoch(j);
-    if (rc == SQLITE_OK) {
-        rc = take_stock(j, &j->stats);
-    }
+    rc = take_stock(j, &j->stats);
     if (rc == SQLITE_OK) {
         rc = prepare_all(j);
     }
@@ -860,6 +877,7 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
     shut(journal);
     journal->broken = true;
     int rc = connect_db(journal);
+    rc = rc == SQLITE_OK ? use_log(journal) : rc;
     rc = rc == SQLITE_OK
              ? sqlite3_wal_checkpoint_v2(journal->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL)
              : rc;

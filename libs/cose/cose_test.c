@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define VECTORS "tests/vectors/cose-wg/"
+#define VECTORS      "tests/vectors/"
+#define MESSAGES_MAX 128U
 
 static const struct sp_view none = {NULL, 0};
 
@@ -47,27 +48,36 @@ static void the_working_groups_examples_come_out_right(void)
         enum sp_err decoded;
         enum sp_err verified;
     } cases[] = {
-        {"hmac-examples__HMac-enc-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_OK},
-        {"hmac-examples__HMac-enc-02", SP_COSE_HMAC384, SP_COSE_TAGGED, "", SP_OK, SP_OK},
-        {"hmac-examples__HMac-enc-03", SP_COSE_HMAC512, SP_COSE_TAGGED, "", SP_OK, SP_OK},
-        {"hmac-examples__HMac-enc-04", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+        {"cose-wg/hmac-examples__HMac-enc-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_OK},
+        {"cose-wg/hmac-examples__HMac-enc-02", SP_COSE_HMAC384, SP_COSE_TAGGED, "", SP_OK, SP_OK},
+        {"cose-wg/hmac-examples__HMac-enc-03", SP_COSE_HMAC512, SP_COSE_TAGGED, "", SP_OK, SP_OK},
+        {"cose-wg/hmac-examples__HMac-enc-04", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
          SP_ERR_UNTRUSTED},
-        {"hmac-examples__HMac-enc-05", (enum sp_cose_algorithm)4, SP_COSE_TAGGED, "", SP_OK,
+        {"cose-wg/hmac-examples__HMac-enc-05", (enum sp_cose_algorithm)4, SP_COSE_TAGGED, "", SP_OK,
          SP_ERR_UNSUPPORTED},
-        {"mac0-tests__HMac-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_OK},
-        {"mac0-tests__mac-pass-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_OK},
-        {"mac0-tests__mac-pass-02", SP_COSE_HMAC256, SP_COSE_TAGGED, "ff00ee11dd22cc33bb44aa559966",
-         SP_OK, SP_OK},
-        {"mac0-tests__mac-pass-02", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_ERR_UNTRUSTED},
-        {"mac0-tests__mac-pass-03", SP_COSE_HMAC256, SP_COSE_UNTAGGED, "", SP_OK, SP_OK},
-        {"mac0-tests__mac-pass-03", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_ERR_MALFORMED, SP_OK},
-        {"mac0-tests__mac-pass-01", SP_COSE_HMAC256, SP_COSE_UNTAGGED, "", SP_ERR_MALFORMED, SP_OK},
-        {"mac0-tests__mac-fail-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_ERR_MALFORMED, SP_OK},
-        {"mac0-tests__mac-fail-02", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_ERR_UNTRUSTED},
-        {"mac0-tests__mac-fail-03", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_ERR_UNTRUSTED},
-        {"mac0-tests__mac-fail-04", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_ERR_UNTRUSTED},
-        {"mac0-tests__mac-fail-06", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_ERR_UNTRUSTED},
-        {"mac0-tests__mac-fail-07", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_ERR_UNTRUSTED},
+        {"cose-wg/mac0-tests__HMac-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_OK},
+        {"cose-wg/mac0-tests__mac-pass-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK, SP_OK},
+        {"cose-wg/mac0-tests__mac-pass-02", SP_COSE_HMAC256, SP_COSE_TAGGED,
+         "ff00ee11dd22cc33bb44aa559966", SP_OK, SP_OK},
+        {"cose-wg/mac0-tests__mac-pass-02", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+         SP_ERR_UNTRUSTED},
+        {"cose-wg/mac0-tests__mac-pass-03", SP_COSE_HMAC256, SP_COSE_UNTAGGED, "", SP_OK, SP_OK},
+        {"cose-wg/mac0-tests__mac-pass-03", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_ERR_MALFORMED,
+         SP_OK},
+        {"cose-wg/mac0-tests__mac-pass-01", SP_COSE_HMAC256, SP_COSE_UNTAGGED, "", SP_ERR_MALFORMED,
+         SP_OK},
+        {"cose-wg/mac0-tests__mac-fail-01", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_ERR_MALFORMED,
+         SP_OK},
+        {"cose-wg/mac0-tests__mac-fail-02", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+         SP_ERR_UNTRUSTED},
+        {"cose-wg/mac0-tests__mac-fail-03", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+         SP_ERR_UNTRUSTED},
+        {"cose-wg/mac0-tests__mac-fail-04", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+         SP_ERR_UNTRUSTED},
+        {"cose-wg/mac0-tests__mac-fail-06", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+         SP_ERR_UNTRUSTED},
+        {"cose-wg/mac0-tests__mac-fail-07", SP_COSE_HMAC256, SP_COSE_TAGGED, "", SP_OK,
+         SP_ERR_UNTRUSTED},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         uint8_t input[256];
@@ -88,6 +98,81 @@ static void the_working_groups_examples_come_out_right(void)
                                       from_hex(cases[i].aad, aad, sizeof(aad)));
             SP_CHECK_CASE(err == cases[i].verified, cases[i].name);
         }
+    }
+}
+
+/* RFC 9052, 3.1: the Partial IV, padded on the left, over the Base IV, padded on the right. */
+static struct sp_view iv_of(const struct sp_cose_message *message, struct sp_view base,
+                            uint8_t iv[SP_COSE_IV_LEN])
+{
+    struct sp_view partial = message->unprotected_header.partial_iv;
+    if (base.len == 0 || partial.len > SP_COSE_IV_LEN) {
+        return message->unprotected_header.iv;
+    }
+    memset(iv, 0, SP_COSE_IV_LEN);
+    sp_copy(iv, base.ptr, base.len);
+    for (size_t i = 0; i < partial.len; i++) {
+        iv[SP_COSE_IV_LEN - partial.len + i] ^= partial.ptr[i];
+    }
+    return sp_view(iv, SP_COSE_IV_LEN);
+}
+
+struct encrypt0_example {
+    const char *name;
+    enum sp_cose_algorithm algorithm;
+    const char *base_iv;
+};
+
+static enum sp_err open_example(const struct encrypt0_example *example, struct sp_view input,
+                                const struct sp_crypto_key *key)
+{
+    uint8_t base[SP_COSE_IV_LEN];
+    uint8_t iv[SP_COSE_IV_LEN];
+    uint8_t plain[64];
+    size_t len = 0;
+    struct sp_cose_message message;
+    SP_TRY(sp_cose_encrypt0_decode(input, SP_COSE_TAGGED, &message));
+    const struct sp_cose_encrypt0 how = {
+        example->algorithm, *key,
+        iv_of(&message, from_hex(example->base_iv, base, sizeof(base)), iv), none};
+    SP_TRY(sp_cose_encrypt0_open(&message, &how, plain, sizeof(plain), &len));
+    return sp_view_equal(sp_view(plain, len), SP_VIEW_LIT("This is the content."))
+               ? SP_OK
+               : SP_ERR_PROTOCOL;
+}
+
+static void encrypt0_examples_open_and_no_changed_bit_does(void)
+{
+    static const struct encrypt0_example examples[] = {
+        {"cose-encrypt0/rfc9052-c41", SP_COSE_AES_CCM_16_64_128, ""},
+        {"cose-encrypt0/rfc9052-c42", SP_COSE_AES_CCM_16_64_128, "89f52f65a1c58093"},
+        {"cose-encrypt0/aes-ccm-enc-01", SP_COSE_AES_CCM_16_64_128, ""},
+        {"cose-encrypt0/aes-ccm-enc-02", SP_COSE_AES_CCM_16_128_128, ""},
+    };
+    for (size_t i = 0; i < sizeof(examples) / sizeof(examples[0]); i++) {
+        uint8_t input[MESSAGES_MAX];
+        uint8_t key_text[64];
+        uint8_t key[16];
+        size_t key_len = 0;
+        struct sp_view hex = from_file(examples[i].name, ".key.hex", key_text, sizeof(key_text));
+        struct sp_view message = from_file(examples[i].name, ".cbor", input, sizeof(input));
+        SP_CHECK(sp_hex_parse(sp_view_first(hex, hex.len - 1), key, sizeof(key), &key_len) ==
+                 SP_OK);
+        struct sp_crypto_key crypto_key = key_of(sp_view(key, key_len));
+        SP_CHECK_CASE(open_example(&examples[i], message, &crypto_key) == SP_OK, examples[i].name);
+        for (size_t bit = 0; bit < 8 * message.len; bit++) {
+            input[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+            SP_CHECK_CASE(open_example(&examples[i], message, &crypto_key) != SP_OK,
+                          examples[i].name);
+            input[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+        }
+        for (size_t len = 0; len < message.len; len++) {
+            SP_CHECK_CASE(open_example(&examples[i], sp_view(input, len), &crypto_key) != SP_OK,
+                          examples[i].name);
+        }
+        key[15] ^= 1;
+        SP_CHECK_CASE(open_example(&examples[i], message, &crypto_key) == SP_ERR_UNTRUSTED,
+                      examples[i].name);
     }
 }
 
@@ -222,9 +307,10 @@ static void an_unprotected_algorithm_is_held_against_the_expected_one(void)
     uint8_t key_text[80];
     size_t len = 0;
     struct sp_cose_message message;
-    struct sp_view token = from_file("mac0-tests__mac-pass-01", ".cbor", input, sizeof(input));
+    struct sp_view token =
+        from_file("cose-wg/mac0-tests__mac-pass-01", ".cbor", input, sizeof(input));
     struct sp_view hex =
-        from_file("mac0-tests__mac-pass-01", ".key.hex", key_text, sizeof(key_text));
+        from_file("cose-wg/mac0-tests__mac-pass-01", ".key.hex", key_text, sizeof(key_text));
     SP_CHECK(sp_hex_parse(sp_view_first(hex, 64), key_bytes, sizeof(key_bytes), &len) == SP_OK);
     struct sp_crypto_key key = key_of(sp_view(key_bytes, len));
     SP_CHECK(input[6] == SP_COSE_HMAC256);
@@ -387,6 +473,7 @@ static void sealed_messages_are_bound_to_their_context(void)
 
 static const struct sp_test tests[] = {
     SP_TEST(the_working_groups_examples_come_out_right),
+    SP_TEST(encrypt0_examples_open_and_no_changed_bit_does),
     SP_TEST(hostile_envelopes_are_refused),
     SP_TEST(headers_are_taken_apart),
     SP_TEST(a_mac_is_compared_in_full),

@@ -42,15 +42,20 @@ static const char *json_of(void)
     return out;
 }
 
-static const char *senml_json_of(void)
+static const char *senml_json_for(struct sp_view device)
 {
     static char out[4096];
     struct sp_writer w;
-    struct sp_senml_context context = {.device = dev1, .accepted_ms = accepted};
+    struct sp_senml_context context = {.device = device, .accepted_ms = accepted};
     sp_writer_init(&w, out, sizeof(out) - 1);
     sp_senml_to_senml_json(&record, &context, &w);
     out[sp_writer_view(&w).len] = '\0';
     return out;
+}
+
+static const char *senml_json_of(void)
+{
+    return senml_json_for(dev1);
 }
 
 static bool decimal_is(struct sp_decimal have, int64_t mantissa, int32_t exponent)
@@ -76,6 +81,54 @@ static void the_protocols_example_is_read(void)
     SP_CHECK(strcmp(senml_json_of(),
                     "[{\"bn\":\"dev1/\",\"bt\":1800000000.123,\"n\":\"temperature\",\"u\":\"Cel\","
                     "\"v\":23.5},{\"n\":\"humidity\",\"u\":\"%RH\",\"v\":41}]") == 0);
+}
+
+static size_t read_vector(const char *name, const char *ending, void *out, size_t cap)
+{
+    char path[128];
+    (void)snprintf(path, sizeof(path), "tests/vectors/rfc8428/%s%s", name, ending);
+    FILE *file = fopen(path, "rb");
+    SP_CHECK_CASE(file != NULL, path);
+    size_t len = file != NULL ? fread(out, 1, cap, file) : 0;
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return len;
+}
+
+/* What each is taken from, and that the JSON is right: tests/vectors/rfc8428/manifest.json, tests/vectors/test_vectors.py. */
+static void the_examples_of_rfc_8428_come_out_right(void)
+{
+    static const struct {
+        const char *name;
+        const char *device;
+        enum sp_err want;
+    } cases[] = {
+        {"single", "10e2073a01080063", SP_OK},
+        {"multiple", "10e2073a01080063", SP_OK},
+        {"multiple-times", "10e2073a0108006", SP_OK},
+        {"types", "10e2073a01080063", SP_OK},
+        {"one-of-collection", "2001:db8::2", SP_OK},
+        {"section-6-slash", "urn:dev:ow:10e2073a0108006", SP_OK},
+        {"section-6", "urn:dev:ow:10e2073a0108006", SP_ERR_MALFORMED},
+        {"collection", "2001:db8::2", SP_ERR_MALFORMED},
+        {"no-base-name", "10e2073a01080063", SP_ERR_MALFORMED},
+        {"other-base-name", "10e2073a01080063", SP_ERR_MALFORMED},
+        {"long", "10e2073a01080063", SP_ERR_MALFORMED},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint8_t payload[512];
+        char want[1024];
+        struct sp_view device = sp_view_str(cases[i].device);
+        size_t len = read_vector(cases[i].name, ".cbor", payload, sizeof(payload));
+        enum sp_err err = sp_senml_parse(sp_view(payload, len), device, &record);
+        SP_CHECK_CASE(err == cases[i].want, cases[i].name);
+        if (err == SP_OK) {
+            len = read_vector(cases[i].name, ".json", want, sizeof(want) - 1);
+            want[len] = '\0';
+            SP_CHECK_CASE(strcmp(senml_json_for(device), want) == 0, cases[i].name);
+        }
+    }
 }
 
 static void the_protocols_vector_is_written(void)
@@ -477,6 +530,7 @@ static void a_full_buffer_sets_the_writers_error(void)
 
 static const struct sp_test tests[] = {
     SP_TEST(the_protocols_example_is_read),
+    SP_TEST(the_examples_of_rfc_8428_come_out_right),
     SP_TEST(the_protocols_vector_is_written),
     SP_TEST(a_written_time_is_read_back),
     SP_TEST(numbers_of_every_form_are_read),

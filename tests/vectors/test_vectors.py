@@ -290,6 +290,45 @@ def test_what_is_too_long_or_empty_is_refused_by_size():
     assert refused_by(token(*words, stdin=b"\xd1" * 4096)) == "form"
 
 
+SENML = ["bs", "bv", "bu", "bt", "bn", "bver", "n", "u", "v", "vs", "vb", "s", "t", "ut", "vd"]  # labels -6 to 8
+ACCEPTED = 1800000000.123
+
+
+def senml_from_cbor(path):
+    import base64
+
+    import cbor2
+    pack = [{SENML[label + 6]: value for label, value in record.items()} for record in cbor2.loads(path.read_bytes())]
+    for record in pack:
+        if "vd" in record:
+            record["vd"] = base64.urlsafe_b64encode(record["vd"]).decode().rstrip("=")
+    return pack
+
+
+def resolve(pack):
+    """RFC 8428, 4.6, with the time of acceptance where there is none."""
+    base, out = {}, []
+    for record in pack:
+        base.update({label: value for label, value in record.items() if label in ("bn", "bt", "bu", "bv")})
+        value = next(record[label] for label in ("v", "vs", "vb", "vd") if label in record)
+        known = "bt" in base or "t" in record
+        out.append((base.get("bn", "") + record.get("n", ""), record.get("u", base.get("bu")) if "v" in record else None,
+                    value + base.get("bv", 0) if "v" in record else value,
+                    round(base.get("bt", 0) + record.get("t", 0), 3) if known else ACCEPTED))
+    return out
+
+
+@pytest.mark.parametrize("example", [pytest.param(e, id=e["name"]) for e in json.loads((HERE / "rfc8428/manifest.json").read_text())])
+def test_the_examples_of_rfc_8428_are_what_they_say(example):
+    """libs/senml is held against these files; this holds the files against the examples."""
+    path = HERE / "rfc8428" / f"{example['name']}.cbor"
+    assert senml_from_cbor(path) == example["pack"]
+    written = path.with_suffix(".json")
+    assert written.exists() == (example["expect"] == "accept")
+    if written.exists():
+        assert resolve(json.loads(written.read_text())) == resolve(example["pack"])
+
+
 def test_help_teaches():
     for words in (("--help",), ("verify", "--help"), ("make", "--help")):
         result = token(*words)

@@ -232,9 +232,20 @@ static void history_is_short_and_bounded(void)
     const struct sp_reading *last = sensor == NULL ? NULL : sp_sensor_last(&home.sensors, sensor);
     SP_CHECK(last != NULL && last->temperature > 8.9 && last->temperature < 9.1 &&
              last->time_ms == (int64_t)T0 * 1000);
+    for (size_t i = 0; sensor != NULL && i < 4; i++) { /* the latest four, oldest first */
+        const struct sp_reading *r = &sensor->history[(sensor->history_next + i) % 4];
+        SP_CHECK(r->temperature > 5.9 + (double)i && r->temperature < 6.1 + (double)i &&
+                 r->humidity != r->humidity);
+    }
     home.sensors.max = 1;
     topic_of(2, &identity, &topic);
     SP_CHECK(sp_sensors_get(&home.sensors, identity) == NULL);
+    topic_of(1, &identity, &topic);
+    SP_CHECK(sp_sensors_get(&home.sensors, identity) == sensor); /* who has a place keeps it */
+    sp_home_revoke(&home, identity);
+    SP_CHECK(sp_sensors_find(&home.sensors, identity) == NULL);
+    topic_of(2, &identity, &topic);
+    SP_CHECK(sp_sensors_get(&home.sensors, identity) != NULL); /* there is room again */
     end();
 }
 

@@ -114,6 +114,8 @@ static enum sp_err take_item(struct coming *c, uint8_t type, struct sp_view body
         return sp_carry_read_mail(&c->in, body);
     case SP_CARRY_MARK:
         return take_mark(c, body);
+    case SP_CARRY_RETAINED:
+        return sp_carry_read_retained(&c->in, &c->gate->workers[0].home, body);
     case SP_CARRY_DEVICE:
         return take_device(c, body);
     case SP_CARRY_END:

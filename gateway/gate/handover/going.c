@@ -8,6 +8,7 @@
 #include "gateway/gate/handover/handover.h"
 
 #include "gateway/gate/handover/passage.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/session/carry.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
@@ -43,6 +44,7 @@ struct sp_handover {
     struct sp_buf connection; /* of the device that is being written */
     int fds[SP_PASSAGE_FDS_MAX];
     size_t fd_count;
+    enum sp_err retained; /* of writing what is retained */
     uint64_t devices;
     uint64_t connections;
 };
@@ -174,6 +176,15 @@ static enum sp_err write_home(struct sp_handover *h, const struct sp_home *home)
     return SP_OK;
 }
 
+static void write_retained(void *arg, struct sp_view owner, struct sp_mail *message)
+{
+    struct sp_handover *h = arg;
+    sp_carry_retained(&h->out, owner, message);
+    if (h->retained == SP_OK) {
+        h->retained = send_when_full(h);
+    }
+}
+
 static enum sp_err write_all(struct sp_handover *h)
 {
     bool marks = true;
@@ -187,6 +198,8 @@ static enum sp_err write_all(struct sp_handover *h)
     sp_carry_number(&h->out, rules->lifecycles, 4);
     sp_carry_number(&h->out, rules->allow_no_software, 1);
     sp_carry_end(&h->out, begun);
+    sp_retained_each(h->gate->workers[0].home.retained, write_retained, h);
+    SP_TRY(h->retained);
     for (uint16_t i = 0; i < h->gate->count; i++) {
         SP_TRY(write_home(h, &h->gate->workers[i].home));
     }

@@ -4,6 +4,7 @@
 
 #include "gateway/config/route_map.h"
 #include "gateway/gate/route/mail.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
@@ -158,20 +159,24 @@ void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag s
     }
 }
 
-void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
-                    sp_slot_tag publisher)
+/* To those who subscribe; and kept, if it is to be, as `owner`'s. */
+static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publish,
+                       sp_slot_tag publisher, const struct sp_view *owner)
 {
     if (sp_subs_match(home->subs, publish->topic, home->index, publisher, &home->matches) !=
         SP_OK) {
         sp_metric_inc(SP_M_PUBLISH_DROPPED);
     }
-    if (home->matches.count == 0) {
+    if (home->matches.count == 0 && owner == NULL) {
         return;
     }
     struct sp_mail *message = sp_mail_create(publish, home->timers->now_ms);
     if (message == NULL) {
         sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)home->matches.count);
         return;
+    }
+    if (owner != NULL && sp_retained_put(home->retained, *owner, message) != SP_OK) {
+        sp_metric_inc(SP_M_RETAINED_REFUSED);
     }
     for (uint16_t loop = 0; loop < home->loops; loop++) {
         if (loop == home->index) {
@@ -181,6 +186,12 @@ void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
         }
     }
     sp_mail_release(message);
+}
+
+void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
+                    sp_slot_tag publisher)
+{
+    distribute(home, publish, publisher, NULL);
 }
 
 /* ---- the cloud ---- */
@@ -238,10 +249,33 @@ static enum sp_routed to_cloud(struct sp_home *home, const struct sp_origin *ori
     return qos == 0 ? SP_ROUTED : SP_ROUTED_STORING;
 }
 
+/* RETAIN, and it may be kept. *refused: it may not, and the publisher can be told. */
+static bool keeps(struct sp_home *home, const struct sp_origin *origin,
+                  const struct sp_mqtt_publish *publish, bool *refused)
+{
+    *refused = false;
+    if (!publish->retain || origin->repeat || home->retained == NULL) {
+        return false;
+    }
+    if (sp_retained_room(home->retained, &home->config->limits, origin->device, publish,
+                         home->timers->now_ms) == SP_OK) {
+        return true;
+    }
+    sp_metric_inc(SP_M_RETAINED_REFUSED);
+    *refused = publish->qos > 0 && origin->client != 0;
+    return false;
+}
+
 enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *origin,
                                 const struct sp_mqtt_publish *publish)
 {
     enum sp_routed routed = SP_ROUTED;
+    bool refused;
+    bool kept = keeps(home, origin, publish, &refused);
+    if (refused) {
+        sp_metric_inc(SP_M_PUBLISH_REFUSED);
+        return SP_ROUTED_REFUSED;
+    }
     struct sp_mark *mark = origin->record != NULL ? origin->record->mark : NULL;
     const struct sp_route_config *route =
         home->config->cloud.enabled ? sp_route_find(home->config, publish->topic) : NULL;
@@ -261,7 +295,7 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
         sp_tickets_mark(home, mark, origin->record->counter);
     }
     if (!origin->repeat) {
-        sp_route_local(home, publish, origin->session);
+        distribute(home, publish, origin->session, kept ? &origin->device : NULL);
     }
     return routed;
 }

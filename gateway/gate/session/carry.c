@@ -3,6 +3,7 @@
 #include "gateway/gate/session/carry.h"
 
 #include "gateway/gate/route/mail.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "libs/mqtt/topic.h"
@@ -225,6 +226,23 @@ static void put_received(struct sp_carry_out *out, const struct sp_session_more 
     }
 }
 
+/* Retained messages that are still to be sent for a subscription. */
+static void put_replays(struct sp_carry_out *out, const struct sp_session_more *more)
+{
+    const struct sp_replay *replay;
+    uint32_t count = 0;
+    for (replay = more != NULL ? more->replays : NULL; replay != NULL; replay = replay->next) {
+        count++;
+    }
+    sp_carry_number(out, count, 4);
+    for (replay = more != NULL ? more->replays : NULL; replay != NULL; replay = replay->next) {
+        sp_carry_block(out, sp_view(replay->filter, replay->len));
+        sp_carry_number(out, replay->qos, 1);
+        sp_carry_number(out, replay->id, 4);
+        sp_carry_number(out, replay->last != NULL ? number_of(out, replay->last) : NO_MAIL, 4);
+    }
+}
+
 static void put_session(struct sp_carry_out *out, const struct sp_session *session, bool goes_along)
 {
     sp_carry_block(out, sp_view_str(session->role->name));
@@ -233,6 +251,7 @@ static void put_session(struct sp_carry_out *out, const struct sp_session *sessi
     put_subscriptions(out, session);
     put_deliveries(out, session, goes_along);
     put_received(out, session->more);
+    put_replays(out, session->more);
 }
 
 static uint64_t flags_of(const struct sp_client *client)
@@ -294,6 +313,20 @@ static bool left_behind(const struct sp_device *device, struct sp_device_wait *w
     return device->session != NULL;
 }
 
+/* Everything that a session refers to. */
+static void put_mails(struct sp_carry_out *out, const struct sp_session *session)
+{
+    for (const struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+        put_mail(out, d->message);
+    }
+    const struct sp_replay *replay = session->more != NULL ? session->more->replays : NULL;
+    for (; replay != NULL; replay = replay->next) {
+        if (replay->last != NULL) {
+            put_mail(out, replay->last);
+        }
+    }
+}
+
 bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
                      const struct sp_client *client, struct sp_view connection)
 {
@@ -306,9 +339,8 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
     if (!session && !waits) {
         return false;
     }
-    for (const struct sp_delivery *d = session ? device->session->first : NULL; d != NULL;
-         d = d->next) {
-        put_mail(out, d->message);
+    if (session) {
+        put_mails(out, device->session);
     }
     if (wait.will != NULL) {
         put_mail(out, wait.will->message);
@@ -344,6 +376,15 @@ void sp_carry_mark(struct sp_carry_out *out, const struct sp_mark *mark)
     sp_carry_number(out, mark->epoch, 4);
     sp_carry_number(out, mark->counter, 8);
     sp_carry_number(out, mark->fed, 8);
+    sp_carry_end(out, begun);
+}
+
+void sp_carry_retained(struct sp_carry_out *out, struct sp_view owner, struct sp_mail *message)
+{
+    put_mail(out, message);
+    size_t begun = sp_carry_begin(out, SP_CARRY_RETAINED);
+    sp_carry_block(out, owner);
+    sp_carry_number(out, number_of(out, message), 4);
     sp_carry_end(out, begun);
 }
 
@@ -553,6 +594,30 @@ static enum sp_err get_received(struct sp_reader *r, struct sp_session *session)
     return r->err;
 }
 
+static enum sp_err get_replays(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
+                               struct sp_session *session)
+{
+    uint32_t count = sp_read_u32(r);
+    for (uint32_t i = 0; i < count && r->err == SP_OK; i++) {
+        struct sp_view filter = get_block(r);
+        uint8_t qos = sp_read_u8(r);
+        uint32_t id = sp_read_u32(r);
+        uint32_t last = sp_read_u32(r);
+        if (r->err != SP_OK || qos > 2 || !sp_topic_filter_valid(filter) ||
+            (last != NO_MAIL && last >= in->mail_count)) {
+            return SP_ERR_MALFORMED;
+        }
+        /* Sends nothing yet: there is no client. */
+        SP_TRY(sp_session_replay(home, session, filter, qos, id));
+        struct sp_replay *made = session->more->replays;
+        while (made->next != NULL) {
+            made = made->next;
+        }
+        made->last = last != NO_MAIL ? sp_mail_hold(in->mails[last]) : NULL;
+    }
+    return r->err;
+}
+
 static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
                                struct sp_device *device)
 {
@@ -573,7 +638,8 @@ static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, stru
     for (uint32_t i = 0; i < count; i++) {
         SP_TRY(get_delivery(in, r, home, session, i < sent));
     }
-    return get_received(r, session);
+    SP_TRY(get_received(r, session));
+    return get_replays(in, r, home, session);
 }
 
 struct sp_view sp_carry_identity(struct sp_view body)
@@ -738,6 +804,20 @@ enum sp_err sp_carry_read_mark(struct sp_home *home, struct sp_view body)
     mark->counter = counter;
     mark->fed = fed;
     return SP_OK;
+}
+
+enum sp_err sp_carry_read_retained(struct sp_carry_in *in, struct sp_home *home,
+                                   struct sp_view body)
+{
+    struct sp_reader r;
+    sp_reader_init(&r, body);
+    struct sp_view owner = get_block(&r);
+    uint32_t number = sp_read_u32(&r);
+    SP_TRY(sp_reader_finish(&r));
+    if (owner.len == 0 || number >= in->mail_count || home->retained == NULL) {
+        return SP_ERR_MALFORMED;
+    }
+    return sp_retained_put(home->retained, owner, in->mails[number]);
 }
 
 void sp_carry_in_deinit(struct sp_carry_in *in)

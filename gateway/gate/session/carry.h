@@ -26,6 +26,7 @@ enum sp_carry_item {
     SP_CARRY_HEAD = 1, /**< version, whether all marks are there, rules of attestation */
     SP_CARRY_MAIL,     /**< a message, numbered from 0 */
     SP_CARRY_MARK,     /**< the counter of protected records of a device */
+    SP_CARRY_RETAINED, /**< a retained message */
     SP_CARRY_DEVICE,
     SP_CARRY_END, /**< how many devices, how many connections */
 };
@@ -82,6 +83,8 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
 
 void sp_carry_mark(struct sp_carry_out *out, const struct sp_mark *mark);
 
+void sp_carry_retained(struct sp_carry_out *out, struct sp_view owner, struct sp_mail *message);
+
 /** Wipes. */
 void sp_carry_out_deinit(struct sp_carry_out *out);
 
@@ -89,6 +92,10 @@ void sp_carry_out_deinit(struct sp_carry_out *out);
 
 /** @retval SP_ERR_MALFORMED, SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_carry_read_mail(struct sp_carry_in *in, struct sp_view body);
+
+/** For home->retained. @retval SP_ERR_MALFORMED, SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_carry_read_retained(struct sp_carry_in *in, struct sp_home *home,
+                                                 struct sp_view body);
 
 /** The identity in a SP_CARRY_DEVICE or SP_CARRY_MARK; empty: malformed. */
 struct sp_view sp_carry_identity(struct sp_view body);

@@ -37,11 +37,12 @@ bool sp_client_room(struct sp_client *client, size_t size)
     if (client->lost) {
         return false;
     }
-    if (client->out.used + size > FLUSH_AT) {
+    size_t most = client->home->config->limits.write_buffer;
+    if (client->out.used + size > FLUSH_AT ||
+        (size_t)client->out.used + client->unsent + size > most) {
         client->home->flush(client);
     }
-    return (size_t)client->out.used + client->unsent + size <=
-           client->home->config->limits.write_buffer;
+    return (size_t)client->out.used + client->unsent + size <= most;
 }
 
 bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish *publish)

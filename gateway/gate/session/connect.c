@@ -84,6 +84,12 @@ static bool will_is_allowed(const struct sp_client *client, const struct sp_mqtt
             sp_acl_may_will(client->role, sp_client_identity(client), will->topic));
 }
 
+static bool too_many(const struct sp_limits_config *limits, const struct sp_mqtt_props *props)
+{
+    return props->user_count > limits->user_properties ||
+           props->user.len > limits->user_property_bytes;
+}
+
 /* Everything that a CONNECT can be refused for by itself. false: it was. */
 static bool check(struct sp_client *client, const struct sp_mqtt_connect *packet)
 {
@@ -97,8 +103,7 @@ static bool check(struct sp_client *client, const struct sp_mqtt_connect *packet
         refuse(client, SP_MQTT_RC_BAD_AUTHENTICATION_METHOD, "authentication method");
     } else if (!will_is_allowed(client, &packet->will)) {
         refuse(client, SP_MQTT_RC_NOT_AUTHORIZED, "will not allowed");
-    } else if (packet->props.user_count > limits->user_properties ||
-               packet->will.props.user_count > limits->user_properties) {
+    } else if (too_many(limits, &packet->props) || too_many(limits, &packet->will.props)) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many user properties");
     } else {
         return true;

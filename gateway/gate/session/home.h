@@ -21,11 +21,13 @@
 
 struct sp_client;
 struct sp_fuse;
+struct sp_retained;
 
 struct sp_home {
     const struct sp_config *config;
-    struct sp_subs *subs;       /**< shared by all homes */
-    struct sp_timers *timers;   /**< of this loop, and its time */
+    struct sp_subs *subs;         /**< shared by all homes */
+    struct sp_retained *retained; /**< the same; NULL in tests that keep none */
+    struct sp_timers *timers;     /**< of this loop, and its time */
     struct sp_outbox *outboxes; /**< one per loop: parcels for other homes, posted once per turn */
     uint16_t index;             /**< of this loop */
     uint16_t loops;

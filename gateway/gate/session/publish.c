@@ -61,7 +61,8 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     } else if (publish->retain && v5 && !client->role->retain) {
         code = SP_MQTT_RC_RETAIN_NOT_SUPPORTED;
         detail = "PUBLISH with RETAIN";
-    } else if (publish->props.user_count > limits->user_properties) {
+    } else if (publish->props.user_count > limits->user_properties ||
+               publish->props.user.len > limits->user_property_bytes) {
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
     } else if (publish->qos > 0 && v5 &&

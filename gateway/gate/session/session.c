@@ -3,6 +3,7 @@
 #include "gateway/gate/session/session.h"
 
 #include "gateway/gate/route/mail.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 
 #define DELIVERY_COST 64U /* bytes counted beside topic and payload */
+#define REPLAY_BATCH  8U  /* retained messages that are looked up at a time */
 
 static struct sp_slabs lists = SP_SLABS_INIT; /* of subscriptions */
 static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_session));
@@ -54,9 +56,30 @@ static void give_back(struct sp_home *home, struct sp_session *session)
     }
 }
 
+/* NULL: no memory. */
+static struct sp_session_more *more_of(struct sp_session *session)
+{
+    if (session->more == NULL) {
+        session->more = calloc(1, sizeof(*session->more));
+    }
+    return session->more;
+}
+
+/* Take it off the list and free it. */
+static void replay_end(struct sp_replay **at)
+{
+    struct sp_replay *replay = *at;
+    *at = replay->next;
+    sp_mail_release(replay->last);
+    free(replay);
+}
+
 static void forget_more(struct sp_session *session)
 {
     if (session->more != NULL) {
+        while (session->more->replays != NULL) {
+            replay_end(&session->more->replays);
+        }
         free(session->more->received);
         free(session->more);
         session->more = NULL;
@@ -216,7 +239,7 @@ static void send_one(struct sp_home *home, struct sp_session *session)
     sp_client_publish(session->client, &publish);
 }
 
-void sp_session_pump(struct sp_home *home, struct sp_session *session)
+static void pump(struct sp_home *home, struct sp_session *session)
 {
     while (session->unsent != NULL && session->client != NULL &&
            sp_client_window(session->client) > session->in_flight &&
@@ -297,7 +320,96 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
     };
     sp_copy(delivery->ids, offer->ids, ids);
     append(session, delivery);
+    pump(home, session);
+}
+
+/* ---- retained messages ---- */
+
+/* What is still on its way for a subscription that goes, or is made anew. */
+static void forget_replay(struct sp_session *session, struct sp_view filter)
+{
+    struct sp_replay **at = session->more == NULL ? NULL : &session->more->replays;
+    while (at != NULL && *at != NULL) {
+        if (sp_view_equal(sp_view((*at)->filter, (*at)->len), filter)) {
+            replay_end(at);
+        } else {
+            at = &(*at)->next;
+        }
+    }
+}
+
+/* It can be offered without being dropped, or never will be. */
+static bool replay_fits(const struct sp_home *home, struct sp_session *session,
+                        const struct sp_replay *replay, const struct sp_mail *message)
+{
+    size_t size = DELIVERY_COST + message->topic.len + message->payload.len + sizeof(replay->id);
+    if (replay->qos > 0 && message->qos > 0) {
+        return session->bytes == 0 ||
+               session->bytes + size <= home->config->limits.session_queue_bytes;
+    }
+    const struct sp_client *client = session->client;
+    return sp_client_room(session->client, size) || client->out.used + client->unsent == 0;
+}
+
+/* @return false: the rest has to wait. */
+static bool replay_some(struct sp_home *home, struct sp_session *session, struct sp_replay *replay)
+{
+    struct sp_mail *found[REPLAY_BATCH];
+    struct sp_view after = replay->last == NULL ? (struct sp_view){NULL, 0} : replay->last->topic;
+    size_t count = sp_retained_next(home->retained, sp_view(replay->filter, replay->len), after,
+                                    home->timers->now_ms, found, REPLAY_BATCH);
+    bool go = true;
+    for (size_t i = 0; i < count; i++) {
+        go = go && replay_fits(home, session, replay, found[i]);
+        if (go) {
+            sp_session_offer(home, session,
+                             &(struct sp_offer){.message = found[i],
+                                                .ids = &replay->id,
+                                                .id_count = replay->id != 0,
+                                                .qos = replay->qos,
+                                                .retain = true});
+            sp_mail_release(replay->last);
+            replay->last = found[i];
+        } else {
+            sp_mail_release(found[i]);
+        }
+    }
+    if (go && count < REPLAY_BATCH) {
+        replay_end(&session->more->replays);
+    }
+    return go;
+}
+
+void sp_session_pump(struct sp_home *home, struct sp_session *session)
+{
+    pump(home, session);
+    while (session->more != NULL && session->more->replays != NULL && session->client != NULL &&
+           !session->client->lost && session->unsent == NULL &&
+           replay_some(home, session, session->more->replays)) {
+    }
+}
+
+enum sp_err sp_session_replay(struct sp_home *home, struct sp_session *session,
+                              struct sp_view filter, uint8_t qos, uint32_t id)
+{
+    forget_replay(session, filter);
+    struct sp_session_more *more = more_of(session);
+    struct sp_replay *replay = calloc(1, sizeof(*replay) + filter.len);
+    if (more == NULL || replay == NULL) {
+        free(replay);
+        return SP_ERR_NOMEM;
+    }
+    replay->qos = qos;
+    replay->id = id;
+    replay->len = (uint16_t)filter.len;
+    sp_copy(replay->filter, filter.ptr, filter.len);
+    struct sp_replay **end = &more->replays;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = replay;
     sp_session_pump(home, session);
+    return SP_OK;
 }
 
 /* The one in flight with that id; NULL: there is none. */
@@ -372,10 +484,7 @@ bool sp_session_took(const struct sp_session *session, uint16_t packet_id)
 
 enum sp_err sp_session_take(struct sp_session *session, uint16_t packet_id, uint32_t max)
 {
-    if (session->more == NULL) {
-        session->more = calloc(1, sizeof(*session->more));
-    }
-    struct sp_session_more *more = session->more;
+    struct sp_session_more *more = more_of(session);
     if (more == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -449,6 +558,7 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
 
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, struct sp_view filter)
 {
+    forget_replay(session, filter);
     const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
     for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
         if (session->subs[i] == there) {

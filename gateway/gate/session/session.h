@@ -34,8 +34,19 @@ struct sp_delivery {
     uint32_t ids[]; /* Subscription Identifiers */
 };
 
+/* Retained messages on their way to a session, a few at a time. */
+struct sp_replay {
+    struct sp_replay *next;
+    struct sp_mail *last; /* that was offered; NULL: none yet */
+    uint32_t id;          /* Subscription Identifier; 0: none */
+    uint8_t qos;
+    uint16_t len;
+    uint8_t filter[];
+};
+
 /* What few sessions have. */
 struct sp_session_more {
+    struct sp_replay *replays;
     uint16_t *received; /* QoS 2 packet identifiers taken, and not released yet */
     uint32_t received_count;
     uint32_t received_cap;
@@ -121,6 +132,10 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session);
 SP_MUST_CHECK enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
                                                struct sp_view filter, struct sp_subscriber wanted,
                                                bool *existed);
+
+/** Send what is retained under a filter to which it has just subscribed. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_session_replay(struct sp_home *home, struct sp_session *session,
+                                            struct sp_view filter, uint8_t qos, uint32_t id);
 
 /** @return It was there. */
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session,

@@ -293,6 +293,111 @@ static void a_group_gets_each_message_once_and_what_a_member_leaves_goes_to_anot
     end();
 }
 
+static void say_retained(struct peer *peer, const char *topic, const char *payload, uint8_t qos,
+                         uint16_t id)
+{
+    uint8_t buf[4096];
+    struct sp_writer out;
+    const struct sp_mqtt_publish packet = {.retain = true,
+                                           .qos = qos,
+                                           .packet_id = id,
+                                           .topic = sp_view_str(topic),
+                                           .payload = sp_view_str(payload)};
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_publish(&out, peer->version, &packet);
+    say(peer, &out);
+}
+
+static void retained_messages_are_sent_as_retain_handling_says(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct sp_mqtt_filter filter = {.filter = SP_VIEW_LIT("a/+"), .qos = 2};
+    struct peer *peer = tool_5("writer");
+    struct peer *reader = tool_5("reader");
+    say_retained(peer, "a/b", "one", 1, 1);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    say_subscribe(reader, &filter, 7);
+    SP_CHECK(hear_publish(reader, &got) && got.retain && got.qos == 1 && is(got.payload, "one"));
+    say_puback(reader, got.packet_id);
+    say_subscribe(reader, &filter, 7); /* 0: again */
+    SP_CHECK(strcmp(hear_ids(reader), "7 ") == 0);
+    filter.retain_handling = 1;
+    say_subscribe(reader, &filter, 7);
+    SP_CHECK_INT(reader->len, 0);
+    filter.filter = SP_VIEW_LIT("#");
+    say_subscribe(reader, &filter, 0);
+    SP_CHECK(hear_publish(reader, &got) && got.retain && is(got.payload, "one"));
+    filter.filter = SP_VIEW_LIT("a/b");
+    filter.retain_handling = 2;
+    say_subscribe(reader, &filter, 0);
+    filter.filter = SP_VIEW_LIT("$share/g/a/b");
+    filter.retain_handling = 0;
+    say_subscribe(reader, &filter, 0);
+    SP_CHECK_INT(reader->len, 0);
+    say_retained(peer, "a/b", "", 0, 0);
+    SP_CHECK_INT(sp_retained_count(w->home.retained), 0);
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void more_retained_messages_than_a_queue_holds_all_arrive(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    char topic[32];
+    char payload[301];
+    memset(payload, 'x', 300);
+    payload[300] = '\0';
+    struct peer *peer = tool_5("writer");
+    struct peer *reader = tool_5("reader");
+    for (int i = 0; i < 40; i++) { /* 12,000 bytes; the queue is 2,000, and 3 may be in flight */
+        snprintf(topic, sizeof(topic), "a/%02d", i);
+        say_retained(peer, topic, payload, 1, 1);
+        SP_CHECK_INT(puback(peer, 1), 0);
+    }
+    say_retained(peer, "a/one too many", payload, 1, 1);
+    SP_CHECK_INT(puback(peer, 1), 0x97);
+    SP_CHECK_INT(subscribe(reader, "a/+", 1), 1);
+    for (int i = 0; i < 40; i++) {
+        snprintf(topic, sizeof(topic), "a/%02d", i);
+        SP_CHECK_CASE(hear_publish(reader, &got) && got.retain && is(got.topic, topic), topic);
+        say_puback(reader, got.packet_id);
+    }
+    SP_CHECK(reader->len == 0 && reader->client.session->more->replays == NULL);
+    SP_CHECK_INT(subscribe(reader, "+/00", 0), 0);
+    SP_CHECK(hear_publish(reader, &got) && got.qos == 0);
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void leave_a_retained_will(struct sp_mqtt_connect *packet)
+{
+    packet->props.present = 0;
+    packet->will = (struct sp_mqtt_will){.present = true,
+                                         .retain = true,
+                                         .qos = 2,
+                                         .topic = SP_VIEW_LIT("gone/a"),
+                                         .payload = SP_VIEW_LIT("bye")};
+}
+
+static void a_will_may_be_retained_and_go_with_qos_2(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *peer = tool_5_with("a", leave_a_retained_will);
+    sp_client_lost(&peer->client);
+    hang_up(peer);
+    SP_CHECK_INT(sp_retained_count(w->home.retained), 1);
+    peer = tool_5("b");
+    SP_CHECK_INT(subscribe(peer, "gone/#", 2), 2);
+    SP_CHECK(hear_publish(peer, &got) && got.retain && got.qos == 2 && is(got.payload, "bye"));
+    hang_up(peer);
+    end();
+}
+
 static void run_parcels(uint16_t loop)
 {
     struct sp_parcel *parcel = w->outboxes[loop].first;
@@ -338,6 +443,9 @@ static const struct sp_test tests[] = {
     SP_TEST(a_qos_2_exchange_goes_on_where_the_connection_broke),
     SP_TEST(a_message_carries_the_identifiers_of_all_that_match),
     SP_TEST(retain_is_passed_on_to_those_who_asked_for_it),
+    SP_TEST(retained_messages_are_sent_as_retain_handling_says),
+    SP_TEST(more_retained_messages_than_a_queue_holds_all_arrive),
+    SP_TEST(a_will_may_be_retained_and_go_with_qos_2),
     SP_TEST(a_group_gets_each_message_once_and_what_a_member_leaves_goes_to_another),
     SP_TEST(a_member_that_left_before_the_parcel_came_is_replaced),
 };

@@ -69,9 +69,19 @@ static uint8_t check_filter(const struct sp_client *client, struct sp_view filte
     return (shared && own) || !allowed ? SP_MQTT_RC_NOT_AUTHORIZED : 0;
 }
 
-static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filter *wanted,
-                             uint32_t id)
+/* Retain Handling 1: a new subscription only; 2: never. A shared one gets none (MQTT 5, 3.3.1.3). */
+static bool wants_retained(const struct sp_client *client, const struct sp_mqtt_filter *wanted,
+                           bool existed)
 {
+    return client->home->retained != NULL && wanted->retain_handling != 2 &&
+           !(wanted->retain_handling == 1 && existed) &&
+           !sp_view_starts(wanted->filter, SP_VIEW_LIT("$share/"));
+}
+
+static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filter *wanted,
+                             uint32_t id, bool *replay)
+{
+    *replay = false;
     uint8_t refused = check_filter(client, wanted->filter);
     if (refused != 0) {
         return refused;
@@ -89,6 +99,7 @@ static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filt
     bool existed = false;
     enum sp_err err =
         sp_session_subscribe(client->home, client->session, wanted->filter, subscriber, &existed);
+    *replay = err == SP_OK && wants_retained(client, wanted, existed);
     return code_for(err, wanted->qos);
 }
 
@@ -104,19 +115,37 @@ static void log_denied(struct sp_client *client, struct sp_view filter, uint8_t 
                 SP_F_INT("code", code));
 }
 
+/* After SUBACK, so that the client knows what they are for. */
+static void replay(struct sp_client *client, const struct sp_mqtt_subscribe *packet,
+                   const bool *wanted)
+{
+    struct sp_view rest = packet->filters;
+    struct sp_mqtt_filter filter;
+    for (size_t i = 0; i < FILTERS_MAX && sp_mqtt_filter_next(SP_MQTT_SUBSCRIBE, &rest, &filter);
+         i++) {
+        if (wanted[i] && client->session != NULL &&
+            sp_session_replay(client->home, client->session, filter.filter, filter.qos,
+                              packet->props.subscription_id) != SP_OK) {
+            sp_metric_inc(SP_M_PUBLISH_DROPPED);
+        }
+    }
+}
+
 void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,
                      struct sp_view body)
 {
     struct sp_mqtt_subscribe packet;
     struct sp_mqtt_filter filter;
     uint8_t codes[FILTERS_MAX];
+    bool replays[FILTERS_MAX];
     size_t count = 0;
     if (!decode(client, header, body, &packet)) {
         return;
     }
     struct sp_view rest = packet.filters;
     while (count < FILTERS_MAX && sp_mqtt_filter_next(header->type, &rest, &filter)) {
-        uint8_t code = subscribe_one(client, &filter, packet.props.subscription_id);
+        uint8_t code =
+            subscribe_one(client, &filter, packet.props.subscription_id, &replays[count]);
         if (code >= 0x80) {
             log_denied(client, filter.filter, code);
             code = client->version == SP_MQTT_5 ? code : 0x80;
@@ -126,6 +155,7 @@ void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *head
     const struct sp_mqtt_suback suback = {.packet_id = packet.packet_id,
                                           .codes = sp_view(codes, count)};
     sp_client_send_suback(client, SP_MQTT_SUBACK, &suback);
+    replay(client, &packet, replays);
 }
 
 void sp_on_guest_subscribe(struct sp_client *client, const struct sp_mqtt_header *header,

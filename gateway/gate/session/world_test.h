@@ -8,6 +8,7 @@
 #define SP_GATEWAY_GATE_SESSION_WORLD_TEST_H
 
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
@@ -60,6 +61,7 @@ static struct sp_role_config roles[] = {
      .subscribe = all,
      .retain = true,
      .shared_subscriptions = true,
+     .topic_aliases = 2,
      .any_will = true},
 };
 
@@ -93,6 +95,11 @@ static struct sp_config config = {
                .topic_bytes = 256,
                .subscriptions = 4,
                .user_properties = 2,
+               .user_property_bytes = 100,
+               .retained = 100,
+               .retained_bytes = 100000,
+               .retained_device = 40,
+               .retained_device_bytes = 40000,
                .attempts = 2},
 };
 
@@ -178,6 +185,7 @@ HELPER void begin(void)
     w->home.keys = (struct sp_edge){post, &w->keys};
     w->home.tickets.store = (struct sp_edge){post, &w->store};
     SP_CHECK(sp_subs_create(2, &w->home.subs) == SP_OK);
+    SP_CHECK(sp_retained_create(&w->home.retained) == SP_OK);
     sp_home_init(&w->home);
 }
 
@@ -197,6 +205,7 @@ HELPER void end(void)
     SP_CHECK_INT(sp_subs_size(w->home.subs), 0);
     SP_CHECK(w->timers.root == NULL);
     sp_subs_destroy(w->home.subs);
+    sp_retained_destroy(w->home.retained);
     free(w);
 }
 
