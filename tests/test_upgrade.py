@@ -241,6 +241,10 @@ def test_sessions_wills_and_queues_of_those_away_come_along(home):
     assert away.mqtt.subscribe("news/#", qos=1) == [1]
     assert witness.mqtt.subscribe("dt/#", qos=1) == [1]
     lost = enter(home, "lost", will=("dt/lost/will", b"gone", 1, False))
+    speaker.mqtt.publish("news/kept", b"kept", qos=1, retain=True)
+    assert speaker.mqtt.expect(mqtt.PUBACK).reason == 0
+    away.mqtt.ack(away.mqtt.expect(mqtt.PUBLISH))
+    away.mqtt.ping()
     away.abort()
     wait_for(lambda: home.gateway.metric("sessions_offline") == 1)
     for i in range(5):
@@ -248,6 +252,8 @@ def test_sessions_wills_and_queues_of_those_away_come_along(home):
         assert speaker.mqtt.expect(mqtt.PUBACK).reason == 0
     home.upgraded()
     assert home.gateway.metric("sessions_offline") == 1
+    assert speaker.mqtt.subscribe("news/#", qos=1) == [1]
+    assert speaker.mqtt.expect(mqtt.PUBLISH).payload == b"kept"
     lost.abort()
     assert witness.mqtt.expect(mqtt.PUBLISH).payload == b"gone"  # and not before
     back = enter(home, "away", clean=False, props={mqtt.SESSION_EXPIRY: 600})
