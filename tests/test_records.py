@@ -80,6 +80,38 @@ def test_an_authenticated_record_is_told_apart(system, sensor):
     assert documents(cloud, dev.bundle.id)[0]["protection"] == "mac"
 
 
+FORMATS = """routes:
+  - {from: dt/as-raw/climate, cloud: "up/{device}", format: raw}
+  - {from: dt/as-senml/climate, cloud: "up/{device}", format: senml-json}
+  - {from: dt/as-json/climate, cloud: "up/{device}", format: json}
+"""
+
+
+def test_an_opened_record_goes_to_the_cloud_in_each_format(system, tmp_path):
+    _, cloud = system
+    gateway = Gateway(tmp_path / "home", cloud, routes=FORMATS, gateway_id="gw-2")
+    add_reference(gateway)
+    gateway.cli("group", "add", "hall")
+    gateway.start()
+    try:
+        sent, got = {}, {}
+        for name in ("as-raw", "as-senml", "as-json"):
+            dev = KeyDevice(gateway, gateway.add(name, "--group", "hall"))
+            dev.join()
+            sent[name] = dev.sealed(2350)
+            assert dev.send(sent[name]) == 0
+            wait_for(lambda name=name: cloud.received(f"up/{name}"))
+            got[name] = cloud.received(f"up/{name}")[0][1]
+        assert got["as-raw"] == sent["as-raw"]
+        senml = json.loads(got["as-senml"])
+        assert [(r.get("bn"), r["n"], r["u"], r["v"]) for r in senml] == \
+            [("as-senml/", "temperature", "Cel", 23.5), (None, "humidity", "%RH", 41)]
+        document = json.loads(got["as-json"])
+        assert (document["temperature_celsius"], document["humidity_percent"], document["sequence"]) == (23.5, 41, 1)
+    finally:
+        gateway.stop()
+
+
 def test_each_false_record_is_refused_with_its_counter(system, sensor):
     gateway, cloud = system
     dev, other = sensor(), sensor()
@@ -398,6 +430,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
                     sent[dev.bundle.id] = sent.get(dev.bundle.id, 0) + 1
                 time.sleep(max(0.0, 0.1 - (time.monotonic() - began)))
         threads = [threading.Thread(target=drive, args=(devices[n::5],), daemon=True) for n in range(5)]
+        started = time.monotonic()
         for thread in threads:
             thread.start()
         for _ in range(8):
@@ -406,6 +439,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
         stop.set()
         for thread in threads:
             thread.join(30)
+        lasted = time.monotonic() - started
         assert not problems, problems[:5]
         assert max(dev.epoch for dev in devices) >= 6
         total = sum(sent.values())
@@ -415,6 +449,7 @@ def test_rotation_under_load_loses_nothing(tmp_path):
             return sum(1 for t, _ in list(cloud.messages) if t.endswith("/climate"))
         wait_for(lambda: arrived() >= total, 60, f"{total} records at the cloud")
         assert arrived() == total
+        print(f"\n{total} records of 100 devices in {lasted:.1f} s, epochs up to {max(dev.epoch for dev in devices)}")
         late = devices[0]
         assert late.send(late.sealed(epoch=1, counter=10**6)) == 0x99, "an epoch past its grace"
     finally:
@@ -450,6 +485,20 @@ def test_the_device_program_seals_and_the_monitor_opens(programs, system, names,
 
 def mine(monitor, name):
     return [r for r in monitor.records() if r.get("device") == name]
+
+
+def test_the_device_program_authenticates_where_its_group_says_so(programs, system, names, tmp_path):
+    gateway, cloud = system
+    name = names("prog")
+    monitor = Device(gateway, gateway.add(names("mon"), "--group", "readable", role="monitor"))
+    monitor.process.wait_line("key_granted")
+    options = ["--state", tmp_path / "state", "--sensor", "constant:23.5,41.0", "--period", "100ms", "--count", "3"]
+    assert Device(gateway, gateway.add(name, "--group", "readable"), *options).process.wait(30) == 0
+    records = wait_for(lambda: len(mine(monitor, name)) >= 3 and mine(monitor, name), 10, "opened records")
+    assert [(r["sequence"], r["temperature_celsius"], r["protection"]) for r in records] == [(n, 23.5, "mac") for n in (1, 2, 3)]
+    wait_for(lambda: len(documents(cloud, name)) >= 3)
+    assert {d["protection"] for d in documents(cloud, name)} == {"mac"}
+    assert monitor.stop() == 0
 
 
 def test_the_device_program_follows_a_rotation(programs, system, names, tmp_path):

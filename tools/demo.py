@@ -3,6 +3,7 @@
 """The demonstration behind ./demo: starts a whole system in a temporary folder, shows it side by side, judges it, and
 leaves nothing behind."""
 import argparse
+import functools
 import json
 import pathlib
 import re
@@ -24,7 +25,7 @@ FUSIONS = """fusions:
   - {name: hall, inputs: dt/+/climate, window: 5s, declassify: true, cloud: "dt/sallyport/{gateway}/fused/hall"}
 """
 DEFAULT_DEVICES = "qemu"
-COLUMNS = ("gateway: who gets in", "cloud: what it logs", "monitor: what it prints")
+COLUMNS = ("gateway: who gets in, and app keys", "cloud: what it logs", "monitor: what it opens")
 
 
 class Screen:
@@ -67,6 +68,8 @@ class Story:
         self.screen = screen
         self.attested, self.refused, self.cloud, self.monitor = set(), {}, {}, {}
         self.sealed, self.fused = set(), 0
+        self.keys = {}  # app keys that a device's secure world took
+        self.rotated = None  # what the monitor had printed of each sensor by then
         self.log = []
         self.heated = False
 
@@ -104,16 +107,30 @@ class Story:
         if record.get("temperature_celsius") is not None:  # a board reports its events on the same line
             self.monitor.setdefault(record["device"], []).append(record)
             self.screen.row(2, f"{record['device']}  {record['temperature_celsius']:.2f} °C  "
-                               f"{record['humidity_percent']:.1f} %RH")
+                               f"{record['humidity_percent']:.1f} %RH  #{record['sequence']}")
+
+    def device_line(self, name, stream, line):
+        if "key_granted" in line:
+            self.keys[name] = self.keys.get(name, 0) + 1
+            self.screen.row(0, f"✔ {name} took {'its app key' if self.keys[name] == 1 else 'a new app key'}", "36")
+        if name == MONITOR:
+            self.monitor_line(stream, line)
+
+    def everybody_has(self, keys):
+        return all(self.keys.get(name, 0) >= keys for name in (*SENSORS, MONITOR))
 
     def verdict(self):
         """(text, true or false) for everything that the demonstration promises."""
         yield from ((f"{name} proved what it booted", name in self.attested) for name in (*SENSORS, MONITOR))
         yield from ((f"the cloud logged {len(self.cloud.get(name, []))} records of {name}", name in self.cloud) for name in SENSORS)
-        yield from ((f"the monitor printed {len(self.monitor.get(name, []))} records of {name}", name in self.monitor)
-                    for name in SENSORS)
+        yield "each of them was granted an app key after that, at run time", self.everybody_has(1)
+        yield from ((f"the monitor opened {len(self.monitor.get(name, []))} sealed records of {name} with its key",
+                     {record["protection"] for record in self.monitor.get(name, [])} == {"sealed"}) for name in SENSORS)
         yield f"{LIAR}, whose firmware was changed, was refused ({self.refused.get(LIAR, 'not seen')})", LIAR in self.refused
-        yield "every record came sealed by its device and was opened by the gateway", self.sealed == {"sealed"}
+        yield "every record came sealed by its device; the gateway opened it and made JSON of it", self.sealed == {"sealed"}
+        if self.rotated is not None:
+            more = all(len(self.monitor.get(name, [])) > self.rotated[name] for name in SENSORS)
+            yield "the group's key was rotated, everybody took the new one, and records went on", self.everybody_has(2) and more
         yield f"{self.fused} documents joined the records of both sensors", self.fused > 0
         if self.heated:
             yield "the heat reached the cloud", any(d["temperature_celsius"] > 60 for d in self.cloud.get("hall-1", []))
@@ -137,9 +154,8 @@ class Simulated:
 
     def start(self, name, bundle):
         options = {"hall-1": ["--sensor", "constant:21.5,40.0"], "roof-1": ["--sensor", "wave"], LIAR: ["--tamper", "measurement"]}
-        listen = self._story.monitor_line if name == MONITOR else None
         return Device(self._gateway, bundle, "--period", "2s", "--state", self._folder / f"{name}.state",
-                      *options.get(name, []), on_line=listen)
+                      *options.get(name, []), on_line=functools.partial(self._story.device_line, name))
 
     def half_time(self, boards):
         """Nothing can be changed from outside here."""
@@ -161,14 +177,21 @@ class Emulated:
     def start(self, name, bundle):
         machine = self.MACHINES[name]
         changed = self._qemu.tampered_image(machine, self._folder / "changed.elf") if name == LIAR else None
-        listen = self._story.monitor_line if name == MONITOR else None
-        return self._qemu.Board(name, bundle, self._gateway.port, self._folder, machine, ns=changed, on_line=listen,
-                                period_ms=2000).start()
+        return self._qemu.Board(name, bundle, self._gateway.port, self._folder, machine, ns=changed, period_ms=2000,
+                                on_line=functools.partial(self._story.device_line, name)).start()
 
     def half_time(self, boards):
         self._story.screen.say("\n  Somebody holds a lighter to the thermometer of hall-1: 21 °C → 63 °C (set in the emulator from outside).\n", "33")
         self._story.heated = True
         boards["hall-1"].set_temperature(63.0)
+
+
+def rotate(gateway, story):
+    """A new epoch of the group's key, while records flow."""
+    story.screen.say("\n  The group's key is rotated: monitors get the new one first, then sensors; the old one ends after ten minutes.\n",
+                     "33")
+    story.rotated = {name: len(story.monitor.get(name, [])) for name in SENSORS}
+    gateway.cli("group", "rotate", "hall")
 
 
 def perform(folder, story, stop, seconds, kind):
@@ -205,6 +228,8 @@ def perform(folder, story, stop, seconds, kind):
         start(LIAR)
         stop.wait(min(8, seconds / 4))
         devices.half_time(boards)
+        rotate(gateway, story)
+        wait_for(lambda: story.everybody_has(2) or stop.is_set(), devices.patience, "the new app keys")
         stop.wait(max(4, seconds - (time.monotonic() - screen.started)))
     finally:
         for process in reversed(running):

@@ -213,6 +213,15 @@ static enum sp_err grant(struct sp_worker *worker, const struct sp_frame *frame,
     return SP_OK;
 }
 
+static enum sp_err revoked(struct sp_worker *worker, struct sp_view body)
+{
+    if (!sp_link_identity_valid(body)) {
+        return SP_ERR_MALFORMED;
+    }
+    sp_home_revoke(&worker->home, body);
+    return SP_OK;
+}
+
 static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct sp_view body)
 {
     struct sp_worker *worker = arg;
@@ -224,8 +233,7 @@ static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct 
     case SP_MSG_VERDICT:
         return verdict(worker, frame, body);
     case SP_MSG_REVOKED:
-        sp_home_revoke(&worker->home, body);
-        return SP_OK;
+        return revoked(worker, body);
     case SP_MSG_GRANT:
         return grant(worker, frame, body);
     case SP_MSG_GROUPS:
@@ -774,16 +782,21 @@ void sp_worker_deinit(struct sp_worker *worker)
     sp_config_destroy(worker->config);
 }
 
+bool sp_worker_turn(struct sp_worker *worker)
+{
+    if (sp_loop_turn(&worker->loop) != SP_OK) {
+        sp_log_error(SP_EVENT("loop_failed"), SP_F_ERRNO(errno));
+        return false;
+    }
+    finish_turn(worker);
+    return true;
+}
+
 void sp_worker_run(struct sp_worker *worker)
 {
     sp_metrics_use_slot(worker->home.index);
     (void)malloc_trim(0); /* what starting up has left */
-    while (!is_done(worker)) {
-        if (sp_loop_turn(&worker->loop) != SP_OK) {
-            sp_log_error(SP_EVENT("loop_failed"), SP_F_ERRNO(errno));
-            return;
-        }
-        finish_turn(worker);
+    while (!is_done(worker) && sp_worker_turn(worker)) {
         if (worker->home.frozen) {
             sp_handover_park(worker);
         }

@@ -75,6 +75,9 @@ struct sp_gate {
 SP_MUST_CHECK enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate,
                                          uint16_t index, const struct sp_child *child);
 
+/** Wait for something to happen, and do all of it. @return false: the loop has failed. */
+bool sp_worker_turn(struct sp_worker *worker);
+
 /** Run until told to stop. */
 void sp_worker_run(struct sp_worker *worker);
 

@@ -178,6 +178,7 @@ struct sp_msg_mark {
  */
 struct sp_msg_record {
     uint64_t ticket;  /**< per channel, from 1, rising; qos 0 has 0 and is never answered */
+    uint64_t after;   /**< an earlier ticket: refused with it, or order would be lost; 0: none */
     uint64_t time_ms; /**< acceptance, milliseconds since 1970 */
     uint32_t payload_len;
     uint32_t expiry_s; /**< MQTT 5 message expiry; 0 = none */

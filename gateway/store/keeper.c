@@ -31,6 +31,8 @@
 #define PAYLOAD_MIN_MAX \
     65536U /* payloads up to this are taken whatever the devices' packet limit is */
 
+#define FATES_KEPT 65536U /* tickets whose fate is remembered, for those that come after them */
+
 /* Tickets up to `up_to` share a fate. */
 struct run {
     uint64_t up_to;
@@ -42,8 +44,10 @@ struct door {
     struct sp_channel *channel; /* NULL while gate is away */
     struct sp_keeper *keeper;
     uint64_t last_ticket;
-    uint32_t interest; /* what epoll knows */
-    struct run *runs;  /* of this turn */
+    uint64_t answered;                 /* ticket */
+    uint64_t refused[FATES_KEPT / 64]; /* a bit for each of the latest tickets */
+    uint32_t interest;                 /* what epoll knows */
+    struct run *runs;                  /* of this turn */
     size_t run_count;
     size_t run_cap;
 };
@@ -180,6 +184,7 @@ static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
     close_door(d, "replaced");
     SP_TRY(sp_channel_create(fd, &d->channel));
     d->last_ticket = 0;
+    d->answered = 0;
     d->run_count = 0;
     d->interest = EPOLLIN;
     if (!watch(k, sp_channel_fd(d->channel), loop)) {
@@ -324,6 +329,24 @@ static enum sp_err take_durable(struct sp_keeper *k, const struct sp_intake_reco
     return SP_OK;
 }
 
+static void keep_fate(struct door *d, uint64_t ticket, bool refused)
+{
+    uint64_t *word = &d->refused[ticket % FATES_KEPT / 64U];
+    uint64_t bit = UINT64_C(1) << (ticket % 64U);
+    *word = refused ? *word | bit : *word & ~bit;
+}
+
+/* It may not be stored before the one that it follows. */
+static bool follows_refused(const struct door *d, const struct sp_msg_record *head)
+{
+    uint64_t after = head->after;
+    if (after == 0) {
+        return false;
+    }
+    bool known = after < head->ticket && head->ticket - after < FATES_KEPT;
+    return !known || (d->refused[after % FATES_KEPT / 64U] >> (after % 64U) & 1U) != 0;
+}
+
 static enum sp_err take_record(struct door *d, const struct sp_intake_record *r)
 {
     if (r->head.qos == 0) {
@@ -334,10 +357,11 @@ static enum sp_err take_record(struct door *d, const struct sp_intake_record *r)
         return SP_ERR_PROTOCOL;
     }
     d->last_ticket = r->head.ticket;
-    enum sp_err err = take_durable(d->keeper, r);
+    enum sp_err err = follows_refused(d, &r->head) ? SP_ERR_LIMIT : take_durable(d->keeper, r);
     if (err != SP_OK) {
         sp_metric_inc(SP_M_JOURNAL_REFUSED);
     }
+    keep_fate(d, r->head.ticket, err != SP_OK);
     return note(d, r->head.ticket, err);
 }
 
@@ -636,8 +660,21 @@ static enum sp_err commit(struct sp_keeper *k)
     return SP_OK;
 }
 
+/* A commit that failed: what had been taken is refused after all. */
+static void refuse_turn(struct door *d)
+{
+    uint64_t oldest = d->last_ticket > FATES_KEPT ? d->last_ticket - FATES_KEPT : 0;
+    oldest = d->answered > oldest ? d->answered : oldest;
+    for (uint64_t ticket = d->last_ticket; ticket > oldest; ticket--) {
+        keep_fate(d, ticket, true);
+    }
+}
+
 static void answer(struct door *d, enum sp_err committed)
 {
+    if (committed != SP_OK) {
+        refuse_turn(d);
+    }
     for (size_t i = 0; i < d->run_count; i++) {
         const struct run *run = &d->runs[i];
         const struct sp_msg_durable message = {
@@ -647,6 +684,7 @@ static void answer(struct door *d, enum sp_err committed)
         const struct sp_view part = sp_view(&message, sizeof(message));
         tell(d, SP_MSG_DURABLE, 0, &part, 1);
     }
+    d->answered = d->last_ticket;
     d->run_count = 0;
 }
 

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct sp_view identity;
     if (sp_hello_gather(sp_view(data, size), SP_HELLO_CLIENT_KEY_EXCHANGE, scratch, &body) ==
         SP_OK) {
-        (void)sp_hello_identity(body, &identity);
+        (void)!sp_hello_identity(body, &identity);
     }
     return 0;
 }

@@ -242,11 +242,11 @@ static void no_mutation_of_a_million_is_accepted(void)
         seal(both[i], &s);
         for (size_t n = 0; n < MUTATIONS / 2; n++) {
             uint8_t bytes[sizeof(s.bytes) + 8];
-            size_t len = mutate(&s, &state, bytes);
-            bool changed = len != s.len || memcmp(bytes, s.bytes, len) != 0;
-            if (changed && open_it(&s, sp_view(bytes, len), topic) == SP_OK) {
-                accepted++;
-            }
+            size_t len = s.len;
+            do { /* some give the same bytes again */
+                len = mutate(&s, &state, bytes);
+            } while (len == s.len && memcmp(bytes, s.bytes, len) == 0);
+            accepted += open_it(&s, sp_view(bytes, len), topic) == SP_OK;
         }
     }
     SP_CHECK_INT(accepted, 0);

@@ -429,7 +429,7 @@ static void carry_on(struct sp_conn *conn)
 
 void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
 {
-    if (conn->stage != SP_CONN_PSK) {
+    if (conn->stage != SP_CONN_PSK || conn->client.state == SP_CLIENT_CLOSED) {
         return;
     }
     struct sp_view identity = sp_tls_identity(conn->tls);

@@ -92,6 +92,22 @@ static uint8_t answer_to(const struct sp_tickets_message *m)
     return m->twice ? SP_MQTT_PUBREC : SP_MQTT_PUBACK;
 }
 
+/*
+ * Over MQTT 3.1.1 a refusal is silence, and the client sends all that was not answered again. What it had sent behind the refused
+ * message must not be stored before that message is, so it is refused too (docs/delivery.md, D7).
+ */
+static uint64_t chain(struct sp_home *home, const struct sp_tickets_message *m, sp_slot_tag tag)
+{
+    struct sp_client *client = sp_slots_find(&home->clients, tag);
+    bool message = m->qos > 0 && (m->flags & SP_RECORD_RELEASE) == 0;
+    if (client == NULL || client->version != SP_MQTT_311 || !message) {
+        return 0;
+    }
+    uint64_t after = client->unacked > 0 ? client->last_ticket : 0;
+    client->last_ticket = home->tickets.last_ticket + 1;
+    return after;
+}
+
 enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message *m,
                            sp_slot_tag client, uint16_t packet_id)
 {
@@ -134,6 +150,7 @@ enum sp_err sp_tickets_put(struct sp_home *home, const struct sp_tickets_message
     if (at == NULL) {
         return SP_ERR_NOMEM;
     }
+    record.after = chain(home, m, client);
     struct sp_writer w;
     sp_writer_init(&w, at, size);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

@@ -53,6 +53,7 @@ struct sp_client {
     uint64_t heard_ms;       /* last input; once stalled, when that was */
     uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
     uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
+    uint64_t last_ticket;    /* of its last message for the store; looked at while `unacked` */
     uint64_t owner_due_ms;   /**< set by the owner, whose fire() comes then; UINT64_MAX: never */
     struct sp_buf in;        /* an incomplete packet */
     struct sp_buf out;       /**< plaintext to be written; the owner consumes it */
