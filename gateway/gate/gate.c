@@ -232,7 +232,7 @@ static int start(struct sp_gate *gate, const struct sp_child *child)
         sp_log_error(SP_EVENT("gate_not_started"), SP_F_ERR(err));
         return 1;
     }
-    if (child->handover >= 0) {
+    if (child->beside && child->handover >= 0) {
         take_over(gate, child);
     }
     return serve(gate);

@@ -20,10 +20,10 @@ struct sp_child {
     int control; /**< SOCK_SEQPACKET to the parent, non-blocking; for sp_control_* */
     int *
         listeners; /**< gate only: threads × listener_count listening fds, all of loop 0 first; else NULL */
-    int *keys;    /**< gate: one fd per loop to keys; keys: the other ends; store: NULL */
-    int *store;   /**< gate: one fd per loop to store; store: the other ends; keys: NULL */
-    bool beside;  /**< an upgrade: another program's processes serve, or did a moment ago */
-    int handover; /**< gate only: where another gate process hands its devices over; else -1 */
+    int *keys;   /**< gate: one fd per loop to keys; keys: the other ends; store: NULL */
+    int *store;  /**< gate: one fd per loop to store; store: the other ends; keys: NULL */
+    bool beside; /**< an upgrade: another program's processes serve, or did a moment ago */
+    int handover; /**< gate only, if `beside`: where another gate process hands its devices over; else -1 */
 };
 
 /** The children's mains; the result is the exit status. Implemented in gate/, keys/, store/. */

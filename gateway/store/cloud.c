@@ -14,11 +14,11 @@
 #include "gateway/store/rest.h"
 #include "gateway/store/uplink.h"
 
-#define EVENTS_MAX       32
-#define ID_HANDOFF       UINT32_MAX
-#define ID_RESOLVER      (UINT32_MAX - 1U)
-#define BUSY_US          5000U /* a turn so soon after the one before: there is traffic … */
-#define REST_US          2000U /* … and turns start so far apart */
+#define EVENTS_MAX  32
+#define ID_HANDOFF  UINT32_MAX
+#define ID_RESOLVER (UINT32_MAX - 1U)
+#define BUSY_US     5000U /* a turn so soon after the one before: there is traffic … */
+#define REST_US     2000U /* … and turns start so far apart */
 
 struct sp_cloud {
     struct sp_uplink_env env;

@@ -533,9 +533,9 @@ static sp_slot_tag get_share(struct sp_home *home, struct sp_reader *r,
                              const struct sp_session *session)
 {
     struct sp_view text = get_block(r);
-    const struct sp_filter *filter =
-        r->err == SP_OK && text.len > 0 ? sp_subs_find(home->subs, text, home->index, session->tag)
-                                        : NULL;
+    const struct sp_filter *filter = r->err == SP_OK && text.len > 0
+                                         ? sp_subs_find(home->subs, text, home->index, session->tag)
+                                         : NULL;
     return filter != NULL && sp_filter_shared(filter)
                ? sp_subs_share(home->subs, filter, home->index)
                : 0;

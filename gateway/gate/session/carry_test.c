@@ -172,7 +172,8 @@ static void a_connected_client_goes_on_where_it_was(void)
     turn();
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PINGRESP);
     say_puback(peer, 2);
-    SP_CHECK_INT(hear_number(peer, "four"), 4); /* the window has room again, and the next id is in turn */
+    SP_CHECK_INT(hear_number(peer, "four"),
+                 4); /* the window has room again, and the next id is in turn */
     struct peer *writer = tool("writer", true);
     say_publish(writer, "news/x", "five", 1, 1);
     SP_CHECK_INT(puback(writer, 1), 0);
@@ -223,7 +224,8 @@ static void qos_2_goes_on_in_both_directions(void)
     begin();
     struct peer *peer = lasting("reader");
     SP_CHECK_INT(subscribe(peer, "news/#", 2), 2);
-    say_publish(peer, "news/x", "one", 2, 7); /* to itself: taken, not released; and on its way out */
+    say_publish(peer, "news/x", "one", 2,
+                7); /* to itself: taken, not released; and on its way out */
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBLISH);
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBREC);
     say_ack(peer, SP_MQTT_PUBREC, 1);
@@ -290,7 +292,8 @@ static void what_is_cut_short_is_refused(void)
     for (size_t cut = 1; cut < out.buf.used; cut++) {
         begin();
         take_items(&a, sp_view_first(sp_buf_view(&out.buf), out.buf.used - cut));
-        SP_CHECK(a.err != SP_OK || a.count == 0); /* between two items nothing is wrong but the end */
+        SP_CHECK(a.err != SP_OK ||
+                 a.count == 0); /* between two items nothing is wrong but the end */
         leave(&a);
     }
     sp_carry_out_deinit(&out);
