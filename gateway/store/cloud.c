@@ -14,11 +14,13 @@
 #include "gateway/store/rest.h"
 #include "gateway/store/uplink.h"
 
-#define EVENTS_MAX  32
-#define ID_HANDOFF  UINT32_MAX
-#define ID_RESOLVER (UINT32_MAX - 1U)
-#define BUSY_US     5000U /* a turn so soon after the one before: there is traffic … */
-#define REST_US     2000U /* … and turns start so far apart */
+#define EVENTS_MAX      32
+#define ID_HANDOFF      UINT32_MAX
+#define ID_RESOLVER     (UINT32_MAX - 1U)
+#define BUSY_US         5000U /* a turn so soon after the one before: there is traffic … */
+#define REST_US         2000U /* … and turns start so far apart */
+#define BACKLOG_ROWS    64U   /* so many wait for acknowledgements of others … */
+#define REST_BACKLOG_US 50U   /* … who come by sooner then */
 
 struct sp_cloud {
     struct sp_uplink_env env;
@@ -188,6 +190,16 @@ static void turn(struct sp_cloud *c, uint64_t now)
     }
 }
 
+/* How far apart turns start. A few devices with a backlog have few messages under way, and all wait for them. */
+static uint64_t rest_us(const struct sp_cloud *c)
+{
+    size_t waiting = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        waiting += sp_uplink_waiting(c->links[i]);
+    }
+    return waiting < BACKLOG_ROWS ? REST_US : REST_BACKLOG_US;
+}
+
 static void *run(void *arg)
 {
     struct sp_cloud *c = arg;
@@ -205,7 +217,7 @@ static void *run(void *arg)
         look_at_config(c, now);
         turn(c, now);
         if (start - last < BUSY_US) {
-            sp_rest_until(start + REST_US);
+            sp_rest_until(start + rest_us(c));
         }
         last = start;
     }

@@ -170,7 +170,7 @@ listeners:
 
 
 def numbers(messages, device="dev-1"):
-    return [int(m.payload) for m in messages if m.properties["device"] == device]
+    return [int(m.payload) for m in messages if device in (None, m.properties["device"])]
 
 
 def firsts(items):
@@ -218,22 +218,23 @@ def test_after_kill_9_everything_arrives_and_repeats_carry_the_same_id(home, cer
     cloud = Cloud(certificates, lambda m: None if silent else 0)
     store = home(cloud)
     for i in range(100):
-        store.append(str(i).encode())
+        store.append(str(i).encode(), device=f"dev-{i % 100}")
     cloud.wait(lambda c: len(c.messages) >= 100)
     silent.append(True)
     for i in range(100, 400):
-        store.append(str(i).encode())
+        store.append(str(i).encode(), device=f"dev-{i % 100}")
     store.wait_durable(400)
-    cloud.wait(lambda c: len(c.messages) > 150)
+    cloud.wait(lambda c: len(c.messages) > 150)  # one of each device is under way
     store.kill()
     silent.clear()
     seen = {m.payload: m.message_id for m in cloud.messages}
     store = home(cloud)
-    cloud.wait(lambda c: len(firsts(numbers(c.accepted()))) == 400)
-    assert firsts(numbers(cloud.messages)) == list(range(400))
+    cloud.wait(lambda c: len(firsts(numbers(c.accepted(), None))) == 400)
+    assert set(numbers(cloud.messages, None)) == set(range(400))
     assert all(m.message_id == seen[m.payload] for m in cloud.messages if m.payload in seen)
-    again = numbers(m for m in cloud.messages if m.connection == 2)
-    assert again == list(range(again[0], 400))  # an in-order suffix
+    for device in range(100):
+        again = [n for n in numbers((m for m in cloud.messages if m.connection == 2), None) if n % 100 == device]
+        assert again == list(range(again[0], 400, 100))  # an in-order suffix
     repeats = len(cloud.messages) - 400
     assert repeats <= 256
     store.stop()
@@ -300,8 +301,12 @@ def test_a_refusal_for_now_is_tried_again_in_order(home, certificates, code):
     store = home(cloud)
     for i in range(10):
         store.append(str(i).encode())
-    cloud.wait(lambda c: len(c.accepted()) == 10, 30)
-    assert firsts(numbers(cloud.messages)) == list(range(10))
+        store.append(str(100 + i).encode(), device="dev-2")
+    cloud.wait(lambda c: len(c.accepted()) == 20, 30)
+    taken = numbers(cloud.accepted(), None)
+    assert [n for n in taken if n < 100] == list(range(10))  # nothing overtook it
+    assert [n for n in taken if n >= 100] == list(range(100, 110))
+    assert taken.index(109) < taken.index(3)  # only its device waited
     assert numbers(cloud.messages).count(3) == 3
     assert len({m.message_id for m in cloud.messages if m.payload == b"3"}) == 1
     assert store.metric("journal_dead_letters_total") == 0
@@ -312,25 +317,53 @@ def test_a_cloud_that_answers_pings_but_never_acknowledges_is_left_and_gets_all_
     cloud = Cloud(certificates, lambda m: None if m.connection == 1 else 0)
     store = home(cloud)
     for i in range(20):
-        store.append(str(i).encode())
+        store.append(str(i).encode(), device=f"dev-{i}")
     store.wait_log("no PUBACK in time", 40)
     cloud.wait(lambda c: len(c.accepted()) == 20)
-    assert numbers(cloud.messages) == list(range(20)) * 2
+    assert numbers(cloud.messages, None) == list(range(20)) * 2
     store.wait_metric("journal_messages", 0)
     assert store.metric("journal_dead_letters_total") == 0
 
 
 def test_a_cloud_that_refuses_everything_for_a_while_is_not_hammered(home, certificates):
-    refusals = [0x97] * 40
-    cloud = Cloud(certificates, lambda m: refusals.pop() if refusals else 0)
+    until = time.monotonic() + 4
+    cloud = Cloud(certificates, lambda m: 0x97 if time.monotonic() < until else 0)
     store = home(cloud)
     for i in range(60):
-        store.append(str(i).encode())
+        store.append(str(i).encode(), device=f"dev-{i % 20}")
     cloud.wait(lambda c: len(c.accepted()) == 60, 60)
-    assert firsts(numbers(cloud.messages)) == list(range(60))
-    again = [int(m.payload) for m in cloud.messages[60:]]
-    assert len(again) == 40 and firsts(again) == sorted(set(again))
+    taken = numbers(cloud.accepted(), None)
+    for device in range(20):
+        assert [n for n in taken if n % 20 == device] == [device, device + 20, device + 40]
+    assert len(cloud.messages) - 60 < 20 * 12  # back-off with jitter, a device at a time
     assert len([line for line in store.log if "event=cloud_busy" in line]) < 12
+    store.stop()
+
+
+def test_answers_that_nobody_asked_for_neither_delete_nor_bury_a_message(home, certificates):
+    """A stray one, three connections in a row with the same message at the head; then each answer twice."""
+    stray = b"\x40\x02\x77\x77"
+    twice = []
+
+    def answer(m):
+        if m.payload == b"3" and m.connection <= 4:
+            return stray
+        if m.payload == b"6" and not twice:
+            twice.append(m)
+            one = b"\x40\x02" + m.packet_id.to_bytes(2, "big")
+            return one + one
+        return 0
+
+    cloud = Cloud(certificates, answer)
+    store = home(cloud)
+    for i in range(10):
+        store.append(str(i).encode())
+    cloud.wait(lambda c: len(c.connects) > 4, 60)
+    cloud.wait(lambda c: {3, 9} <= set(numbers(c.accepted())), 60)
+    assert firsts(numbers(cloud.messages)) == list(range(10))
+    assert {3, 7, 8, 9} <= set(numbers(cloud.accepted()))
+    assert store.metric("journal_dead_letters_total") == 0
+    store.wait_metric("journal_messages", 0)
     store.stop()
 
 
@@ -439,7 +472,7 @@ def test_receive_maximum_of_the_cloud_is_kept(home, certificates, maximum):
     cloud.connack = b"\x00\x00\x03\x21" + maximum.to_bytes(2, "big")
     store = home(cloud)
     for i in range(30):
-        store.append(str(i).encode())
+        store.append(str(i).encode(), device=f"dev-{i}")
     cloud.wait(lambda c: len(c.accepted()) == 30)
     assert max(worst) == maximum
     store.stop()

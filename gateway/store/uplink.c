@@ -7,11 +7,11 @@
  *       ▲                                             │
  *       └───────────── sp_uplink_lose(): back-off ◄─────────────┘
  *
- * Three lists hold its rows, each in journal order: `queue` (to be sent), `flying` (sent, not acknowledged), `loose`
- * (QoS 0, sent when up, else dropped). A row that the cloud refuses for now goes back from flying to queue and the link
- * pauses. After that, and after connections that were lost twice with the same row at the head, the link goes
- * on carefully: up to `careful_upto` one row at a time, so that a message that makes the cloud hang up is known for
- * sure before it becomes a dead letter.
+ * `queue` holds the rows that are to be sent, in lanes (lanes.h); `flying` those that were sent and not acknowledged;
+ * `loose` those with QoS 0, sent when up, else dropped. A row that the cloud refuses for now goes back from flying to the
+ * front of its lane, which waits. After connections that were lost twice with the same row at the head, all that was
+ * under way goes one at a time, so that a message that makes the cloud hang up is known for sure before it becomes a
+ * dead letter.
  */
 #include "gateway/store/uplink_internal.h"
 
@@ -74,6 +74,9 @@ enum sp_err sp_uplink_create(struct sp_uplink_env *env, uint32_t index, struct s
     l->index = index;
     l->slots = slots;
     l->fd = -1;
+    /* What 3.1.1 can't refuse can't be overtaken either. */
+    sp_lanes_init(&l->queue, cloud->connections,
+                  cloud->version == SP_CLOUD_MQTT_5 ? 1 : SP_UPLINK_REPEATS_MAX);
     if (index == 0) {
         (void)snprintf(l->client_id, sizeof(l->client_id), "%s", cloud->client_id);
     } else {
@@ -105,7 +108,7 @@ void sp_uplink_destroy(struct sp_uplink *link)
         return;
     }
     shut(link);
-    sp_row_list_clear(&link->queue);
+    sp_lanes_clear(&link->queue);
     sp_row_list_clear(&link->flying);
     sp_row_list_clear(&link->loose);
     sp_row_list_clear(&link->ended);
@@ -225,7 +228,7 @@ void sp_uplink_lose(struct sp_uplink *l, uint64_t now, const char *reason, bool 
         if (by_peer) {
             sp_uplink_count_loss(l);
         }
-        sp_uplink_merge(&l->queue, &l->flying);
+        sp_lanes_give_back(&l->queue, &l->flying);
     }
     sp_handoff_set_up(l->env->handoff, l->index, false);
     sp_uplink_drop_loose(l);
@@ -341,7 +344,8 @@ static void break_off(struct sp_uplink *l, uint64_t now, enum sp_err err)
         sp_tls_write(l->tls, sp_writer_view(&w), &l->out) == SP_OK) {
         (void)send(l->fd, l->out.buf, l->out.used, MSG_NOSIGNAL);
     }
-    sp_uplink_lose(l, now, sp_err_text(err), true);
+    /* It was we who closed: an answer that nobody asked for says nothing about the message at the head. */
+    sp_uplink_lose(l, now, sp_err_text(err), false);
 }
 
 static bool reserve_in(struct sp_uplink *l, size_t cap)
@@ -516,14 +520,19 @@ void sp_uplink_turn(struct sp_uplink *link, uint64_t now_ms)
     sp_handoff_end(link->env->handoff, &link->ended);
 }
 
+size_t sp_uplink_waiting(const struct sp_uplink *link)
+{
+    return link->state == SP_UPLINK_UP ? link->queue.count : 0;
+}
+
 uint64_t sp_uplink_deadline(const struct sp_uplink *link)
 {
     if (link->state != SP_UPLINK_GREET && link->state != SP_UPLINK_UP) {
         return link->state == SP_UPLINK_WAIT && link->stopping ? UINT64_MAX : link->deadline;
     }
     uint64_t due = sp_mqtt_client_deadline(&link->mqtt);
-    if (link->queue.head != NULL || link->loose.head != NULL) {
-        const uint64_t waits[] = {link->pause_until, link->bucket_wait_until};
+    if (link->queue.count > 0 || link->loose.head != NULL) {
+        const uint64_t waits[] = {link->queue.wake_at, link->bucket_wait_until};
         for (size_t i = 0; i < 2; i++) {
             due = waits[i] > 0 && waits[i] < due ? waits[i] : due;
         }

@@ -8,7 +8,7 @@
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 
-#define STREAM_CARE_MS 60000U /* after a refusal: one row of a device at a time */
+#define BUSY_MS 1000U /* between two log lines about refusals for now */
 
 static void arrived(struct sp_uplink *l, uint64_t now)
 {
@@ -66,23 +66,19 @@ static const char *permanent_refusal(uint8_t code)
     return NULL;
 }
 
-/* One pause for a whole flight: what was sent before it and is refused too has nothing new to say. */
+/* Not now: its device waits, all others go on (D9). */
 static void put_back(struct sp_uplink *l, uint64_t now, struct sp_row *row, uint8_t code)
 {
-    if (row->seq > l->careful_upto || l->flying.head == NULL) {
-        uint32_t wait = sp_backoff_next(&l->refused, sp_uplink_random());
+    uint64_t seq = row->seq;
+    uint32_t wait = sp_lanes_refuse(&l->queue, row, now, sp_uplink_random());
+    l->busy_untold++;
+    if (l->busy_told == 0 || now - l->busy_told >= BUSY_MS) {
         sp_log_warn(SP_EVENT("cloud_busy"), SP_F_STR("client_id", l->client_id),
-                    SP_F_INT("reason_code", code), SP_F_INT("sequence", row->seq),
-                    SP_F_INT("retry_ms", wait));
-        l->pause_until = now + wait;
-        l->stream_care_until = now + wait + STREAM_CARE_MS;
+                    SP_F_INT("reason_code", code), SP_F_INT("sequence", seq),
+                    SP_F_INT("retry_ms", wait), SP_F_INT("refusals", l->busy_untold));
+        l->busy_told = now;
+        l->busy_untold = 0;
     }
-    uint64_t last = l->flying.tail != NULL ? l->flying.tail->seq : row->seq;
-    last = last > row->seq ? last : row->seq;
-    l->careful_upto = last > l->careful_upto ? last : l->careful_upto;
-    struct sp_row_list one = {0};
-    sp_row_list_push(&one, row);
-    sp_uplink_merge(&l->queue, &one);
 }
 
 static void acknowledged(struct sp_uplink *l, uint64_t now, uint64_t seq, uint8_t code)
@@ -92,20 +88,20 @@ static void acknowledged(struct sp_uplink *l, uint64_t now, uint64_t seq, uint8_
         return;
     }
     const char *dead = permanent_refusal(code);
-    if (code < 0x80) {
-        sp_metric_inc(SP_M_CLOUD_PUBLISHED);
-        sp_uplink_end_row(l, row, SP_ROW_DELIVERED, NULL);
-    } else if (dead != NULL) {
-        sp_uplink_end_row(l, row, SP_ROW_DEAD, dead);
-    } else {
+    l->careful_left -= l->careful_left > 0 ? 1 : 0;
+    if (seq == l->loss_head) {
+        l->losses = 0;
+    }
+    if (code >= 0x80 && dead == NULL) {
         put_back(l, now, row, code);
         return;
     }
-    if (seq <= l->careful_upto && l->flying.head == NULL) {
-        l->refused.failures = 0;
-    }
-    if (seq == l->loss_head) {
-        l->losses = 0;
+    sp_lanes_done(&l->queue, row);
+    if (dead != NULL) {
+        sp_uplink_end_row(l, row, SP_ROW_DEAD, dead);
+    } else {
+        sp_metric_inc(SP_M_CLOUD_PUBLISHED);
+        sp_uplink_end_row(l, row, SP_ROW_DELIVERED, NULL);
     }
 }
 

@@ -7,6 +7,7 @@
 #ifndef SP_GATEWAY_STORE_UPLINK_INTERNAL_H
 #define SP_GATEWAY_STORE_UPLINK_INTERNAL_H
 
+#include "gateway/store/lanes.h"
 #include "gateway/store/pace.h"
 #include "gateway/store/uplink.h"
 #include "libs/mqtt/client.h"
@@ -36,17 +37,16 @@ struct sp_uplink {
     size_t in_cap;
     struct sp_mqtt_client mqtt;
     struct sp_mqtt_slot *slots;
-    struct sp_row_list queue;
-    struct sp_row_list flying;
+    struct sp_lanes queue;
+    struct sp_row_list flying; /* in the order of sending */
     struct sp_row_list loose;
     struct sp_row_list ended; /* to be handed back at the end of a turn */
     struct sp_backoff reconnect;
-    struct sp_backoff refused;
     uint64_t up_since;
-    uint64_t pause_until; /* the cloud said: not now */
-    uint64_t stream_care_until;
-    uint64_t careful_upto; /* sequence; 0 = none */
-    uint64_t loss_head;    /* sequence at the head of the last lost connection */
+    uint64_t busy_told;  /* when the log was told last that the cloud refuses for now … */
+    size_t busy_untold;  /* … and how often it did since */
+    size_t careful_left; /* so many rows go one at a time */
+    uint64_t loss_head;  /* sequence at the head of the last lost connection */
     unsigned losses;
     struct sp_bucket publishes;
     struct sp_bucket bytes;
@@ -93,9 +93,6 @@ void sp_uplink_take_rows(struct sp_uplink *l);
 
 /** Drop and count the QoS 0 rows. */
 void sp_uplink_drop_loose(struct sp_uplink *l);
-
-/** Put the rows of `from` back among those of `into`; both are in order. */
-void sp_uplink_merge(struct sp_row_list *into, struct sp_row_list *from);
 
 /** The row with that sequence, out of the list; NULL: none. */
 struct sp_row *sp_uplink_take_row(struct sp_row_list *list, uint64_t seq);

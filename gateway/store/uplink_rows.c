@@ -17,17 +17,6 @@ static uint64_t wall_ms(void)
     return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
 }
 
-void sp_uplink_merge(struct sp_row_list *into, struct sp_row_list *from)
-{
-    struct sp_row_list both = {0};
-    while (into->head != NULL || from->head != NULL) {
-        bool first =
-            from->head == NULL || (into->head != NULL && into->head->seq < from->head->seq);
-        sp_row_list_push(&both, sp_row_list_pop(first ? into : from));
-    }
-    *into = both;
-}
-
 struct sp_row *sp_uplink_take_row(struct sp_row_list *list, uint64_t seq)
 {
     if (list->head != NULL && list->head->seq == seq) {
@@ -66,7 +55,11 @@ void sp_uplink_take_rows(struct sp_uplink *l)
     struct sp_row_list given = {0};
     sp_handoff_take(l->env->handoff, l->index, &given);
     for (struct sp_row *row = sp_row_list_pop(&given); row != NULL; row = sp_row_list_pop(&given)) {
-        sp_row_list_push(row->seq == 0 ? &l->loose : &l->queue, row);
+        if (row->seq == 0) {
+            sp_row_list_push(&l->loose, row);
+        } else {
+            sp_lanes_push(&l->queue, row);
+        }
     }
     if (!sp_handoff_is_up(l->env->handoff, l->index)) {
         sp_uplink_drop_loose(l);
@@ -82,11 +75,12 @@ void sp_uplink_count_loss(struct sp_uplink *l)
     l->losses = head->seq == l->loss_head ? l->losses + 1 : 1;
     l->loss_head = head->seq;
     if (l->losses + 1 == LOSSES_MAX) {
-        l->careful_upto = l->flying.tail->seq;
+        l->careful_left = l->flying.count;
     }
     if (l->losses >= LOSSES_MAX) {
-        sp_uplink_end_row(l, sp_row_list_pop(&l->flying), SP_ROW_DEAD,
-                          "the cloud closed three times in a row on it");
+        (void)sp_row_list_pop(&l->flying);
+        sp_lanes_done(&l->queue, head);
+        sp_uplink_end_row(l, head, SP_ROW_DEAD, "the cloud closed three times in a row on it");
         l->losses = 0;
         l->loss_head = 0;
     }
@@ -94,28 +88,12 @@ void sp_uplink_count_loss(struct sp_uplink *l)
 
 /* ---- sending ---- */
 
-static bool stream_flies(const struct sp_uplink *l, uint32_t stream)
+/* The window of D5, and the care after connections that were lost. */
+static bool may_go(const struct sp_uplink *l)
 {
-    for (const struct sp_row *row = l->flying.head; row != NULL; row = row->next) {
-        if (row->stream == stream) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The window of D5, and the care after trouble. */
-static bool may_go(struct sp_uplink *l, uint64_t now, const struct sp_row *row)
-{
-    if (now < l->pause_until || sp_mqtt_client_window(&l->mqtt) == 0 ||
-        l->flying.count >= sp_uplink_cloud(l)->limits.in_flight) {
-        return false;
-    }
-    const struct sp_row *first = l->flying.head;
-    if (first != NULL && (row->seq <= l->careful_upto || first->seq <= l->careful_upto)) {
-        return false;
-    }
-    if (now < l->stream_care_until && stream_flies(l, row->stream)) {
+    if (sp_mqtt_client_window(&l->mqtt) == 0 ||
+        l->flying.count >= sp_uplink_cloud(l)->limits.in_flight ||
+        (l->careful_left > 0 && l->flying.head != NULL)) {
         return false;
     }
     return l->flying.count + l->unreleased + l->ended.count < SP_UPLINK_REPEATS_MAX;
@@ -129,41 +107,47 @@ static bool buckets_ready(struct sp_uplink *l, uint64_t now, size_t size)
     return l->bucket_wait_until == 0;
 }
 
-/* A row that can never go: to the dead letters, or, with QoS 0, dropped. */
-static void give_up(struct sp_uplink *l, struct sp_row_list *from, const char *reason)
+/* The row that was shown is gone: sent, or given up. */
+static struct sp_row *take(struct sp_uplink *l, const struct sp_row *shown)
 {
-    struct sp_row *row = sp_row_list_pop(from);
+    return shown->seq == 0 ? sp_row_list_pop(&l->loose) : sp_lanes_take(&l->queue);
+}
+
+/* A row that can never go: to the dead letters, or, with QoS 0, dropped. */
+static void give_up(struct sp_uplink *l, const struct sp_row *shown, const char *reason)
+{
+    struct sp_row *row = take(l, shown);
     if (row->seq == 0) {
         sp_metric_inc(SP_M_CLOUD_DROPPED);
         sp_row_list_push(&l->ended, row);
     } else {
+        sp_lanes_done(&l->queue, row);
         sp_uplink_end_row(l, row, SP_ROW_DEAD, reason);
     }
 }
 
-static void departed(struct sp_uplink *l, struct sp_row_list *from, size_t size)
+static void departed(struct sp_uplink *l, const struct sp_row *shown, size_t size)
 {
-    struct sp_row *row = sp_row_list_pop(from);
+    struct sp_row *row = take(l, shown);
     sp_row_list_push(row->seq == 0 ? &l->ended : &l->flying, row);
     sp_bucket_take(&l->publishes, 1);
     sp_bucket_take(&l->bytes, size);
     sp_metric_inc(SP_M_CLOUD_SENT);
 }
 
-/* Write the first row of a list. @return false: no more for now. */
-static bool send_row(struct sp_uplink *l, uint64_t now, struct sp_row_list *from,
+/* Write a row, the first of where it is. @return false: no more for now. */
+static bool send_row(struct sp_uplink *l, uint64_t now, const struct sp_row *row,
                      struct sp_writer *w)
 {
     struct sp_mqtt_publish publish;
     const char *reason = NULL;
-    struct sp_row *row = from->head;
     enum sp_err err =
         sp_letter_write(&l->env->office, row, wall_ms(), &l->env->room, &publish, &reason);
     if (err == SP_ERR_NOMEM) {
         return false;
     }
     if (err != SP_OK) {
-        give_up(l, from, reason);
+        give_up(l, row, reason);
         return true;
     }
     size_t size = sp_mqtt_publish_size(l->env->office.version, &publish);
@@ -178,37 +162,35 @@ static bool send_row(struct sp_uplink *l, uint64_t now, struct sp_row_list *from
         err = sp_mqtt_client_publish(&l->mqtt, now, &publish, row->seq, w);
     }
     if (err == SP_OK) {
-        departed(l, from, size);
+        departed(l, row, size);
         return true;
     }
     if (err == SP_ERR_LIMIT) {
-        give_up(l, from, "packet larger than the cloud's Maximum Packet Size");
+        give_up(l, row, "packet larger than the cloud's Maximum Packet Size");
         return true;
     }
     if (err == SP_ERR_ARGUMENT || err == SP_ERR_UNSUPPORTED) {
-        give_up(l, from, "cannot be put into a packet");
+        give_up(l, row, "cannot be put into a packet");
         return true;
     }
     return false;
 }
 
 /* QoS 0 goes when nothing that was accepted can. It is in no journal: what is here goes before the end, too. */
-static struct sp_row_list *next_list(struct sp_uplink *l, uint64_t now)
+static const struct sp_row *next_row(const struct sp_uplink *l)
 {
-    if (!l->stopping && l->queue.head != NULL && may_go(l, now, l->queue.head)) {
-        return &l->queue;
-    }
-    return l->loose.head != NULL ? &l->loose : NULL;
+    const struct sp_row *row = !l->stopping && may_go(l) ? sp_lanes_peek(&l->queue) : NULL;
+    return row != NULL ? row : l->loose.head;
 }
 
 void sp_uplink_send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
 {
     l->bucket_wait_until = 0;
-    l->pause_until = now < l->pause_until ? l->pause_until : 0;
+    sp_lanes_wake(&l->queue, now);
     l->unreleased = sp_handoff_unreleased(l->env->handoff, l->index);
     while (l->state == SP_UPLINK_UP && l->out.used < OUT_HIGH) {
-        struct sp_row_list *from = next_list(l, now);
-        if (from == NULL || !send_row(l, now, from, w)) {
+        const struct sp_row *row = next_row(l);
+        if (row == NULL || !send_row(l, now, row, w)) {
             return;
         }
     }

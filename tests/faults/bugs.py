@@ -45,10 +45,11 @@ BUGS = {
     "delete-before-cloud-ack": Bug(
         "gateway/store/uplink_rows.c",
         "    sp_row_list_push(row->seq == 0 ? &l->ended : &l->flying, row);\n",
-        "    row->end = SP_ROW_DELIVERED;\n    sp_row_list_push(&l->ended, row);\n",
+        "    row->end = SP_ROW_DELIVERED;\n    if (row->seq != 0) {\n        sp_lanes_done(&l->queue, row);\n    }\n"
+        "    sp_row_list_push(&l->ended, row);\n",
         each([("mute 1",), ("stall 1",)], blows=[ALL, STORE], times=2)),
     "a-refusal-counts-as-ack": Bug(
-        "gateway/store/uplink_events.c", "    if (code < 0x80) {\n", "    if (dead == NULL || code < 0x80) {\n",
+        "gateway/store/uplink_events.c", "    if (code >= 0x80 && dead == NULL) {\n", "    if (code == 0xFF) {\n",
         each([("nack 0x97 10",), ("nack 0x80 5",)], times=2)),
     "packet-id-reused": Bug(
         "libs/mqtt/client.c", "    message.packet_id = sp_mqtt_client_slot_id(c, c->used);\n",
@@ -60,10 +61,17 @@ BUGS = {
         "        return SP_ERR_PROTOCOL;\n    }\n    struct sp_mqtt_slot",
         each([("mute 1", "odd 0 3")], blows=[ALL, STORE], times=3)),
     "put-back-behind-the-others": Bug(
-        "gateway/store/uplink_rows.c",
-        "            from->head == NULL || (into->head != NULL && into->head->seq < from->head->seq);\n",
-        "            into->head != NULL;\n",
+        "gateway/store/lanes.c",
+        "    sp_row_list_push(&all, row);\n    sp_row_list_append(&all, &lane->rows);\n",
+        "    sp_row_list_append(&all, &lane->rows);\n    sp_row_list_push(&all, row);\n",
         each([("late 100", "window 4"), ("reset",), ("mute 1",), ("reset",)], times=2)),
+    "a-refusal-is-overtaken": Bug(
+        "gateway/store/uplink.c", "cloud->version == SP_CLOUD_MQTT_5 ? 1 : SP_UPLINK_REPEATS_MAX",
+        "SP_UPLINK_REPEATS_MAX", each([("late 20", "nack 0x97 10")], times=3)),
+    "a-stray-ack-blames-the-oldest": Bug(
+        "gateway/store/uplink.c", "    sp_uplink_lose(l, now, sp_err_text(err), false);\n}\n\nstatic bool reserve_in",
+        "    sp_uplink_lose(l, now, sp_err_text(err), true);\n}\n\nstatic bool reserve_in",
+        each([("odd 0 1",)], blows=[("kill", "gate")], times=4)),
     "starts-behind-the-backlog": Bug(
         "gateway/store/keeper.c", "    k->free_below = UINT64_MAX;\n    k->level = next_level(k);\n",
         "    k->free_below = UINT64_MAX;\n    k->level = next_level(k);\n    for (uint32_t i = 0; i < k->links; i++) {\n"

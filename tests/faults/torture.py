@@ -24,8 +24,9 @@ from tests.faults.system import BOUND, Ledger  # noqa: E402
 RSS_CAP = 256 << 20
 DISK_CAP = 320 << 20
 LIMITS = "limits: {journal: 64MiB, attempts: 100000}\n"
-BROKEN = ("lost", "invented", "altered", "disorder", "backwards", "renamed", "swamped")
-HANG_UPS = ("reset", "disconnect", "away", "odd", "poison")
+BROKEN = ("lost", "invented", "altered", "disorder", "overtaken", "backwards", "renamed", "swamped")
+HANG_UPS = ("reset", "disconnect", "away", "poison")
+PATIENT = ("poison", "odd 0 1")
 Cycle = collections.namedtuple("Cycle", "weather disk blow before after seed")
 
 
@@ -82,7 +83,7 @@ class Nemesis:
         if cycle.disk:
             self.gateway.faults[cycle.disk[0]] = cycle.disk[1]
             self.counts["disk " + cycle.disk[0]] += 1
-        patience = 2.5 if any(order.startswith("poison") for order in cycle.weather) else 0  # three lost connections
+        patience = 2.5 if any(order.startswith(PATIENT) for order in cycle.weather) else 0  # three lost connections
         time.sleep(cycle.before + patience)
         getattr(self, "_" + cycle.blow[0])(cycle, *cycle.blow[1:])
         if cycle.disk and cycle.disk[0] == "full":
@@ -205,7 +206,7 @@ def run(options):
     good = good and caps and overflows == 0 and explained(found, nemesis)
     print(f"{nemesis.kills()} deaths, {nemesis.counts['power cut']} power cuts, {found['acked']} acknowledged, "
           f"{found['lost']} lost, {found['invented'] + found['altered'] + found['renamed']} wrong, "
-          f"{found['disorder'] + found['backwards']} out of order, {found['most_repeats']} repeats at most (bound {BOUND}), "
+          f"{found['disorder'] + found['overtaken'] + found['backwards']} out of order, {found['most_repeats']} repeats at most (bound {BOUND}), "
           f"caps {'kept' if caps else 'broken'}: {'GOOD' if good else 'BROKEN'}")
     if good and not options.folder:
         shutil.rmtree(folder)

@@ -55,10 +55,11 @@ class TestDevice:
     """A connection under a bundle's keys, every step of which a test can do wrongly."""
     __test__ = False
 
-    def __init__(self, gateway, bundle, version=5, priority=CCM8, identity=None, psk=None, timeout=10.0):
+    def __init__(self, gateway, bundle, version=5, priority=CCM8, identity=None, psk=None, timeout=10.0,
+                 source="127.0.0.1"):
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle(bundle)
         self.identity = self.bundle.id.encode() if identity is None else identity
-        self.tls = TlsPsk(gateway.port, self.identity, psk or self.bundle.psk, priority, timeout)
+        self.tls = TlsPsk(gateway.port, self.identity, psk or self.bundle.psk, priority, timeout, source=source)
         self.mqtt = mqtt.Mqtt(self.tls, version)
         self.version = version
 

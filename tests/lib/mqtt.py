@@ -12,6 +12,7 @@ PROPERTIES = {1: "b", 2: "i", 3: "s", 8: "s", 9: "s", 11: "v", 17: "i", 18: "s",
               24: "i", 25: "b", 26: "s", 28: "s", 31: "s", 33: "h", 34: "h", 35: "h", 36: "b", 37: "b", 38: "p",
               39: "i", 40: "b", 41: "b", 42: "b"}
 METHOD, DATA, REASON_STRING, SESSION_EXPIRY, RECEIVE_MAXIMUM = 21, 22, 31, 17, 33
+MESSAGE_EXPIRY, RESPONSE_TOPIC, CORRELATION, SUBSCRIPTION_ID, WILL_DELAY, TOPIC_ALIAS = 2, 8, 9, 11, 24, 35
 
 
 def varint(value):
@@ -44,7 +45,7 @@ def packet(kind, body, flags=0):
     return bytes([kind << 4 | flags]) + varint(len(body)) + body
 
 
-def connect(version, client_id=b"", clean=True, keep_alive=60, props=None, will=None):
+def connect(version, client_id=b"", clean=True, keep_alive=60, props=None, will=None, will_props=None):
     """`will` = (topic, payload, qos, retain)."""
     flags = 2 if clean else 0
     if will:
@@ -53,7 +54,7 @@ def connect(version, client_id=b"", clean=True, keep_alive=60, props=None, will=
     body += properties(props) if version == 5 else b""
     body += text(client_id)
     if will:
-        body += (properties(None) if version == 5 else b"") + text(will[0]) + text(will[1])
+        body += (properties(will_props) if version == 5 else b"") + text(will[0]) + text(will[1])
     return packet(CONNECT, body)
 
 
@@ -121,7 +122,7 @@ def _parse(body, at):
                 parts.append(body[at + 2:at + 2 + length])
                 at += 2 + length
             value = tuple(parts) if kind == "p" else parts[0]
-        if kind == "p":
+        if kind in "pv":
             found.setdefault(number, []).append(value)
         else:
             found[number] = value
@@ -193,14 +194,24 @@ class Mqtt:
         self.send(packet(PUBLISH, body + payload, qos << 1 | retain | dup << 3))
         return packet_id
 
-    def subscribe(self, *filters, qos=1):
-        """The codes that the SUBACK gives."""
-        body = struct.pack(">H", self.next_id()) + (properties(None) if self.version == 5 else b"")
+    def subscribe(self, *filters, qos=1, props=None):
+        """The codes that the SUBACK gives. `qos`: all of the options byte."""
+        body = struct.pack(">H", self.next_id()) + (properties(props) if self.version == 5 else b"")
         self.send(packet(SUBSCRIBE, body + b"".join(text(f) + bytes([qos]) for f in filters), 2))
         return self.expect(SUBACK).codes
 
+    def unsubscribe(self, *filters):
+        """The codes that the UNSUBACK gives; none in 3.1.1."""
+        body = struct.pack(">H", self.next_id()) + (properties(None) if self.version == 5 else b"")
+        self.send(packet(UNSUBSCRIBE, body + b"".join(text(f) for f in filters), 2))
+        return self.expect(UNSUBACK).codes
+
     def ack(self, publish):
         self.send(packet(PUBACK, struct.pack(">H", publish.packet_id)))
+
+    def answer(self, kind, packet_id):
+        """PUBACK, PUBREC, PUBREL or PUBCOMP without a reason."""
+        self.send(packet(kind, struct.pack(">H", packet_id), 2 if kind == PUBREL else 0))
 
     def release(self, packet_id):
         self.send(packet(PUBREL, struct.pack(">H", packet_id), 2))

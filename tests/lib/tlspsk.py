@@ -37,9 +37,9 @@ class TlsError(Exception):
 class TlsPsk:
     """A connected TLS-PSK session; reads wait at most `timeout` seconds."""
 
-    def __init__(self, port, identity, psk, priority=CCM8, timeout=10.0, host="127.0.0.1"):
+    def __init__(self, port, identity, psk, priority=CCM8, timeout=10.0, host="127.0.0.1", source="127.0.0.1"):
         self.timeout = timeout
-        self.sock = socket.create_connection((host, port), timeout)
+        self.sock = socket.create_connection((host, port), timeout, (source, 0))
         self.sock.setblocking(False)
         self._session, self._credentials = ctypes.c_void_p(), ctypes.c_void_p()
         _lib.gnutls_init(ctypes.byref(self._session), CLIENT | (1 << 3))

@@ -441,7 +441,8 @@ static void act_open(struct device *d)
 {
     uint32_t what = sim_healing ? 0 : sim_below(100);
     if (what < 94) {
-        if (ready_to_publish(d)) {
+        uint32_t burst = sim_chance(150) ? sim_between(2, WINDOW) : 1;
+        for (; burst > 0 && ready_to_publish(d); burst--) {
             publish_next(d, 0);
         }
         if (sim_chance(100)) {

@@ -10,7 +10,8 @@ struct block {
     struct block *next;
     struct block *previous;
     size_t size;
-    size_t process; /* the header stays a multiple of 16 bytes */
+    uint32_t process;
+    uint32_t offset; /* of this header in what malloc() gave */
 };
 
 struct arena {
@@ -52,16 +53,29 @@ static void unlink_block(struct block *b)
     arenas[b->process].used -= b->size;
 }
 
-static void *take(enum sim_process process, size_t size)
+static void *put_in(enum sim_process process, void *raw, uint32_t offset, size_t size)
 {
-    struct block *b = __real_malloc(sizeof(*b) + size);
-    if (b == NULL) {
-        abort();
-    }
+    struct block *b = (struct block *)(void *)((uint8_t *)raw + offset);
     b->size = size;
-    b->process = (size_t)process;
+    b->process = (uint32_t)process;
+    b->offset = offset;
     link_block(b);
     return b + 1;
+}
+
+static void give_back(struct block *b)
+{
+    unlink_block(b);
+    __real_free((uint8_t *)b - b->offset);
+}
+
+static void *take(enum sim_process process, size_t size)
+{
+    void *raw = __real_malloc(sizeof(struct block) + size);
+    if (raw == NULL) {
+        abort();
+    }
+    return put_in(process, raw, 0, size);
 }
 
 static void *resize(enum sim_process process, void *ptr, size_t size)
@@ -90,11 +104,15 @@ void *__wrap_calloc(size_t count, size_t size)
     return memset(take(sim_current(), count * size), 0, count * size);
 }
 
-/* One thread runs at a time, so the cache lines that were asked for do not matter; x86 and Arm read anything. */
+/* Never given to realloc(), as the C standard has nothing to say about its alignment then. */
 void *__wrap_aligned_alloc(size_t alignment, size_t size)
 {
-    (void)alignment;
-    return take(sim_current(), size);
+    uint8_t *raw = __real_malloc(sizeof(struct block) + size + alignment);
+    if (raw == NULL) {
+        abort();
+    }
+    size_t offset = alignment - (uintptr_t)(raw + sizeof(struct block)) % alignment;
+    return put_in(sim_current(), raw, (uint32_t)offset, size);
 }
 
 void *__wrap_realloc(void *ptr, size_t size)
@@ -105,9 +123,7 @@ void *__wrap_realloc(void *ptr, size_t size)
 void __wrap_free(void *ptr)
 {
     if (ptr != NULL) {
-        struct block *b = (struct block *)ptr - 1;
-        unlink_block(b);
-        __real_free(b);
+        give_back((struct block *)ptr - 1);
     }
 }
 
@@ -139,9 +155,7 @@ void sim_memory_clear(enum sim_process process)
 {
     struct arena *arena = &arenas[process];
     while (arena->all.next != NULL && arena->all.next != &arena->all) {
-        struct block *b = arena->all.next;
-        unlink_block(b);
-        __real_free(b);
+        give_back(arena->all.next);
     }
 }
 

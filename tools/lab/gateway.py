@@ -35,9 +35,10 @@ class Gateway:
         self.port = None
         self._on_line = on_line
         self.lines = []  # of all runs
+        self.env = {}  # more for the environment of the next run
 
     def start(self, seconds=15):
-        self.process = Process([self.binary, "run", "-c", self.config], self._line)
+        self.process = Process([self.binary, "run", "-c", self.config], self._line, env=self.env)
         self.process.wait_line("event=ready", seconds)
         line = self.process.wait_line("event=listening", 2)
         self.port = int(re.search(r"address=\"?\S*?:(\d+)\"?(\s|$)", line).group(1))

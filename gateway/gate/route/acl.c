@@ -37,6 +37,18 @@ static bool is_any_record(struct sp_view topic)
     return sp_topic_matches(SP_VIEW_LIT("dt/+/climate"), topic);
 }
 
+/* Names under `$` are for filters that say so; these are for nobody. */
+static bool is_reserved(struct sp_view topic)
+{
+    static const char *const ours[] = {"$sp/", "$share/", "$SYS", "$CONTROL"};
+    for (size_t i = 0; topic.ptr[0] == '$' && i < sizeof(ours) / sizeof(ours[0]); i++) {
+        if (sp_view_starts(topic, sp_view_str(ours[i]))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Fill `{device}` in. The empty view, which matches nothing, when the result would be absurdly long. */
 static struct sp_view expand(const char *filter, struct sp_view device, struct sp_writer *w)
 {
@@ -70,7 +82,7 @@ static bool any(char **filters, struct sp_view device, struct sp_view what, comp
 bool sp_acl_may_publish(const struct sp_role_config *role, struct sp_view device,
                         struct sp_view topic)
 {
-    if (topic.len == 0 || topic.ptr[0] == '$' ||
+    if (topic.len == 0 || is_reserved(topic) ||
         (is_any_record(topic) && !sp_acl_is_record(device, topic))) {
         return false;
     }

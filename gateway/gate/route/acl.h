@@ -10,8 +10,8 @@
 bool sp_acl_is_record(struct sp_view device, struct sp_view topic);
 
 /**
- * The role's filters allow it. Whatever they say: nothing that starts with `$`, and no device's record but
- * one's own.
+ * The role's filters allow it. Whatever they say: nothing under `$sp/`, `$share/`, `$SYS` or `$CONTROL`, and no device's record
+ * but one's own.
  */
 bool sp_acl_may_publish(const struct sp_role_config *role, struct sp_view device,
                         struct sp_view topic);

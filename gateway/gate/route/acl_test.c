@@ -17,12 +17,17 @@ static char *sensor_publish[] = {own_data, NULL};
 static char *sensor_subscribe[] = {own_commands, NULL};
 static char *monitor_subscribe[] = {own_commands, records, fused, NULL};
 static char *all[] = {everything, NULL};
+static char system_names[] = "$SYS/#";
+static char dollar[] = "$x/#";
+static char *dollars[] = {dollar, system_names, NULL};
 
 static const struct sp_role_config sensor = {
     .name = sensor_name, .publish = sensor_publish, .subscribe = sensor_subscribe};
 static const struct sp_role_config monitor = {
     .name = sensor_name, .publish = sensor_publish, .subscribe = monitor_subscribe};
 static const struct sp_role_config client = {.name = sensor_name, .publish = all, .subscribe = all};
+static const struct sp_role_config odd = {
+    .name = sensor_name, .publish = dollars, .subscribe = dollars, .any_will = true};
 static const struct sp_role_config nobody = {.name = sensor_name};
 
 struct allowed {
@@ -56,6 +61,9 @@ static const struct allowed cases[] = {
     {&monitor, "dt/+/+", false, false, false},
     {&monitor, "fused/hall", false, false, true},
     {&monitor, "fused/#", false, false, false},
+    {&odd, "$x/y", true, true, true},
+    {&odd, "$SYS/y", false, false, true},
+    {&client, "$x/y", false, false, false},
     {&client, "anything/at/all", true, false, true},
     {&client, "dt/dev1/x", true, true, true},
     {&client, "dt/dev2/climate", false, false, true},

@@ -4,6 +4,7 @@
 
 #include "gateway/gate/route/mail.h"
 #include "gateway/gate/route/retained.h"
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "libs/mqtt/topic.h"
@@ -16,7 +17,7 @@
 #define HAS_WAIT    4U
 #define NO_MAIL     UINT32_MAX
 
-/* Flags of a client, in a byte of their own so that the bits of the struct may change. */
+/* Flags of a client, in two bytes of their own so that the bits of the struct may change. */
 #define CLIENT_PAUSED            1U
 #define CLIENT_STALLED           2U
 #define CLIENT_ATTESTED          4U
@@ -25,6 +26,7 @@
 #define CLIENT_GRANT_UNACKED     32U
 #define CLIENT_METHOD            64U
 #define CLIENT_CHALLENGED        128U
+#define CLIENT_TERSE             256U
 
 /* ---- writing ---- */
 
@@ -261,7 +263,22 @@ static uint64_t flags_of(const struct sp_client *client)
            (client->attested ? CLIENT_ATTESTED : 0U) | (client->again ? CLIENT_AGAIN : 0U) |
            (client->challenge_unacked ? CLIENT_CHALLENGE_UNACKED : 0U) |
            (client->grant_unacked ? CLIENT_GRANT_UNACKED : 0U) |
-           (client->method ? CLIENT_METHOD : 0U) | (challenged ? CLIENT_CHALLENGED : 0U);
+           (client->method ? CLIENT_METHOD : 0U) | (challenged ? CLIENT_CHALLENGED : 0U) |
+           (client->terse ? CLIENT_TERSE : 0U);
+}
+
+static void put_aliases(struct sp_carry_out *out, const struct sp_aliases *aliases)
+{
+    struct sp_writer w;
+    size_t size = aliases != NULL ? sp_aliases_size(aliases) : 0;
+    sp_carry_number(out, size, 4);
+    uint8_t *at = size > 0 && !out->failed ? sp_buf_reserve(&out->buf, size) : NULL;
+    if (at != NULL) {
+        sp_writer_init(&w, at, size);
+        sp_aliases_write(aliases, &w);
+        out->buf.used += (uint32_t)w.used;
+    }
+    out->failed = out->failed || (size > 0 && at == NULL);
 }
 
 static void put_client(struct sp_carry_out *out, const struct sp_client *client)
@@ -274,7 +291,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_number(out, client->attestation, 1);
     sp_carry_number(out, client->binding, 1);
     sp_carry_number(out, client->records, 1);
-    sp_carry_number(out, flags_of(client), 1);
+    sp_carry_number(out, flags_of(client), 2);
     sp_carry_number(out, client->heard_ms, 8);
     /* A nonce that was asked for or not sent yet is of no use to anybody else: ask again. */
     sp_carry_number(out, idle ? client->attest_due_ms : client->home->timers->now_ms, 8);
@@ -290,6 +307,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_block(out, sp_view(client->group, client->group_len));
     sp_carry_block(out, sp_buf_view(&client->in));
     sp_carry_block(out, sp_buf_view(&client->grant));
+    put_aliases(out, client->aliases);
     put_will(out, client->will);
     sp_carry_number(out, client->peer.port, 2);
     sp_carry_number(out, client->peer.family, 2);
@@ -702,8 +720,9 @@ static uint64_t attest_due(const struct sp_client *client, uint64_t carried)
     return due < carried ? due : carried;
 }
 
-static void get_flags(struct sp_client *client, uint8_t flags)
+static void get_flags(struct sp_client *client, uint16_t flags)
 {
+    client->terse = (flags & CLIENT_TERSE) != 0;
     client->paused = (flags & CLIENT_PAUSED) != 0;
     client->stalled = (flags & CLIENT_STALLED) != 0;
     client->attested = (flags & CLIENT_ATTESTED) != 0;
@@ -722,6 +741,18 @@ static void get_peer(struct sp_client *client, struct sp_reader *r)
     sp_copy(client->peer.address, address.ptr, address.len);
 }
 
+static enum sp_err get_aliases(struct sp_reader *r, struct sp_client *client)
+{
+    struct sp_reader part;
+    struct sp_view packed = get_block(r);
+    if (r->err != SP_OK || packed.len == 0) {
+        return r->err;
+    }
+    sp_reader_init(&part, packed);
+    client->aliases = sp_aliases_read(&part);
+    return sp_reader_finish(&part);
+}
+
 static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, struct sp_reader *r)
 {
     client->role = role_named(in, get_block(r));
@@ -729,7 +760,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->attestation = sp_read_u8(r);
     client->binding = sp_read_u8(r);
     client->records = sp_read_u8(r);
-    get_flags(client, sp_read_u8(r));
+    get_flags(client, sp_read_u16(r));
     client->heard_ms = sp_read_u64(r);
     uint64_t due = sp_read_u64(r);
     client->session_expiry_s = sp_read_u32(r);
@@ -744,6 +775,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     struct sp_view group = get_block(r);
     struct sp_view buffered = get_block(r);
     struct sp_view grant = get_block(r);
+    SP_TRY(get_aliases(r, client));
     client->will = get_will(in, r);
     get_peer(client, r);
     SP_TRY(sp_reader_finish(r));

@@ -247,6 +247,41 @@ static void qos_2_goes_on_in_both_directions(void)
     sp_carry_out_deinit(&out);
 }
 
+static void say_alias(struct peer *peer, const char *topic, uint16_t id)
+{
+    uint8_t buf[200];
+    struct sp_writer out = wrote(buf, sizeof(buf));
+    struct sp_mqtt_publish packet = {
+        .qos = 1, .packet_id = id, .topic = sp_view_str(topic), .payload = SP_VIEW_LIT("x")};
+    packet.props.present = (uint32_t)SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS);
+    packet.props.topic_alias = 1;
+    sp_mqtt_encode_publish(&out, SP_MQTT_5, &packet);
+    say(peer, &out);
+}
+
+static void topic_aliases_keep_their_meaning(void)
+{
+    struct sp_carry_out out;
+    struct arrival a;
+    begin();
+    struct peer *peer = lasting("speaker");
+    say_alias(peer, "news/x", 1);
+    SP_CHECK_INT(puback(peer, 1), SP_MQTT_RC_SUCCESS);
+    SP_CHECK_INT(subscribe(peer, "news/#", 1), 1);
+    write_all(&out, false);
+    hang_up(peer);
+    end();
+    begin();
+    take_items(&a, sp_buf_view(&out.buf));
+    SP_CHECK_INT(a.err, SP_OK);
+    say_alias(a.peers[0], "", 2);
+    struct sp_mqtt_publish publish = {.qos = 0};
+    SP_CHECK(hear_publish(a.peers[0], &publish) && is(publish.topic, "news/x"));
+    SP_CHECK_INT(puback(a.peers[0], 2), SP_MQTT_RC_SUCCESS);
+    leave(&a);
+    sp_carry_out_deinit(&out);
+}
+
 static void a_role_that_is_gone_closes_its_device(void)
 {
     struct sp_carry_out out;
@@ -325,6 +360,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_connected_client_goes_on_where_it_was),
     SP_TEST(a_client_that_stays_behind_finds_its_session),
     SP_TEST(qos_2_goes_on_in_both_directions),
+    SP_TEST(topic_aliases_keep_their_meaning),
     SP_TEST(a_role_that_is_gone_closes_its_device),
     SP_TEST(counters_of_records_are_kept),
     SP_TEST(what_is_cut_short_is_refused),

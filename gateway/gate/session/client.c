@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
@@ -444,6 +445,8 @@ void sp_client_deinit(struct sp_client *client)
     sp_buf_free(&client->in);
     sp_buf_free(&client->out);
     sp_buf_free(&client->grant);
+    sp_aliases_destroy(client->aliases);
+    client->aliases = NULL;
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }

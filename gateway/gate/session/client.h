@@ -21,6 +21,8 @@
 #include "libs/link/link.h"
 #include "libs/mqtt/mqtt.h"
 
+struct sp_aliases;
+
 enum sp_client_state {
     SP_CLIENT_CONNECT,   /**< waits for CONNECT */
     SP_CLIENT_GUEST_5,   /**< MQTT 5: AUTH was sent, no verdict yet */
@@ -90,12 +92,15 @@ struct sp_client {
     bool blocked : 1;    /* keys has refused too many of its tokens */
     bool judged : 1;     /* keys was given a token under this tag, and may hold a verdict */
     bool holding : 1;    /* paused until a protected record is stored: one at a time keeps order */
-    bool grant_unacked : 1; /* a grant waits for its PUBACK */
-    uint8_t unopened;       /* protected records that did not open */
-    uint8_t group_len;      /* of the row; 0: none */
+    bool grant_unacked : 1;  /* a grant waits for its PUBACK */
+    bool terse : 1;          /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
+    bool wants_response : 1; /* it asked for Response Information */
+    uint8_t unopened;        /* protected records that did not open */
+    uint8_t group_len;       /* of the row; 0: none */
     uint8_t group[SP_GROUP_NAME_MAX];
-    struct sp_buf grant; /* waits for room in the peer's window */
-    struct sp_peer peer; /**< set by the owner, for logs */
+    struct sp_peer peer;        /**< set by the owner, for logs */
+    struct sp_buf grant;        /* waits for room in the peer's window */
+    struct sp_aliases *aliases; /* MQTT 5, and it uses them; else NULL */
 };
 
 /* ---- for the owner ---- */

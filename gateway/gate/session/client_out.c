@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
 /* What a client is sent: packets encoded straight into the connection's output. */
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/session.h"
 
 #define SMALL        64U    /* any packet without strings */
+#define REASON_MAX   64U    /* a Reason String of explain() */
 #define FLUSH_AT     65536U /* bytes of plaintext that a turn collects before it writes */
 #define STRINGS_FROM 512U   /* a peer that takes less gets no Reason String */
 
@@ -54,8 +56,16 @@ bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish
 void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
     struct sp_writer w;
+    struct sp_mqtt_publish aliased;
     enum sp_mqtt_version version = (enum sp_mqtt_version)client->version;
-    if (begin(client, &w, sp_mqtt_publish_size(version, publish))) {
+    size_t size = sp_mqtt_publish_size(version, publish);
+    if (client->aliases != NULL && size <= client->max_packet) {
+        aliased = *publish;
+        publish = &aliased;
+        sp_aliases_apply(client->aliases, &aliased, client->max_packet - size);
+        size = sp_mqtt_publish_size(version, publish);
+    }
+    if (begin(client, &w, size)) {
         sp_mqtt_encode_publish(&w, version, publish);
         finish(client, &w);
         sp_metric_inc(SP_M_PUBLISH_OUT);
@@ -73,7 +83,7 @@ void sp_client_tell(struct sp_client *client, const char *topic, struct sp_view 
 static size_t strings_of(const struct sp_mqtt_props *props)
 {
     return props->auth_method.len + props->auth_data.len + props->reason_string.len +
-           props->assigned_client_id.len;
+           props->assigned_client_id.len + props->response_info.len;
 }
 
 static void fit_strings(const struct sp_client *client, struct sp_mqtt_props *props)
@@ -82,6 +92,46 @@ static void fit_strings(const struct sp_client *client, struct sp_mqtt_props *pr
         props->present &= ~(uint32_t)SP_MQTT_HAS(SP_MQTT_P_REASON_STRING);
         props->reason_string.len = 0;
     }
+}
+
+/* In words what a refusal of one packet says (MQTT 5, 3.1.2.11.7: unless the client wants none). */
+static void explain(const struct sp_client *client, uint8_t reason, struct sp_mqtt_props *props)
+{
+    const char *text = NULL;
+    switch (reason) {
+    case SP_MQTT_RC_NOT_AUTHORIZED:
+        text = "the role does not allow it";
+        break;
+    case SP_MQTT_RC_QUOTA_EXCEEDED:
+        text = "a limit is reached";
+        break;
+    case SP_MQTT_RC_PAYLOAD_FORMAT_INVALID:
+        text = "not a record that is accepted here";
+        break;
+    case SP_MQTT_RC_TOPIC_FILTER_INVALID:
+        text = "not a filter, or too long";
+        break;
+    case SP_MQTT_RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED:
+        text = "the role has no shared subscriptions";
+        break;
+    default:
+        return;
+    }
+    if (client->version == SP_MQTT_5 && !client->terse && client->max_packet >= STRINGS_FROM) {
+        props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_REASON_STRING);
+        props->reason_string = sp_view_str(text);
+    }
+}
+
+/* The first filter that was refused. */
+static uint8_t refused_code(struct sp_view codes)
+{
+    for (size_t i = 0; i < codes.len; i++) {
+        if (codes.ptr[i] >= 0x80) {
+            return codes.ptr[i];
+        }
+    }
+    return 0;
 }
 
 void sp_client_send_connack(struct sp_client *client, const struct sp_mqtt_connack *connack)
@@ -99,13 +149,14 @@ void sp_client_send_ack(struct sp_client *client, enum sp_mqtt_type type, uint16
                         uint8_t reason)
 {
     struct sp_writer w;
-    if (!begin(client, &w, SMALL)) {
+    if (!begin(client, &w, SMALL + REASON_MAX)) {
         return;
     }
     if (type == SP_MQTT_PINGRESP) {
         sp_mqtt_encode_ping(&w, type);
     } else {
-        const struct sp_mqtt_ack ack = {.packet_id = packet_id, .reason = reason};
+        struct sp_mqtt_ack ack = {.packet_id = packet_id, .reason = reason};
+        explain(client, reason, &ack.props);
         sp_mqtt_encode_ack(&w, (enum sp_mqtt_version)client->version, type, &ack);
     }
     finish(client, &w);
@@ -114,9 +165,11 @@ void sp_client_send_ack(struct sp_client *client, enum sp_mqtt_type type, uint16
 void sp_client_send_suback(struct sp_client *client, enum sp_mqtt_type type,
                            const struct sp_mqtt_suback *suback)
 {
+    struct sp_mqtt_suback packet = *suback;
     struct sp_writer w;
-    if (begin(client, &w, SMALL + suback->codes.len)) {
-        sp_mqtt_encode_suback(&w, (enum sp_mqtt_version)client->version, type, suback);
+    explain(client, refused_code(packet.codes), &packet.props);
+    if (begin(client, &w, SMALL + REASON_MAX + packet.codes.len)) {
+        sp_mqtt_encode_suback(&w, (enum sp_mqtt_version)client->version, type, &packet);
         finish(client, &w);
     }
 }

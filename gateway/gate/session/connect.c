@@ -3,6 +3,7 @@
 /* CONNECT: what is refused at the door, who becomes a guest, and how one is admitted. */
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/route/acl.h"
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
@@ -144,6 +145,19 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
         client->max_packet = props->max_packet_size;
     }
     client->keep_alive_s = packet->keep_alive;
+    client->terse = has(props, SP_MQTT_P_REQUEST_PROBLEM_INFO) && props->request_problem_info == 0;
+    client->wants_response = props->request_response_info != 0;
+}
+
+/* A client that takes aliases gets them, as far as its role has any. false: no memory. */
+static bool keep_aliases(struct sp_client *client, const struct sp_mqtt_connect *packet)
+{
+    uint32_t most = client->role->topic_aliases;
+    uint32_t taken = clamp(packet->props.topic_alias_maximum, 0, most);
+    if (taken > 0) {
+        client->aliases = sp_aliases_create((uint16_t)most, (uint16_t)taken);
+    }
+    return taken == 0 || client->aliases != NULL;
 }
 
 /* The identity's place for guests, if one is needed. false: refused. */
@@ -180,12 +194,10 @@ void sp_on_connect(struct sp_client *client, const struct sp_mqtt_header *header
         return;
     }
     keep_options(client, &packet);
-    if (packet.will.present) {
-        client->will = sp_will_create(&packet.will);
-        if (client->will == NULL) {
-            refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
-            return;
-        }
+    client->will = packet.will.present ? sp_will_create(&packet.will) : NULL;
+    if ((packet.will.present && client->will == NULL) || !keep_aliases(client, &packet)) {
+        refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
+        return;
     }
     if (guest) {
         sp_guard_begin(client);
@@ -207,6 +219,22 @@ static void take_over(struct sp_device *device)
     }
 }
 
+/* Response Information: under what a client may subscribe to replies, `cmd/<itself>/` (MQTT 5, 3.2.2.3.15). */
+static void offer_response(const struct sp_client *client, uint8_t *buf, size_t size,
+                           struct sp_mqtt_props *props)
+{
+    struct sp_view identity = sp_client_identity(client);
+    struct sp_writer w;
+    sp_writer_init(&w, buf, size);
+    sp_write_str(&w, "cmd/");
+    sp_write_view(&w, identity);
+    sp_write_str(&w, "/#");
+    if (w.err == SP_OK && sp_acl_may_subscribe(client->role, identity, sp_writer_view(&w))) {
+        props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_RESPONSE_INFO);
+        props->response_info = sp_view_first(sp_writer_view(&w), w.used - 1);
+    }
+}
+
 static void welcome_5(struct sp_client *client, bool present)
 {
     const struct sp_limits_config *limits = &client->home->config->limits;
@@ -224,6 +252,7 @@ static void welcome_5(struct sp_client *client, bool present)
     props->retain_available = client->role->retain;
     props->shared_available = client->role->shared_subscriptions;
     props->subscription_id_available = 1;
+    props->topic_alias_maximum = (uint16_t)client->role->topic_aliases;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
     if (seconds != client->keep_alive_s) {
@@ -237,6 +266,10 @@ static void welcome_5(struct sp_client *client, bool present)
     if (client->method) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD);
         props->auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding));
+    }
+    uint8_t response[SP_LINK_IDENTITY_MAX + 8];
+    if (client->wants_response) {
+        offer_response(client, response, sizeof(response), props);
     }
     sp_client_send_connack(client, &connack);
 }

@@ -5,6 +5,7 @@
 #include "gateway/gate/fuse/fuse.h"
 #include "gateway/gate/route/acl.h"
 #include "gateway/gate/route/route.h"
+#include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
@@ -45,6 +46,30 @@ static bool decode(struct sp_client *client, const struct sp_mqtt_header *header
     return err == SP_OK;
 }
 
+/* Put the topic in place of its alias. false: the client was closed. */
+static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
+{
+    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) == 0) {
+        return true;
+    }
+    enum sp_err err = SP_ERR_LIMIT;
+    if (client->role->topic_aliases > 0 && client->aliases == NULL) {
+        client->aliases = sp_aliases_create((uint16_t)client->role->topic_aliases, 0);
+        err = SP_ERR_NOMEM;
+    }
+    if (client->aliases != NULL) {
+        err = sp_aliases_resolve(client->aliases, publish);
+    }
+    if (err == SP_OK) {
+        return true;
+    }
+    uint8_t code =
+        err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR : SP_MQTT_RC_TOPIC_ALIAS_INVALID;
+    sp_client_protocol_error(client, err == SP_ERR_NOMEM ? SP_MQTT_RC_SERVER_UNAVAILABLE : code,
+                             "topic alias");
+    return false;
+}
+
 /* What CONNACK announced and the client has to keep to. false: it was closed. */
 static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
@@ -52,10 +77,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     bool v5 = client->version == SP_MQTT_5;
     uint8_t code = 0;
     const char *detail = NULL;
-    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) != 0) {
-        code = SP_MQTT_RC_TOPIC_ALIAS_INVALID;
-        detail = "topic alias";
-    } else if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
+    if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
         code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
         detail = "subscription identifier in PUBLISH";
     } else if (publish->retain && v5 && !client->role->retain) {
@@ -362,7 +384,8 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
                    struct sp_view body)
 {
     struct sp_mqtt_publish publish;
-    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
+    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish) ||
+        !resolve(client, &publish)) {
         return;
     }
     publish.retain = publish.retain && client->role->retain;
@@ -379,7 +402,8 @@ void sp_on_guest_publish(struct sp_client *client, const struct sp_mqtt_header *
                          struct sp_view body)
 {
     struct sp_mqtt_publish publish;
-    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish)) {
+    if (!decode(client, header, body, &publish) || !keeps_to_limits(client, &publish) ||
+        !resolve(client, &publish)) {
         return;
     }
     if (!sp_view_equal(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_TOKEN))) {

@@ -69,8 +69,6 @@ struct sp_session {
     sp_slot_tag tag;
     struct sp_filter **subs;      /* what it subscribes to; how lies in the index */
     struct sp_session_more *more; /* NULL: nothing of it */
-    uint16_t sub_count;
-    uint16_t sub_cap;
     struct sp_delivery
         *first; /* sent on this connection, unacknowledged, in order; then the others */
     struct sp_delivery *last;
@@ -78,6 +76,8 @@ struct sp_session {
     uint32_t bytes;             /* of all deliveries */
     uint16_t in_flight;         /* sent on this connection, unacknowledged */
     uint16_t last_id;
+    uint16_t sub_count;
+    uint16_t sub_cap;
     bool full; /* the queue overflowed and it was logged */
 };
 

@@ -436,7 +436,113 @@ static void a_member_that_left_before_the_parcel_came_is_replaced(void)
     end();
 }
 
+static void say_aliased(struct peer *peer, const char *topic, uint16_t alias, const char *payload)
+{
+    uint8_t buf[256];
+    struct sp_writer out;
+    struct sp_mqtt_publish packet = {.topic = sp_view_str(topic), .payload = sp_view_str(payload)};
+    packet.props.present = (uint32_t)SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS);
+    packet.props.topic_alias = alias;
+    sp_writer_init(&out, buf, sizeof(buf));
+    sp_mqtt_encode_publish(&out, SP_MQTT_5, &packet);
+    say(peer, &out);
+}
+
+static void an_alias_stands_for_the_topic_that_it_was_set_with_last(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *reader = tool_5("reader");
+    struct peer *peer = tool_5("writer");
+    SP_CHECK_INT(subscribe(reader, "#", 0), 0);
+    say_aliased(peer, "a/b", 1, "one");
+    SP_CHECK(hear_publish(reader, &got) && is(got.topic, "a/b") && is(got.payload, "one"));
+    SP_CHECK((got.props.present & SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS)) == 0);
+    say_aliased(peer, "", 1, "two");
+    SP_CHECK(hear_publish(reader, &got) && is(got.topic, "a/b") && is(got.payload, "two"));
+    say_aliased(peer, "c", 1, "three");
+    say_aliased(peer, "", 1, "four");
+    SP_CHECK(hear_publish(reader, &got) && hear_publish(reader, &got) && is(got.topic, "c"));
+    say_aliased(peer, "", 2, "never set");
+    SP_CHECK_INT(disconnect_code(peer), 0x82);
+    hang_up(peer);
+    peer = tool_5("writer");
+    say_aliased(peer, "", 1, "of the last connection");
+    SP_CHECK_INT(disconnect_code(peer), 0x82);
+    hang_up(peer);
+    peer = tool_5("writer");
+    say_aliased(peer, "x", 3, "above the maximum");
+    SP_CHECK_INT(disconnect_code(peer), 0x94);
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void take_one_alias(struct sp_mqtt_connect *packet)
+{
+    packet->props.present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS_MAXIMUM);
+    packet->props.topic_alias_maximum = 1;
+}
+
+static void a_client_that_takes_aliases_gets_each_topic_once(void)
+{
+    begin();
+    struct sp_mqtt_publish got;
+    struct peer *reader = tool_5_with("reader", take_one_alias);
+    struct peer *peer = tool_5("writer");
+    SP_CHECK_INT(subscribe(reader, "#", 1), 1);
+    say_publish(peer, "a/b", "one", 0, 0);
+    SP_CHECK(hear_publish(reader, &got) && is(got.topic, "a/b") && got.props.topic_alias == 1);
+    say_publish(peer, "a/b", "two", 0, 0);
+    SP_CHECK(hear_publish(reader, &got) && got.topic.len == 0 && got.props.topic_alias == 1);
+    say_publish(peer, "c", "three", 0, 0);
+    SP_CHECK(hear_publish(reader, &got) && is(got.topic, "c") && got.props.present == 0);
+    say_publish(peer, "a/b", "four", 1, 1);
+    SP_CHECK(hear_publish(reader, &got) && got.topic.len == 0);
+    hang_up(reader); /* the next connection starts without any */
+    reader = tool_5_with("reader", take_one_alias);
+    SP_CHECK(hear_publish(reader, &got) && got.dup && is(got.topic, "a/b"));
+    hang_up(peer);
+    hang_up(reader);
+    end();
+}
+
+static void ask_for_response_information(struct sp_mqtt_connect *packet)
+{
+    packet->props.present |= (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_REQUEST_RESPONSE_INFO) |
+                                        SP_MQTT_HAS(SP_MQTT_P_REQUEST_PROBLEM_INFO));
+    packet->props.request_response_info = 1;
+    packet->props.request_problem_info = 0;
+}
+
+static void a_client_is_told_what_there_is_and_what_it_asked_for(void)
+{
+    begin();
+    struct sp_mqtt_connack connack;
+    struct sp_view body;
+    struct peer *peer = dial("t1", client_name, SP_ATTESTATION_NONE);
+    struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
+    ask_for_response_information(&packet);
+    say_connect(peer, &packet);
+    SP_CHECK_INT(hear_connack(peer, &connack), 0);
+    SP_CHECK(is(connack.props.response_info, "cmd/t1/"));
+    SP_CHECK(connack.props.retain_available == 1 && connack.props.shared_available == 1);
+    SP_CHECK(connack.props.subscription_id_available == 1);
+    SP_CHECK(connack.props.topic_alias_maximum == 2);
+    say_publish(peer, "$SYS/x", "no", 1, 1);
+    SP_CHECK(hear(peer, &body).body_len == 3); /* id and code, no Reason String */
+    hang_up(peer);
+    peer = tool_5("t1");
+    say_publish(peer, "$SYS/x", "no", 1, 1);
+    SP_CHECK(hear(peer, &body).body_len > 10);
+    hang_up(peer);
+    end();
+}
+
 static const struct sp_test tests[] = {
+    SP_TEST(an_alias_stands_for_the_topic_that_it_was_set_with_last),
+    SP_TEST(a_client_that_takes_aliases_gets_each_topic_once),
+    SP_TEST(a_client_is_told_what_there_is_and_what_it_asked_for),
     SP_TEST(a_qos_2_message_is_handed_on_once_until_it_is_released),
     SP_TEST(a_311_client_cannot_leave_messages_unreleased_without_end),
     SP_TEST(qos_2_to_a_client_takes_all_four_steps),

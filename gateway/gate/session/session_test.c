@@ -766,6 +766,27 @@ static struct sp_msg_record last_appended(void)
     return record;
 }
 
+static void a_3_1_1_message_is_chained_to_the_one_before_that_is_not_answered(void)
+{
+    begin();
+    struct peer *old = tool("dev2", true);
+    struct peer *peer = admitted("dev1", sensor_name);
+    say_publish(old, "dt/dev2/x", "alone", 1, 1);
+    SP_CHECK(last_appended().ticket == 1 && last_appended().after == 0);
+    say_publish(peer, "dt/dev1/x", "another device", 1, 1);
+    SP_CHECK(last_appended().ticket == 2 && last_appended().after == 0);
+    say_publish(old, "dt/dev2/x", "behind it", 1, 2);
+    SP_CHECK(last_appended().ticket == 3 && last_appended().after == 1);
+    say_publish(peer, "dt/dev1/x", "5 is told of a refusal", 1, 2);
+    SP_CHECK(last_appended().ticket == 4 && last_appended().after == 0);
+    durable(4, SP_OK);
+    say_publish(old, "dt/dev2/x", "all is answered", 1, 3);
+    SP_CHECK(last_appended().ticket == 5 && last_appended().after == 0);
+    hang_up(old);
+    hang_up(peer);
+    end();
+}
+
 static void a_bad_record_over_3_1_1_is_acknowledged_once_it_is_a_dead_letter(void)
 {
     begin();
@@ -1297,6 +1318,7 @@ static const struct sp_test tests[] = {
     SP_TEST(what_cannot_be_stored_is_not_acknowledged),
     SP_TEST(a_311_client_is_held_back_and_a_5_client_is_told_0x93),
     SP_TEST(records_reach_a_monitor_as_published_and_bad_ones_reach_nobody),
+    SP_TEST(a_3_1_1_message_is_chained_to_the_one_before_that_is_not_answered),
     SP_TEST(a_bad_record_over_3_1_1_is_acknowledged_once_it_is_a_dead_letter),
     SP_TEST(an_admitted_device_that_breaks_a_rule_gets_its_code),
     SP_TEST(a_device_publishes_and_subscribes_only_where_it_may),

@@ -17,13 +17,15 @@ static bool decode(struct sp_client *client, const struct sp_mqtt_header *header
 {
     enum sp_err err =
         sp_mqtt_decode_subscribe((enum sp_mqtt_version)client->version, header->type, body, packet);
+    const struct sp_limits_config *limits = &client->home->config->limits;
     uint8_t code = 0;
     if (err == SP_ERR_PROTOCOL) {
         code = SP_MQTT_RC_PROTOCOL_ERROR;
     } else if (err != SP_OK) {
         code = SP_MQTT_RC_MALFORMED_PACKET;
     } else if (packet->filter_count > FILTERS_MAX ||
-               packet->props.user_count > client->home->config->limits.user_properties) {
+               packet->props.user_count > limits->user_properties ||
+               packet->props.user.len > limits->user_property_bytes) {
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
     }
     if (code != 0) {

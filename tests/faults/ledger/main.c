@@ -134,6 +134,7 @@ static void print_findings(const struct sp_findings *f)
         {"invented", f->invented},
         {"altered", f->altered},
         {"disorder", f->disorder},
+        {"overtaken", f->overtaken},
         {"backwards", f->backwards},
         {"renamed", f->renamed},
         {"swamped", f->swamped},

@@ -25,6 +25,7 @@ struct device {
     struct message *messages; /* by number - 1 */
     uint64_t cap;
     uint64_t highest;  /* of the first arrivals */
+    uint64_t taken;    /* the highest that the cloud took */
     uint64_t sequence; /* the last on `connection` */
     uint32_t connection;
 };
@@ -179,6 +180,9 @@ static bool for_good(uint8_t code)
 static void answer(struct sp_verdict *v, const struct sp_entry *e, struct message *m)
 {
     if (e->code < 0x80) {
+        struct device *d = &v->devices[e->device];
+        v->found.overtaken += (m->state & DELIVERED) == 0 && e->number < d->taken;
+        d->taken = e->number > d->taken ? e->number : d->taken;
         m->state |= DELIVERED;
         return;
     }
@@ -262,8 +266,8 @@ struct sp_findings sp_verdict_find(struct sp_verdict *v)
 
 bool sp_findings_good(const struct sp_findings *f)
 {
-    return (f->lost | f->invented | f->altered | f->disorder | f->backwards | f->renamed |
-            f->swamped) == 0;
+    return (f->lost | f->invented | f->altered | f->disorder | f->overtaken | f->backwards |
+            f->renamed | f->swamped) == 0;
 }
 
 void sp_verdict_lost(const struct sp_verdict *v, sp_verdict_visit_fn fn, void *arg)

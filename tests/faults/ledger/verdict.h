@@ -32,6 +32,7 @@ struct sp_findings {
     uint64_t invented;  /**< arrived, never sent */
     uint64_t altered;   /**< arrived with other bytes */
     uint64_t disorder;  /**< first arrivals of one device not in order */
+    uint64_t overtaken; /**< taken for the first time behind a later message of its device */
     uint64_t backwards; /**< a repeat behind a later message of its device, on one connection */
     uint64_t renamed; /**< one gateway sequence for two messages, or more sequences than sendings */
     uint64_t swamped; /**< connections with more repeats than the bound */

@@ -145,10 +145,20 @@ static void repeats_have_to_come_in_order(void)
 
 static void what_the_cloud_refused_may_come_again_later(void)
 {
-    struct sp_findings f = JUDGE(SENT(1), SENT(2), GOT(1, 1, 1), SAID(1, 1, 0x97), GOT(2, 2, 1),
-                                 TOOK(2, 2), GOT(1, 1, 1), TOOK(1, 1));
+    struct sp_findings f =
+        JUDGE(SENT(1), SENT(2), GOT(1, 1, 1), SAID(1, 1, 0x97), GOT(2, 2, 1), SAID(2, 2, 0x97),
+              GOT(1, 1, 1), TOOK(1, 1), GOT(2, 2, 1), TOOK(2, 2));
     SP_CHECK(sp_findings_good(&f));
     SP_CHECK_INT(f.repeats, 0);
+}
+
+static void what_the_cloud_refused_must_not_be_overtaken(void)
+{
+    struct sp_findings f = JUDGE(SENT(1), SENT(2), GOT(1, 1, 1), SAID(1, 1, 0x97), GOT(2, 2, 1),
+                                 TOOK(2, 2), GOT(1, 1, 1), TOOK(1, 1));
+    SP_CHECK_INT(f.disorder, 0);
+    SP_CHECK_INT(f.overtaken, 1);
+    SP_CHECK(!sp_findings_good(&f));
 }
 
 static void more_repeats_than_the_bound_are_seen(void)
@@ -218,6 +228,7 @@ static const struct sp_test tests[] = {
     SP_TEST(first_arrivals_have_to_rise),
     SP_TEST(repeats_have_to_come_in_order),
     SP_TEST(what_the_cloud_refused_may_come_again_later),
+    SP_TEST(what_the_cloud_refused_must_not_be_overtaken),
     SP_TEST(more_repeats_than_the_bound_are_seen),
     SP_TEST(a_sequence_names_one_message),
     SP_TEST(what_is_no_entry_is_refused),

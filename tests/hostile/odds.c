@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/*
+ * Preloaded into a gateway (tests/lib/odds.py): another wall clock for all its processes, and an allocation that fails in one of
+ * them. The block is a file that every process maps before it enters its sandbox; the test writes it while they run.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+struct block {
+    atomic_llong seconds; /* added to the wall clock */
+    atomic_int pid;       /* of the process whose allocations are counted; 0: none */
+    atomic_int count;     /* allocations left until one fails; below 0: it has */
+};
+
+static struct block *block;
+static void *(*real_malloc)(size_t);
+static void *(*real_calloc)(size_t, size_t);
+static void *(*real_realloc)(void *, size_t);
+static int (*real_clock)(clockid_t, struct timespec *);
+
+__attribute__((constructor)) static void open_block(void)
+{
+    const char *path = getenv("SP_ODDS");
+    int fd = path == NULL ? -1 : open(path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0) {
+        void *at = mmap(NULL, sizeof(*block), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        block = at == MAP_FAILED ? NULL : at;
+        close(fd);
+    }
+}
+
+static int fails(void)
+{
+    if (block == NULL || block->pid == 0 || block->pid != getpid()) {
+        return 0;
+    }
+    if (atomic_fetch_sub(&block->count, 1) != 1) {
+        return 0;
+    }
+    errno = ENOMEM;
+    return 1;
+}
+
+void *malloc(size_t size)
+{
+    if (real_malloc == NULL) {
+        *(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
+    }
+    return fails() ? NULL : real_malloc(size);
+}
+
+/* dlsym() itself asks for memory the first time. */
+static void *first_calloc(size_t count, size_t size)
+{
+    static _Alignas(16) char room[4096];
+    static size_t used;
+    size_t need = (count * size + 15U) & ~(size_t)15;
+    void *at = used + need <= sizeof(room) ? room + used : NULL;
+    used += need;
+    return at;
+}
+
+void *calloc(size_t count, size_t size)
+{
+    static int looking;
+    if (real_calloc == NULL) {
+        if (looking) {
+            return first_calloc(count, size);
+        }
+        looking = 1;
+        *(void **)&real_calloc = dlsym(RTLD_NEXT, "calloc");
+    }
+    return fails() ? NULL : real_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+    if (real_realloc == NULL) {
+        *(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
+    }
+    return fails() ? NULL : real_realloc(old, size);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *out)
+{
+    if (real_clock == NULL) {
+        *(void **)&real_clock = dlsym(RTLD_NEXT, "clock_gettime");
+    }
+    int rc = real_clock(clock, out);
+    if (rc == 0 && clock == CLOCK_REALTIME && block != NULL) {
+        out->tv_sec += (time_t)block->seconds;
+    }
+    return rc;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (out != NULL) {
+        *out = now.tv_sec;
+    }
+    return now.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict out, void *restrict zone)
+{
+    struct timespec now;
+    (void)zone;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    out->tv_sec = now.tv_sec;
+    out->tv_usec = now.tv_nsec / 1000;
+    return 0;
+}

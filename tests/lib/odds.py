@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A gateway whose wall clock and allocator a test holds in its hands (tests/hostile/odds.c)."""
+import mmap
+import struct
+
+from tools.lab.process import BUILD
+
+
+class Odds:
+    def __init__(self, path):
+        self.path = path
+        path.write_bytes(bytes(64))
+        path.chmod(0o666)
+        with open(path, "r+b") as both:
+            self.map = mmap.mmap(both.fileno(), 64)
+
+    def environment(self):
+        return {"LD_PRELOAD": str(BUILD / "test" / "libspodds.so"), "SP_ODDS": str(self.path)}
+
+    def clock(self, seconds):
+        """Add so many seconds to the wall clock of all processes."""
+        struct.pack_into("=q", self.map, 0, seconds)
+
+    def fail_malloc(self, pid, number):
+        """In that process the allocation with this number from now fails; pid 0: none."""
+        struct.pack_into("=i", self.map, 8, 0)
+        struct.pack_into("=i", self.map, 12, number)
+        struct.pack_into("=i", self.map, 8, pid)
+
+    def failed(self):
+        """The allocation was asked for, and failed."""
+        return struct.unpack_from("=i", self.map, 12)[0] <= 0
