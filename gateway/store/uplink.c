@@ -560,8 +560,10 @@ void sp_uplink_stop(struct sp_uplink *link)
 
 bool sp_uplink_is_quiet(const struct sp_uplink *link)
 {
-    return link->state != SP_UPLINK_UP ||
-           (link->flying.head == NULL && link->loose.head == NULL && link->out.used == 0);
+    if (link->state != SP_UPLINK_UP) {
+        return link->loose.head == NULL; /* it may come up in time */
+    }
+    return link->flying.head == NULL && link->loose.head == NULL && link->out.used == 0;
 }
 
 void sp_uplink_farewell(struct sp_uplink *link, uint64_t now_ms)
@@ -576,6 +578,7 @@ void sp_uplink_farewell(struct sp_uplink *link, uint64_t now_ms)
     }
     shut(link);
     sp_mqtt_client_close(&link->mqtt);
+    sp_uplink_drop_loose(link);
     link->state = SP_UPLINK_WAIT;
     link->deadline = UINT64_MAX;
     sp_handoff_end(link->env->handoff, &link->ended);
