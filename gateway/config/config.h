@@ -93,6 +93,7 @@ struct sp_limits_config {
     uint32_t receive_maximum;
     uint32_t in_flight;           /**< outgoing QoS 1 per connection */
     uint32_t session_queue_bytes; /**< for a session that is away or slow */
+    uint64_t sessions_bytes;      /**< for all kept sessions, in the journal */
     uint32_t session_expiry_s;    /**< longest that a session is kept */
     uint32_t write_buffer;        /**< bytes a slow reader may leave unread */
     uint32_t keep_alive_min_s;

@@ -330,6 +330,7 @@ static const struct sp_field limit_fields[] = {
     {"receive_maximum", SP_FIELD_U32, AT(sp_limits_config, receive_maximum), 1, 65535, "16"},
     {"in_flight", SP_FIELD_U32, AT(sp_limits_config, in_flight), 1, 65535, "64"},
     {"session_queue", SP_FIELD_SIZE, AT(sp_limits_config, session_queue_bytes), 1 * KIB, 1 * GIB, "64KiB"},
+    {"sessions", SP_FIELD_SIZE64, AT(sp_limits_config, sessions_bytes), 64 * KIB, 16384 * GIB, "256MiB"},
     {"session_expiry", SP_FIELD_SECONDS, AT(sp_limits_config, session_expiry_s), 0, 365 * DAY, "7d"},
     {"write_buffer", SP_FIELD_SIZE, AT(sp_limits_config, write_buffer), 4 * KIB, 1 * GIB, "256KiB"},
     {"keep_alive_min", SP_FIELD_SECONDS, AT(sp_limits_config, keep_alive_min_s), 1, 65535, "10s"},

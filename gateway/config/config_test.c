@@ -448,6 +448,7 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  receive_maximum: 16\n"
                                "  in_flight: 64\n"
                                "  session_queue: 64KiB\n"
+                               "  sessions: 256MiB\n"
                                "  session_expiry: 7d\n"
                                "  write_buffer: 256KiB\n"
                                "  keep_alive_min: 10s\n"

@@ -145,6 +145,7 @@ static enum sp_err make_workers(struct sp_gate *gate, const struct sp_child *chi
         return SP_ERR_NOMEM;
     }
     SP_TRY(sp_subs_create(gate->count, &gate->subs));
+    atomic_init(&gate->loading, gate->count);
     for (uint16_t i = 0; i < gate->count; i++) {
         SP_TRY(sp_worker_init(&gate->workers[i], gate, i, child));
     }

@@ -213,12 +213,13 @@ static enum sp_err grant(struct sp_worker *worker, const struct sp_frame *frame,
     return SP_OK;
 }
 
-static enum sp_err revoked(struct sp_worker *worker, struct sp_view body)
+static enum sp_err revoked(struct sp_worker *worker, const struct sp_frame *frame,
+                           struct sp_view body)
 {
     if (!sp_link_identity_valid(body)) {
         return SP_ERR_MALFORMED;
     }
-    sp_home_revoke(&worker->home, body);
+    sp_home_revoke(&worker->home, body, frame->tag);
     return SP_OK;
 }
 
@@ -233,7 +234,7 @@ static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct 
     case SP_MSG_VERDICT:
         return verdict(worker, frame, body);
     case SP_MSG_REVOKED:
-        return revoked(worker, body);
+        return revoked(worker, frame, body);
     case SP_MSG_GRANT:
         return grant(worker, frame, body);
     case SP_MSG_GROUPS:
@@ -259,14 +260,15 @@ static void keys_lost(struct sp_worker *worker)
 
 /* ---- messages from store ---- */
 
-static enum sp_err durable(struct sp_worker *worker, struct sp_view body)
+static enum sp_err durable(struct sp_worker *worker, uint16_t type, struct sp_view body)
 {
     struct sp_msg_durable message;
     if (body.len != sizeof(message)) {
         return SP_ERR_MALFORMED;
     }
     memcpy(&message, body.ptr, sizeof(message));
-    return sp_tickets_durable(&worker->home, &message);
+    return type == SP_MSG_DURABLE ? sp_tickets_durable(&worker->home, &message)
+                                  : sp_keep_durable(&worker->home, &message);
 }
 
 static enum sp_err pressure(struct sp_worker *worker, struct sp_view body)
@@ -296,11 +298,8 @@ static enum sp_err command(struct sp_worker *worker, const struct sp_frame *fram
         !sp_topic_name_valid(topic)) {
         return SP_ERR_MALFORMED;
     }
-    sp_route_command(&worker->home, topic, payload, message.qos);
-    if (message.qos == 0) {
-        return SP_OK;
-    }
-    return sp_edge_send(&worker->home.tickets.store, SP_MSG_COMMAND_TAKEN, frame->tag, NULL, 0);
+    sp_route_command(&worker->home, topic, payload, message.qos, frame->tag);
+    return SP_OK;
 }
 
 static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct sp_view body)
@@ -308,7 +307,10 @@ static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct
     struct sp_worker *worker = arg;
     switch (frame->type) {
     case SP_MSG_DURABLE:
-        return durable(worker, body);
+    case SP_MSG_KEPT_DURABLE:
+        return durable(worker, frame->type, body);
+    case SP_MSG_KEPT:
+        return sp_keep_records(&worker->home, frame->tag, body);
     case SP_MSG_PRESSURE:
         return pressure(worker, body);
     case SP_MSG_COMMAND:
@@ -324,6 +326,7 @@ static enum sp_err store_message(void *arg, const struct sp_frame *frame, struct
 static void store_lost(struct sp_worker *worker)
 {
     sp_tickets_lost(&worker->home);
+    sp_keep_lost(&worker->home);
 }
 
 /* ---- channels ---- */
@@ -393,6 +396,7 @@ static enum sp_err use_store(struct sp_worker *worker, int fd)
     struct sp_edge edge;
     SP_TRY(use_channel(worker, &worker->store, fd, &edge));
     sp_tickets_connected(&worker->home, &edge);
+    sp_keep_connected(&worker->home);
     return SP_OK;
 }
 
@@ -578,6 +582,7 @@ static void finish_turn(struct sp_worker *worker)
     do {
         settle_connections(worker);
         sp_tickets_flush(home);
+        sp_keep_flush(home);
         flush_link(&worker->keys);
         flush_link(&worker->store);
     } while (home->dirty != NULL);
@@ -597,10 +602,10 @@ static void finish_turn(struct sp_worker *worker)
 
 /* ---- another process takes over ---- */
 
-void sp_worker_listen(struct sp_worker *worker, bool channels, int wait_ms)
+void sp_worker_listen(struct sp_worker *worker, int wait_ms)
 {
     struct sp_watch *watches[] = {&worker->inbox.watch, &worker->keys.watch, &worker->store.watch};
-    nfds_t count = channels ? 3 : 1;
+    const nfds_t count = 3;
     struct pollfd fds[3];
     for (nfds_t i = 0; i < count; i++) {
         fds[i] = (struct pollfd){.fd = watches[i]->fd, .events = POLLIN};
@@ -612,6 +617,7 @@ void sp_worker_listen(struct sp_worker *worker, bool channels, int wait_ms)
             watches[i]->ready(watches[i], EPOLLIN);
         }
     }
+    sp_keep_store_all(&worker->home);
     finish_turn(worker);
 }
 
@@ -620,7 +626,7 @@ bool sp_worker_is_quiet(const struct sp_worker *worker)
     const struct sp_home *home = &worker->home;
     const struct sp_client *client;
     uint32_t index = 0;
-    if (home->tickets.ring_count > 0 ||
+    if (home->tickets.ring_count > 0 || !sp_keep_is_calm(home) ||
         (worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > 0)) {
         return false;
     }
@@ -742,6 +748,8 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
         .outboxes = calloc(gate->count, sizeof(struct sp_outbox)),
         .index = index,
         .loops = gate->count,
+        /* What another process hands over is in the journal, and nothing else is. */
+        .keep = {.homes = &gate->loading, .loading = !child->beside || child->handover < 0},
         .exporter = sp_conn_exporter,
         .flush = sp_conn_flush,
     };

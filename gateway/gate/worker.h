@@ -69,6 +69,7 @@ struct sp_gate {
     atomic_uint connections;
     int control;                  /* to the parent */
     struct sp_handover *handover; /* under way, to another process; loop 0 sets it; NULL: none */
+    atomic_uint loading;          /* loops that have not loaded their sessions yet */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
@@ -94,10 +95,10 @@ void sp_worker_leave(struct sp_worker *worker, atomic_uint *count);
 void sp_worker_freeze(struct sp_worker *worker);
 
 /**
- * In place of a turn while it stands still: hear other loops, and keys and store if `channels`, for at most `wait_ms`; send what there is to
- * send. Nothing is read from devices.
+ * In place of a turn while it stands still: hear other loops, keys and store, for at most `wait_ms`; send what there is to send, and
+ * journal what is in memory alone. Nothing is read from devices.
  */
-void sp_worker_listen(struct sp_worker *worker, bool channels, int wait_ms);
+void sp_worker_listen(struct sp_worker *worker, int wait_ms);
 
 /** Nothing waits for keys or store any more. */
 bool sp_worker_is_quiet(const struct sp_worker *worker);

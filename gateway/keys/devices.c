@@ -162,9 +162,9 @@ static bool same(const struct sp_keys_device *d, const struct sp_device *row,
            sp_ct_equal(d->iak, secrets->iak, sizeof(d->iak));
 }
 
-static void lose(struct reload *r, const char *id)
+static void lose(struct reload *r, const char *id, uint64_t version)
 {
-    r->lost(r->arg, sp_view_str(id));
+    r->lost(r->arg, sp_view_str(id), version);
 }
 
 static enum sp_err take_active(struct reload *r, struct entry *old, const struct sp_device *row,
@@ -173,14 +173,14 @@ static enum sp_err take_active(struct reload *r, struct entry *old, const struct
     if (old == NULL) {
         r->out->added++;
         if (r->first && row->version > r->heard) {
-            lose(r, row->id);
+            lose(r, row->id, row->version);
         }
         return add_entry(r->t, row, secrets);
     }
     if (!same(&old->device, row, secrets)) {
         r->out->changed++;
         old->refused_in_window = 0;
-        lose(r, row->id);
+        lose(r, row->id, row->version);
     }
     fill_entry(old, row, secrets);
     return SP_OK;
@@ -203,7 +203,7 @@ static enum sp_err take_device(void *arg, const struct sp_device *row,
         drop_entry(r->t, old);
     }
     if (old != NULL || (r->first && row->version > r->heard)) {
-        lose(r, row->id);
+        lose(r, row->id, 0);
     }
     return SP_OK;
 }
@@ -216,7 +216,7 @@ static enum sp_err take_removal(void *arg, const char *id)
         r->out->removed++;
         drop_entry(r->t, old);
     }
-    lose(r, id);
+    lose(r, id, 0);
     return SP_OK;
 }
 

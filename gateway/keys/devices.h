@@ -29,7 +29,8 @@ SP_MUST_CHECK enum sp_err sp_devices_create(struct sp_devices **out);
 void sp_devices_destroy(struct sp_devices *t);
 
 /** Told of every device whose connections must end: revoked, removed, new keys, or treated differently. */
-typedef void (*sp_devices_lost_fn)(void *arg, struct sp_view id);
+/** `version`: of the row that is in force now; 0: there is none. */
+typedef void (*sp_devices_lost_fn)(void *arg, struct sp_view id, uint64_t version);
 
 /** What a reload did. */
 struct sp_devices_reload {

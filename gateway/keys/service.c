@@ -59,21 +59,21 @@ struct sp_keys_service {
 
 /* --- to all loops --- */
 
-static void broadcast(struct sp_keys_service *s, uint16_t type, struct sp_view body)
+static void broadcast(struct sp_keys_service *s, uint16_t type, uint64_t tag, struct sp_view body)
 {
     for (unsigned loop = 0; loop < s->link_count; loop++) {
         struct link *link = &s->links[loop];
-        if (link->channel != NULL && sp_channel_send(link->channel, type, 0, &body, 1) != SP_OK) {
+        if (link->channel != NULL && sp_channel_send(link->channel, type, tag, &body, 1) != SP_OK) {
             link->broken = true;
         }
     }
 }
 
-static void tell_lost(void *arg, struct sp_view id)
+static void tell_lost(void *arg, struct sp_view id, uint64_t version)
 {
     struct sp_keys_service *s = arg;
     sp_grants_lost(s->grants, id);
-    broadcast(arg, SP_MSG_REVOKED, id);
+    broadcast(arg, SP_MSG_REVOKED, version, id);
 }
 
 /* --- the registry --- */
@@ -284,7 +284,7 @@ void sp_keys_service_tick(struct sp_keys_service *s, uint64_t now_ms)
     follow_registry(s);
     if (s->tell_policy) {
         s->tell_policy = false;
-        broadcast(s, SP_MSG_POLICY_CHANGED, (struct sp_view){NULL, 0});
+        broadcast(s, SP_MSG_POLICY_CHANGED, 0, (struct sp_view){NULL, 0});
     }
     if (s->groups_due_ms != 0 && wall_ms() >= s->groups_due_ms && reload_groups(s) != SP_OK) {
         s->behind = true;
@@ -346,6 +346,7 @@ static void fill_known(struct link *link, uint64_t tag, const struct sp_keys_dev
 {
     answer->known = 1;
     answer->row = d->row.row;
+    answer->row.version = d->row.version;
     if (answer->row.answer_timeout_ms == 0) {
         answer->row.answer_timeout_ms = link->service->rules.answer_timeout_ms;
     }

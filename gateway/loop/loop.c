@@ -162,6 +162,14 @@ void sp_inbox_post(struct sp_inbox *inbox, struct sp_outbox *outbox)
     }
 }
 
+bool sp_inbox_is_empty(struct sp_inbox *inbox)
+{
+    pthread_mutex_lock(&inbox->lock);
+    bool empty = inbox->parcels.first == NULL;
+    pthread_mutex_unlock(&inbox->lock);
+    return empty;
+}
+
 void sp_inbox_drain(struct sp_inbox *inbox)
 {
     pthread_mutex_lock(&inbox->lock);

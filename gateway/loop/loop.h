@@ -13,6 +13,7 @@
 #include "libs/base/err.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 /**
  * A watched fd; lives in its owner. After sp_loop_remove() the memory must stay until the turn has ended: events
@@ -79,6 +80,9 @@ SP_MUST_CHECK enum sp_err sp_inbox_init(struct sp_inbox *inbox, struct sp_loop *
 
 /** Take over everything in `outbox`, in order; one lock and at most one system call. From any thread. */
 void sp_inbox_post(struct sp_inbox *inbox, struct sp_outbox *outbox);
+
+/** Nothing is there. From any thread. */
+bool sp_inbox_is_empty(struct sp_inbox *inbox);
 
 /** Run what is there; also what sp_loop_turn() does when the inbox is signalled. */
 void sp_inbox_drain(struct sp_inbox *inbox);

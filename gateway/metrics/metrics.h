@@ -95,6 +95,9 @@
     X(RETAINED, "retained_messages", GAUGE, "retained messages kept")                             \
     X(RETAINED_REFUSED, "retained_refused_total", COUNTER, "messages not retained, by a limit")   \
     X(SESSIONS_OFFLINE, "sessions_offline", GAUGE, "kept sessions without a connection")          \
+    X(SESSIONS_KEPT, "sessions_kept", GAUGE, "sessions in the journal")                           \
+    X(SESSION_MESSAGES, "session_messages", GAUGE, "messages in the journal for devices")         \
+    X(SESSION_BYTES, "session_bytes", GAUGE, "their bytes")                                       \
     X(CLOUD_CONNECTED, "cloud_links_connected", GAUGE, "cloud links that are up")                 \
     X(CLOUD_CONNECTS, "cloud_connects_total", COUNTER, "cloud connections made")                  \
     X(CLOUD_FAILURES, "cloud_failures_total", COUNTER, "cloud connections failed or lost")        \

@@ -30,15 +30,16 @@ enum sp_message {
     SP_MSG_PSK_ANSWER,   /**< struct sp_msg_psk_answer */
     SP_MSG_NONCE_ANSWER, /**< struct sp_msg_nonce_answer */
     SP_MSG_VERDICT,      /**< struct sp_msg_verdict */
-    SP_MSG_REVOKED, /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed) */
+    SP_MSG_REVOKED, /**< body: identity; close it with 0x98 (revoked, removed, rotated or its row changed), and end its
+                         session, unless they are of the row with version `tag`; 0: there is no row */
     SP_MSG_POLICY_CHANGED, /**< no body: re-attest every attested device */
     /* gate → store */
     SP_MSG_APPEND, /**< records, each struct sp_msg_record + parts, back to back; `tag` = count */
-    SP_MSG_COMMAND_TAKEN, /**< the command with this tag was handed to its receivers */
+    SP_MSG_COMMAND_TAKEN, /**< no body: the command with this tag is with its receivers, or kept for them */
     /* store → gate */
     SP_MSG_DURABLE,  /**< struct sp_msg_durable */
     SP_MSG_PRESSURE, /**< struct sp_msg_pressure */
-    SP_MSG_COMMAND, /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN if qos > 0 */
+    SP_MSG_COMMAND, /**< struct sp_msg_command + topic + payload; answered with COMMAND_TAKEN or _REFUSED if qos > 0 */
     SP_MSG_MARKS, /**< struct sp_msg_mark, back to back; `tag` 1 with the last ones of those on disk */
     /* gate → keys */
     SP_MSG_GRANT_READY, /**< no body: the connection is admitted and can take app keys */
@@ -46,6 +47,12 @@ enum sp_message {
     /* keys → gate */
     SP_MSG_GRANT, /**< body: a grant for the connection with this tag, to be published as it is */
     SP_MSG_GROUPS, /**< struct sp_msg_epoch, back to back: all groups there are, in place of earlier ones */
+    /* gate ⇄ store: sessions that outlive a connection (docs/decisions/0006-durable-sessions.md) */
+    SP_MSG_KEPT_LOAD, /**< gate → store, no body: send all there are */
+    SP_MSG_KEPT, /**< struct sp_msg_kept + parts, back to back (gateway/proc/kept.h). Gate → store: what changes;
+                      store → gate: what there is, with a `tag` of SP_KEPT_FIRST or _LAST */
+    SP_MSG_COMMAND_REFUSED, /**< gate → store, no body: a receiver's queue is full, or cannot be stored now */
+    SP_MSG_KEPT_DURABLE, /**< store → gate: struct sp_msg_durable, for the tickets of SP_MSG_KEPT */
 };
 
 enum sp_attestation_mode {
@@ -72,6 +79,8 @@ struct sp_device_row {
     uint8_t reserved;
     uint32_t suites; /**< SP_SUITES_* allowed for this device; 0 = whatever the listener allows */
     uint32_t answer_timeout_ms;
+    uint64_t
+        version; /**< another one after every change to the row: a session kept for an earlier one ends */
 };
 
 struct sp_msg_psk_answer {
@@ -207,6 +216,39 @@ struct sp_msg_durable {
 /** 0 = free, 1 = over 80 % of the quota (refuse QoS 0), 2 = full (refuse all). */
 struct sp_msg_pressure {
     uint32_t level;
+};
+
+enum sp_kept_kind {
+    SP_KEPT_SESSION = 1, /**< there is one, and how it is; part: the name of the role */
+    SP_KEPT_SUBSCRIBE,   /**< part: the filter */
+    SP_KEPT_UNSUBSCRIBE, /**< part: the filter; empty: all of them */
+    SP_KEPT_QUEUE,       /**< a message for its device; part: an encoded MQTT 5 PUBLISH */
+    SP_KEPT_SETTLED, /**< messages `number` to `last` of its queue are with the device, or expired */
+    SP_KEPT_END,     /**< the session is over, with all that belongs to it */
+};
+
+#define SP_KEPT_FIRST 1U /**< no records: what came before is void */
+#define SP_KEPT_LAST  2U /**< there are no more */
+#define SP_KEPT_NEW \
+    1U /**< with SP_KEPT_SESSION: it begins; nothing with a lower number is its own */
+
+/** One change to a kept session, or one thing that there is of it. Fields that a kind does not name are 0. */
+struct sp_msg_kept {
+    uint64_t ticket; /**< per channel, from 1, rising: answered; 0: not */
+    uint64_t
+        number; /**< of a message, rising in a device's sessions; of a session: the last that was sent */
+    uint64_t last; /**< SP_KEPT_SETTLED */
+    uint64_t
+        time_ms; /**< of a session: when its device left, 0: it has not; of a message: when it expires, 0:
+                           never. Since 1970 */
+    uint64_t version; /**< of a session: of the registry's row */
+    uint32_t part_len;
+    uint32_t expiry_s;   /**< of a session, from time_ms on */
+    uint32_t identifier; /**< of a subscription; 0: none */
+    uint8_t kind;        /**< enum sp_kept_kind */
+    uint8_t device_len;
+    uint8_t qos;     /**< of a subscription */
+    uint8_t options; /**< of a subscription: as gate has them; of a session: SP_KEPT_NEW */
 };
 
 struct sp_msg_command {

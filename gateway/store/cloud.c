@@ -182,8 +182,10 @@ static void look_at_config(struct sp_cloud *c, uint64_t now)
 static void turn(struct sp_cloud *c, uint64_t now)
 {
     uint64_t tag;
-    while (sp_handoff_next_taken(c->env.handoff, &tag)) {
-        sp_uplink_command_taken(c->links[0], tag, now); /* commands come over the first link only */
+    uint8_t reason;
+    while (sp_handoff_next_taken(c->env.handoff, &tag, &reason)) {
+        sp_uplink_command_taken(c->links[0], tag, reason,
+                                now); /* commands come over the first link only */
     }
     for (uint32_t i = 0; i < c->count; i++) {
         sp_uplink_turn(c->links[i], now);

@@ -18,6 +18,12 @@ struct link_lists {
     bool up;
 };
 
+/* A command that gate is done with. */
+struct taken {
+    uint64_t tag;
+    uint8_t reason;
+};
+
 struct sp_handoff {
     pthread_mutex_t lock; /* over everything below */
     struct side journal;
@@ -27,7 +33,7 @@ struct sp_handoff {
     struct sp_command **last_command;
     size_t
         command_count; /* given and not taken by gate yet, those with QoS 0 until they are fetched */
-    uint64_t taken[SP_HANDOFF_COMMANDS_MAX];
+    struct taken taken[SP_HANDOFF_COMMANDS_MAX];
     size_t taken_count;
     struct sp_config *config; /* new, for the cloud thread; NULL: none */
     bool stop;
@@ -159,11 +165,11 @@ void sp_handoff_released(struct sp_handoff *h, const struct sp_row_list *ended)
     unlock_and_wake(h, &h->cloud);
 }
 
-void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag)
+void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag, uint8_t reason)
 {
     lock(h);
     if (h->taken_count < SP_HANDOFF_COMMANDS_MAX) {
-        h->taken[h->taken_count++] = tag;
+        h->taken[h->taken_count++] = (struct taken){tag, reason};
     }
     h->command_count--;
     unlock_and_wake(h, &h->cloud);
@@ -290,12 +296,13 @@ enum sp_err sp_handoff_command(struct sp_handoff *h, const struct sp_command *co
     return SP_ERR_LIMIT;
 }
 
-bool sp_handoff_next_taken(struct sp_handoff *h, uint64_t *tag)
+bool sp_handoff_next_taken(struct sp_handoff *h, uint64_t *tag, uint8_t *reason)
 {
     lock(h);
     bool any = h->taken_count > 0;
     if (any) {
-        *tag = h->taken[0];
+        *tag = h->taken[0].tag;
+        *reason = h->taken[0].reason;
         h->taken_count--;
         for (size_t i = 0; i < h->taken_count; i++) {
             h->taken[i] = h->taken[i + 1];

@@ -53,8 +53,8 @@ void sp_handoff_take_ended(struct sp_handoff *h, struct sp_row_list *ended,
 /** These ended rows are out of the journal now. */
 void sp_handoff_released(struct sp_handoff *h, const struct sp_row_list *ended);
 
-/** The command with this tag was handed to its receivers. */
-void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag);
+/** The command with this tag was handed to its receivers, or could not be: then the cloud gets that reason. */
+void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag, uint8_t reason);
 
 /** A new configuration for the cloud thread; takes the reference over. */
 void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config);
@@ -91,7 +91,7 @@ size_t sp_handoff_unreleased(struct sp_handoff *h, uint32_t link);
 SP_MUST_CHECK enum sp_err sp_handoff_command(struct sp_handoff *h,
                                              const struct sp_command *command);
 
-/** The next tag of a command that was taken. @return false: none. */
-bool sp_handoff_next_taken(struct sp_handoff *h, uint64_t *tag);
+/** The next tag of a command that was taken, and what to tell the cloud. @return false: none. */
+bool sp_handoff_next_taken(struct sp_handoff *h, uint64_t *tag, uint8_t *reason);
 
 #endif

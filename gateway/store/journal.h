@@ -56,8 +56,8 @@ uint64_t sp_journal_last(const struct sp_journal *journal);
 bool sp_journal_broken(const struct sp_journal *journal);
 
 /**
- * One transaction: append rows and let rows go, each to where its `end` says. Rows that are not there any more
- * may be let go again.
+ * One transaction: append rows and let rows go, each to where its `end` says, and write what is staged of sessions
+ * (gateway/store/sessions.h). Rows that are not there any more may be let go again.
  *
  * A row with a packet id is a QoS 2 message, and its packet id is kept with it until a row with SP_RECORD_RELEASE and the
  * same device and packet id comes (docs/delivery.md, D6). With SP_RECORD_REPEAT it is no new message if that packet id is

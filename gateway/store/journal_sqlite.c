@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/store/sessions_internal.h"
+
 #define APPLICATION_ID 0x53504a31 /* "SPJ1" */
 #define SCHEMA_VERSION 2
 #define EPOCHS_KEPT    64   /* of a device in a group; older ones are accepted nowhere any more */
@@ -101,6 +103,7 @@ static const char *const statements[ST_COUNT] = {
 struct sp_journal {
     sqlite3 *db;
     sqlite3_stmt *prepared[ST_COUNT];
+    struct sp_sessions *sessions;
     struct sp_journal_stats stats;
     uint64_t last;
     uint64_t first;  /* of the commit that is being written; 0: it has no messages */
@@ -160,8 +163,19 @@ static int64_t number(struct sp_journal *j, const char *sql, int *rc)
     return value;
 }
 
+struct sp_sessions *sp_journal_sessions(const struct sp_journal *journal)
+{
+    return journal->sessions;
+}
+
+enum sp_err sp_journal_failed(struct sp_journal *journal, int result)
+{
+    return fail(journal, result);
+}
+
 static void shut(struct sp_journal *j)
 {
+    sp_sessions_disconnect(j->sessions);
     for (size_t i = 0; i < ST_COUNT; i++) {
         (void)sqlite3_finalize(j->prepared[i]);
         j->prepared[i] = NULL;
@@ -388,7 +402,7 @@ static int prepare_all(struct sp_journal *j)
         rc = sqlite3_prepare_v3(j->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                 &j->prepared[i], NULL);
     }
-    return rc;
+    return rc == SQLITE_OK ? sp_sessions_connect(j->sessions, j->db) : rc;
 }
 
 static enum sp_err open_all(struct sp_journal *j)
@@ -407,6 +421,7 @@ static enum sp_err open_all(struct sp_journal *j)
         j->last = (uint64_t)number(
             j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
     }
+    rc = rc == SQLITE_OK ? sp_sessions_tidy(j->sessions) : rc;
     return rc == SQLITE_OK ? sync_directory(j) : fail(j, rc);
 }
 
@@ -440,7 +455,8 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
         return SP_ERR_NOMEM;
     }
     (void)snprintf(j->path, cap, "%s/" SP_JOURNAL_FILE, state_dir);
-    enum sp_err err = make_folder(j);
+    j->sessions = sp_sessions_create();
+    enum sp_err err = j->sessions == NULL ? SP_ERR_NOMEM : make_folder(j);
     if (err == SP_OK) {
         err = open_all(j);
     }
@@ -456,7 +472,10 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
 void sp_journal_close(struct sp_journal *journal)
 {
     if (journal != NULL) {
-        shut(journal);
+        if (journal->sessions != NULL) {
+            shut(journal);
+        }
+        sp_sessions_destroy(journal->sessions);
         free(journal);
     }
 }
@@ -703,6 +722,7 @@ static int write_all(struct sp_journal *j, struct sp_row_list *append,
     while (row != NULL && rc == SQLITE_OK) {
         rc = let_go(j, &row, s);
     }
+    rc = rc == SQLITE_OK ? sp_sessions_write(j->sessions) : rc;
     return rc == SQLITE_OK ? run(j, ST_COMMIT) : rc;
 }
 
@@ -712,6 +732,7 @@ enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *ap
     struct sp_journal_stats stats = journal->stats;
     uint64_t last = journal->last;
     int rc = journal->broken ? SQLITE_IOERR : write_all(journal, append, ended, &stats, &last);
+    sp_sessions_written(journal->sessions, rc == SQLITE_OK);
     if (rc == SQLITE_OK) {
         journal->stats = stats;
         journal->last = last;

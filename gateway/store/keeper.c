@@ -22,12 +22,15 @@
 #include "gateway/proc/channel.h"
 #include "gateway/store/intake.h"
 #include "gateway/store/rest.h"
+#include "gateway/store/sessions.h"
 #include "gateway/store/shares.h"
+#include "libs/mqtt/mqtt.h"
 
 #define EVENTS_MAX 64
 #define ID_CONTROL UINT32_MAX
 #define ID_HANDOFF (UINT32_MAX - 1U)
 #define RECOVER_MS 1000U
+#define SHOW_BYTES (256U << 10) /* of sessions in one turn */
 #define PAYLOAD_MIN_MAX \
     65536U /* payloads up to this are taken whatever the devices' packet limit is */
 
@@ -39,17 +42,26 @@ struct run {
     enum sp_err err;
 };
 
+/* The tickets of one kind of messages, on their way to an answer. */
+struct answers {
+    uint16_t type; /* of the answer */
+    uint64_t last_ticket;
+    struct run *runs; /* of this turn */
+    size_t count;
+    size_t cap;
+};
+
 /* One gate loop. */
 struct door {
     struct sp_channel *channel; /* NULL while gate is away */
     struct sp_keeper *keeper;
-    uint64_t last_ticket;
-    uint64_t answered;                 /* ticket */
-    uint64_t refused[FATES_KEPT / 64]; /* a bit for each of the latest tickets */
+    struct answers messages;
+    struct answers sessions;
+    uint64_t answered;                 /* ticket of a message */
+    uint64_t refused[FATES_KEPT / 64]; /* a bit for each of the latest tickets of messages */
     uint32_t interest;                 /* what epoll knows */
-    struct run *runs;                  /* of this turn */
-    size_t run_count;
-    size_t run_cap;
+    bool shows;                        /* gate has asked for the sessions there are */
+    struct sp_sessions_walk walk;      /* how far it has got them */
 };
 
 /* One link to the cloud, seen from here. */
@@ -85,6 +97,7 @@ struct sp_keeper {
     struct sp_shares *shares; /* bytes in journal and batch, by device */
     struct sp_row_list ended;
     struct sp_command *commands; /* not taken by gate yet, oldest first */
+    size_t kept_waiting; /* changes to sessions that wait for the next commit to be answered */
     uint32_t links;
     struct feed *feeds;
     uint32_t door_count;
@@ -178,14 +191,22 @@ static void tell_marks(struct door *d)
     }
 }
 
+static void start_answers(struct answers *a, uint16_t type)
+{
+    a->type = type;
+    a->last_ticket = 0;
+    a->count = 0;
+}
+
 static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
 {
     struct door *d = &k->doors[loop];
     close_door(d, "replaced");
     SP_TRY(sp_channel_create(fd, &d->channel));
-    d->last_ticket = 0;
+    start_answers(&d->messages, SP_MSG_DURABLE);
+    start_answers(&d->sessions, SP_MSG_KEPT_DURABLE);
     d->answered = 0;
-    d->run_count = 0;
+    d->shows = false;
     d->interest = EPOLLIN;
     if (!watch(k, sp_channel_fd(d->channel), loop)) {
         close_door(d, "cannot be watched");
@@ -196,22 +217,27 @@ static enum sp_err open_door(struct sp_keeper *k, uint32_t loop, int fd)
     return SP_OK;
 }
 
-static enum sp_err note(struct door *d, uint64_t ticket, enum sp_err err)
+/* What becomes of a ticket if the commit succeeds. @retval SP_ERR_PROTOCOL It does not rise. */
+static enum sp_err note(struct answers *a, uint64_t ticket, enum sp_err err)
 {
-    if (d->run_count > 0 && d->runs[d->run_count - 1].err == err) {
-        d->runs[d->run_count - 1].up_to = ticket;
+    if (ticket <= a->last_ticket) {
+        return SP_ERR_PROTOCOL;
+    }
+    a->last_ticket = ticket;
+    if (a->count > 0 && a->runs[a->count - 1].err == err) {
+        a->runs[a->count - 1].up_to = ticket;
         return SP_OK;
     }
-    if (d->run_count == d->run_cap) {
-        size_t cap = d->run_cap == 0 ? 16 : d->run_cap * 2;
-        struct run *grown = realloc(d->runs, cap * sizeof(*grown));
+    if (a->count == a->cap) {
+        size_t cap = a->cap == 0 ? 16 : a->cap * 2;
+        struct run *grown = realloc(a->runs, cap * sizeof(*grown));
         if (grown == NULL) {
             return SP_ERR_NOMEM;
         }
-        d->runs = grown;
-        d->run_cap = cap;
+        a->runs = grown;
+        a->cap = cap;
     }
-    d->runs[d->run_count++] = (struct run){.up_to = ticket, .err = err};
+    a->runs[a->count++] = (struct run){.up_to = ticket, .err = err};
     return SP_OK;
 }
 
@@ -353,16 +379,15 @@ static enum sp_err take_record(struct door *d, const struct sp_intake_record *r)
         take_loose(d->keeper, r);
         return SP_OK;
     }
-    if (r->head.ticket <= d->last_ticket) {
+    if (r->head.ticket <= d->messages.last_ticket) {
         return SP_ERR_PROTOCOL;
     }
-    d->last_ticket = r->head.ticket;
     enum sp_err err = follows_refused(d, &r->head) ? SP_ERR_LIMIT : take_durable(d->keeper, r);
     if (err != SP_OK) {
         sp_metric_inc(SP_M_JOURNAL_REFUSED);
     }
     keep_fate(d, r->head.ticket, err != SP_OK);
-    return note(d, r->head.ticket, err);
+    return note(&d->messages, r->head.ticket, err);
 }
 
 static enum sp_err take_batch(struct door *d, struct sp_view body)
@@ -378,14 +403,108 @@ static enum sp_err take_batch(struct door *d, struct sp_view body)
     return err == SP_ERR_NOT_FOUND ? SP_OK : err;
 }
 
-static void command_taken(struct sp_keeper *k, uint64_t tag)
+/* ---- kept sessions ---- */
+
+static enum sp_err take_kept(struct door *d, const struct sp_kept *change)
+{
+    struct sp_keeper *k = d->keeper;
+    uint64_t size = change->part.len + SP_SESSIONS_OVERHEAD;
+    enum sp_err err = SP_OK;
+    if (change->head.ticket != 0 && change->head.ticket <= d->sessions.last_ticket) {
+        return SP_ERR_PROTOCOL;
+    }
+    if (change->head.kind == SP_KEPT_QUEUE &&
+        sp_sessions_stats(k->journal).bytes + size > k->config->limits.sessions_bytes) {
+        err = SP_ERR_LIMIT;
+    } else {
+        err = sp_sessions_stage(k->journal, change);
+    }
+    if (change->head.ticket == 0) {
+        return SP_OK; /* a repeat after a crash is all that can come of it */
+    }
+    k->kept_waiting++;
+    return note(&d->sessions, change->head.ticket, err);
+}
+
+static enum sp_err take_kept_batch(struct door *d, struct sp_view body)
+{
+    struct sp_kept change;
+    enum sp_err err = sp_kept_next(&body, &change);
+    while (err == SP_OK) {
+        err = take_kept(d, &change);
+        if (err == SP_OK) {
+            err = sp_kept_next(&body, &change);
+        }
+    }
+    return err == SP_ERR_NOT_FOUND ? SP_OK : err;
+}
+
+/* Sessions on their way to a gate that has just begun. */
+struct show {
+    uint8_t *ptr; /* malloc'ed */
+    size_t used;
+    size_t cap;
+};
+
+static enum sp_err add_shown(void *arg, const struct sp_kept *record)
+{
+    struct show *show = arg;
+    size_t size = sp_kept_size(record);
+    if (show->used + size > show->cap) {
+        size_t cap = (show->used + size) * 2;
+        uint8_t *grown = realloc(show->ptr, cap);
+        if (grown == NULL) {
+            return SP_ERR_NOMEM;
+        }
+        show->ptr = grown;
+        show->cap = cap;
+    }
+    struct sp_writer w;
+    sp_writer_init(&w, show->ptr + show->used, size);
+    sp_kept_write(&w, record);
+    show->used += size;
+    return w.err;
+}
+
+/* From the beginning: gate is to forget what it got before. */
+static void start_show(struct door *d)
+{
+    d->shows = true;
+    d->walk = (struct sp_sessions_walk){.number = 0};
+    tell(d, SP_MSG_KEPT, SP_KEPT_FIRST, NULL, 0);
+}
+
+/* A bounded part, so that everybody gets a turn. @return There is more that can be sent at once. */
+static bool show_sessions(struct door *d)
+{
+    struct sp_journal *journal = d->keeper->journal;
+    struct show show = {.ptr = NULL};
+    bool done = false;
+    if (d->channel == NULL || !d->shows || sp_journal_broken(journal) ||
+        sp_channel_pending(d->channel) > SHOW_BYTES) {
+        return false;
+    }
+    enum sp_err err = sp_sessions_walk(journal, &d->walk, SHOW_BYTES, add_shown, &show, &done);
+    if (err == SP_OK) {
+        const struct sp_view part = sp_view(show.ptr, show.used);
+        d->shows = !done;
+        tell(d, SP_MSG_KEPT, done ? SP_KEPT_LAST : 0, &part, 1);
+    } else {
+        sp_log_error(SP_EVENT("sessions_unreadable"), SP_F_ERR(err));
+        start_show(d);
+    }
+    free(show.ptr);
+    return err == SP_OK && d->shows;
+}
+
+static void command_taken(struct sp_keeper *k, uint64_t tag, uint8_t reason)
 {
     for (struct sp_command **at = &k->commands; *at != NULL; at = &(*at)->next) {
         struct sp_command *c = *at;
         if (c->tag == tag) {
             *at = c->next;
             free(c);
-            sp_handoff_command_taken(k->handoff, tag);
+            sp_handoff_command_taken(k->handoff, tag, reason);
             return;
         }
     }
@@ -398,7 +517,15 @@ static enum sp_err on_message(void *arg, const struct sp_frame *frame, struct sp
     case SP_MSG_APPEND:
         return take_batch(d, body);
     case SP_MSG_COMMAND_TAKEN:
-        command_taken(d->keeper, frame->tag);
+        command_taken(d->keeper, frame->tag, SP_MQTT_RC_SUCCESS);
+        return SP_OK;
+    case SP_MSG_COMMAND_REFUSED:
+        command_taken(d->keeper, frame->tag, SP_MQTT_RC_QUOTA_EXCEEDED);
+        return SP_OK;
+    case SP_MSG_KEPT:
+        return take_kept_batch(d, body);
+    case SP_MSG_KEPT_LOAD:
+        start_show(d);
         return SP_OK;
     default:
         return SP_ERR_PROTOCOL;
@@ -630,9 +757,10 @@ static bool commit_due(const struct sp_keeper *k)
     if (sp_journal_broken(k->journal)) {
         return false;
     }
-    return k->batch.head != NULL || marks_due(k) || k->ended.count >= SP_HANDOFF_ENDED_ROWS ||
-           k->ended.bytes >= SP_HANDOFF_ENDED_BYTES ||
-           (k->ended.head != NULL && (k->stop || k->now >= k->tick_at));
+    return k->batch.head != NULL || k->kept_waiting > 0 || marks_due(k) ||
+           k->ended.count >= SP_HANDOFF_ENDED_ROWS || k->ended.bytes >= SP_HANDOFF_ENDED_BYTES ||
+           ((k->ended.head != NULL || sp_sessions_staged(k->journal)) &&
+            (k->stop || k->now >= k->tick_at));
 }
 
 /* @return SP_OK, or what the rows of the batch are refused with. */
@@ -643,9 +771,10 @@ static enum sp_err commit(struct sp_keeper *k)
     }
     size_t count = k->batch.count;
     /* A single message is likely from somebody who waits for the ack before the next. */
-    k->rest_until = count > 1 ? sp_rest_now() + SP_KEEPER_COMMIT_US : 0;
+    k->rest_until = count + k->kept_waiting > 1 ? sp_rest_now() + SP_KEEPER_COMMIT_US : 0;
     sp_row_list_append(&k->batch, &k->marks);
     k->marks_since = 0;
+    k->kept_waiting = 0;
     enum sp_err err = sp_journal_commit(k->journal, &k->batch, &k->ended);
     if (err != SP_OK) {
         commit_failed(k);
@@ -663,29 +792,36 @@ static enum sp_err commit(struct sp_keeper *k)
 /* A commit that failed: what had been taken is refused after all. */
 static void refuse_turn(struct door *d)
 {
-    uint64_t oldest = d->last_ticket > FATES_KEPT ? d->last_ticket - FATES_KEPT : 0;
+    uint64_t last = d->messages.last_ticket;
+    uint64_t oldest = last > FATES_KEPT ? last - FATES_KEPT : 0;
     oldest = d->answered > oldest ? d->answered : oldest;
-    for (uint64_t ticket = d->last_ticket; ticket > oldest; ticket--) {
+    for (uint64_t ticket = last; ticket > oldest; ticket--) {
         keep_fate(d, ticket, true);
     }
 }
 
-static void answer(struct door *d, enum sp_err committed)
+static void answer(struct door *d, struct answers *a, enum sp_err committed)
 {
-    if (committed != SP_OK) {
-        refuse_turn(d);
-    }
-    for (size_t i = 0; i < d->run_count; i++) {
-        const struct run *run = &d->runs[i];
+    for (size_t i = 0; i < a->count; i++) {
+        const struct run *run = &a->runs[i];
         const struct sp_msg_durable message = {
             .up_to = run->up_to,
             .err = (uint32_t)(run->err == SP_OK ? committed : run->err),
         };
         const struct sp_view part = sp_view(&message, sizeof(message));
-        tell(d, SP_MSG_DURABLE, 0, &part, 1);
+        tell(d, a->type, 0, &part, 1);
     }
-    d->answered = d->last_ticket;
-    d->run_count = 0;
+    a->count = 0;
+}
+
+static void answer_door(struct door *d, enum sp_err committed)
+{
+    if (committed != SP_OK) {
+        refuse_turn(d);
+    }
+    answer(d, &d->messages, committed);
+    answer(d, &d->sessions, committed);
+    d->answered = d->messages.last_ticket;
 }
 
 static void recover(struct sp_keeper *k)
@@ -813,6 +949,10 @@ static void set_gauges(struct sp_keeper *k)
     (void)clock_gettime(CLOCK_REALTIME, &t);
     int64_t age = oldest == 0 ? 0 : (int64_t)t.tv_sec - (int64_t)(oldest / 1000U);
     sp_metric_set(SP_M_JOURNAL_OLDEST, age > 0 ? age : 0);
+    struct sp_sessions_stats kept = sp_sessions_stats(k->journal);
+    sp_metric_set(SP_M_SESSIONS_KEPT, (int64_t)kept.sessions);
+    sp_metric_set(SP_M_SESSION_MESSAGES, (int64_t)kept.messages);
+    sp_metric_set(SP_M_SESSION_BYTES, (int64_t)kept.bytes);
 }
 
 /* ---- the loop ---- */
@@ -874,10 +1014,13 @@ void sp_keeper_run(struct sp_keeper *keeper)
         }
         enum sp_err committed = commit(k);
         for (uint32_t i = 0; i < k->door_count; i++) {
-            answer(&k->doors[i], committed);
+            answer_door(&k->doors[i], committed);
         }
         recover(k);
         more = feed_links(k);
+        for (uint32_t i = 0; i < k->door_count; i++) {
+            more = show_sessions(&k->doors[i]) || more;
+        }
         look_at_pressure(k);
         set_gauges(k);
         for (uint32_t i = 0; i < k->door_count; i++) {
@@ -953,7 +1096,8 @@ void sp_keeper_destroy(struct sp_keeper *keeper)
     }
     for (uint32_t i = 0; i < keeper->door_count; i++) {
         sp_channel_destroy(keeper->doors[i].channel);
-        free(keeper->doors[i].runs);
+        free(keeper->doors[i].messages.runs);
+        free(keeper->doors[i].sessions.runs);
     }
     for (uint32_t i = 0; i < keeper->links; i++) {
         sp_row_list_clear(&keeper->feeds[i].give);

@@ -540,14 +540,14 @@ uint64_t sp_uplink_deadline(const struct sp_uplink *link)
     return due;
 }
 
-void sp_uplink_command_taken(struct sp_uplink *link, uint64_t tag, uint64_t now_ms)
+void sp_uplink_command_taken(struct sp_uplink *link, uint64_t tag, uint8_t reason, uint64_t now_ms)
 {
     struct sp_writer w;
     if (link->state != SP_UPLINK_UP || tag >> 16 != (link->generation & (UINT64_MAX >> 16)) ||
         !sp_uplink_scratch(link, 0, &w)) {
         return;
     }
-    if (sp_mqtt_client_ack(&link->mqtt, now_ms, (uint16_t)(tag & 0xffffU), 0, &w) == SP_OK &&
+    if (sp_mqtt_client_ack(&link->mqtt, now_ms, (uint16_t)(tag & 0xffffU), reason, &w) == SP_OK &&
         sp_uplink_encrypt(link, now_ms, &w)) {
         (void)flush_socket(link, now_ms);
     }

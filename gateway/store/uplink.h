@@ -56,7 +56,7 @@ uint64_t sp_uplink_deadline(const struct sp_uplink *link);
 size_t sp_uplink_waiting(const struct sp_uplink *link);
 
 /** A command that came over this connection was taken by its receivers. */
-void sp_uplink_command_taken(struct sp_uplink *link, uint64_t tag, uint64_t now_ms);
+void sp_uplink_command_taken(struct sp_uplink *link, uint64_t tag, uint8_t reason, uint64_t now_ms);
 
 /** Send nothing new from now on. */
 void sp_uplink_stop(struct sp_uplink *link);

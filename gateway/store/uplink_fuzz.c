@@ -225,8 +225,9 @@ static void collect(void)
 static void turn(void)
 {
     uint64_t tag;
-    while (sp_handoff_next_taken(w.env.handoff, &tag)) {
-        sp_uplink_command_taken(w.link, tag, w.now);
+    uint8_t reason;
+    while (sp_handoff_next_taken(w.env.handoff, &tag, &reason)) {
+        sp_uplink_command_taken(w.link, tag, reason, w.now);
     }
     sp_uplink_turn(w.link, w.now);
     if (w.link->state == SP_UPLINK_CONNECT) {
@@ -418,7 +419,8 @@ static void move(void)
         break;
     default:
         if (w.command_count > 0) {
-            sp_handoff_command_taken(w.env.handoff, w.commands[--w.command_count]);
+            sp_handoff_command_taken(w.env.handoff, w.commands[--w.command_count],
+                                     SP_MQTT_RC_SUCCESS);
         }
         if ((what & 0x80) != 0) {
             const struct sp_cloud_limits old = config.cloud.limits;

@@ -74,8 +74,8 @@ def play(folder, seed=1, rounds=3):
     port = free_port()
     (folder / "mosquitto.conf").write_text(CONF.format(port=port, folder=folder, cloud=cloud.port, crt=crt))
     broker = start(folder, port)
-    devices = Orders("produce", f"127.0.0.1:{port}", folder / "fleet.jsonl", folder / "devices.log", seed, "count=16",
-                     "rate=4000", "no-attest=1")
+    devices = Orders([program("sallyport-ledger"), "produce", f"127.0.0.1:{port}", folder / "fleet.jsonl",
+                      folder / "devices.log", seed, "count=16", "rate=4000", "no-attest=1"])
     try:
         for _ in range(rounds):
             cloud.tell("away 1")

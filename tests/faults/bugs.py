@@ -25,8 +25,8 @@ BUGS = {
     "ack-before-sync": Bug(
         "gateway/store/keeper.c",
         "        enum sp_err committed = commit(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n"
-        "            answer(&k->doors[i], committed);\n        }\n",
-        "        for (uint32_t i = 0; i < k->door_count; i++) {\n            answer(&k->doors[i], SP_OK);\n"
+        "            answer_door(&k->doors[i], committed);\n        }\n",
+        "        for (uint32_t i = 0; i < k->door_count; i++) {\n            answer_door(&k->doors[i], SP_OK);\n"
         "            flush_door(k, i);\n        }\n        (void)commit(k);\n",
         each([("away 1",)], blows=TRAPS)),
     "no-sync": Bug(

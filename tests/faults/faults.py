@@ -12,7 +12,7 @@ CALLS = ["pwrite", "sync", "truncate", "send", "receive"]
 MOMENTS = ["before", "after", "halfway"]
 FIELDS = ["magic", "full", "fail_syncs", "fail_writes", "short_writes", "pid", "call", "moment", "count", "sprung",
           "overflows", "registry"]
-WIDE = ["syncs", "lies", "area", "used 0", "used 1"]
+WIDE = ["syncs", "lies", "clock", "area", "used 0", "used 1"]
 HEAD = 4 * len(FIELDS) + 8 * len(WIDE)
 RECORD = struct.Struct("=IIIIQQQQ")
 WRITE, TRUNCATE, CREATE = 1, 2, 3
@@ -47,10 +47,10 @@ class Faults:
 
     def __setitem__(self, name, value):
         at, form = self._place(name)
-        struct.pack_into(form, self.map, at, value)
+        struct.pack_into(form, self.map, at, value & (2**64 - 1))
 
     def heal(self):
-        for name in ("full", "fail_syncs", "fail_writes", "short_writes", "pid"):
+        for name in ("full", "fail_syncs", "fail_writes", "short_writes", "pid", "clock"):
             self[name] = 0
 
     def trap(self, pid, call, count, moment="before"):

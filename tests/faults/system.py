@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -19,10 +20,10 @@ ROUTES = 'routes:\n  - {from: "dt/#", cloud: "dt/sallyport/{gateway}/{rest}"}\n'
 
 
 class Orders(Process):
-    """`sallyport-ledger`: reads orders, ends when its stdin closes."""
+    """Reads orders, ends when its stdin closes."""
 
-    def __init__(self, *words):
-        super().__init__([program("sallyport-ledger"), *words], stdin=subprocess.PIPE)
+    def __init__(self, words):
+        super().__init__(words, stdin=subprocess.PIPE)
         self.wait_line('"ready"')
 
     def tell(self, *words):
@@ -41,13 +42,21 @@ class ScriptedCloud(Orders):
         self.port = free_port()
         self.certificates = certificates
         crt = certificates
-        super().__init__("cloud", self.port, crt / "ca.crt", crt / "server.crt", crt / "server.key",
-                         log or folder / "cloud.log", seed)
+        super().__init__([program("sallyport-ledger"), "cloud", self.port, crt / "ca.crt", crt / "server.crt",
+                          crt / "server.key", log or folder / "cloud.log", seed])
 
     def calm(self):
         for order in ("away 0", "stall 0", "mute 0", "nack 0 0", "refuse 0", "poison 0", "late 0", "odd 0 0",
                       "window 100"):
             self.tell(order)
+
+
+class Network(Orders):
+    """proxy.py: whoever wants to reach `target` goes to `port`."""
+
+    def __init__(self, target):
+        self.port = free_port()
+        super().__init__([sys.executable, "-B", pathlib.Path(__file__).with_name("proxy.py"), self.port, target])
 
 
 class Victim(Gateway):
@@ -149,7 +158,8 @@ def _state(pid):
 class Ledger:
     """Everything for one run, in one folder."""
 
-    def __init__(self, folder, seed, devices=16, rate=0, window=16, longest=400, extra="", name="sallyport", threads=1):
+    def __init__(self, folder, seed, devices=16, rate=0, window=16, longest=400, extra="", name="sallyport", threads=1,
+                 network=False):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seed, self.devices = seed, devices
@@ -158,12 +168,16 @@ class Ledger:
         reference = run(program("sallyport-fleet"), "keys", "--fleet", self.fleet, "--sensors", devices, "--prefix", "dev",
                         "--psk-file", self.folder / "psk").stdout.split()
         self.cloud = ScriptedCloud(self.folder, self.certificates, seed)
-        self.gateway = Victim(self.folder / "home", self.certificates, self.cloud.port, extra=extra, name=name, threads=threads)
+        self.far = Network(self.cloud.port) if network else None
+        self.gateway = Victim(self.folder / "home", self.certificates, (self.far or self.cloud).port, extra=extra, name=name,
+                              threads=threads)
         self.gateway.cli("reference", "add", *reference)
         self.gateway.cli("device", "add", "--from", self.fleet)
         self.gateway.start()
-        self.producers = Orders("produce", f"127.0.0.1:{self.gateway.port}", self.fleet, self.folder / "devices.log", seed,
-                                f"count={devices}", f"rate={rate}", f"window={window}", f"longest={longest}")
+        self.near = Network(self.gateway.port) if network else None
+        self.producers = Orders([program("sallyport-ledger"), "produce", f"127.0.0.1:{(self.near or self.gateway).port}",
+                                 self.fleet, self.folder / "devices.log", seed, f"count={devices}", f"rate={rate}",
+                                 f"window={window}", f"longest={longest}"])
         self.peaks = [0, 0]
         self._watching = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -175,6 +189,8 @@ class Ledger:
     def heal(self):
         self.gateway.faults.heal()
         self.cloud.calm()
+        for network in filter(None, (self.near, self.far)):
+            network.tell("calm")
 
     def drain(self, seconds=120):
         """No more new messages; wait until the gateway has passed on what it accepted. Seconds that took."""
@@ -224,6 +240,6 @@ class Ledger:
 
     def stop(self):
         self._watching.set()
-        for process in (self.producers, self.gateway, self.cloud):
+        for process in filter(None, (self.producers, self.gateway, self.cloud, self.near, self.far)):
             process.stop()
         self.gateway.log.flush()

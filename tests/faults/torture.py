@@ -27,7 +27,7 @@ LIMITS = "limits: {journal: 64MiB, attempts: 100000}\n"
 BROKEN = ("lost", "invented", "altered", "disorder", "overtaken", "backwards", "renamed", "swamped")
 HANG_UPS = ("reset", "disconnect", "away", "poison")
 PATIENT = ("poison", "odd 0 1")
-Cycle = collections.namedtuple("Cycle", "weather disk blow before after seed")
+Cycle = collections.namedtuple("Cycle", "weather disk blow before after seed network clock", defaults=((), 0))
 
 
 def weather(rng):
@@ -53,6 +53,18 @@ def disk(rng):
                         ("short_writes", rng.randint(1, 9))], [70, 8, 8, 6, 8])[0]
 
 
+def network(rng):
+    """What happens to TCP: between devices and gateway (near), or gateway and cloud (far)."""
+    order = rng.choices(["", f"delay {rng.randint(1, 150)}", "crumbs 1", "cut", "reset", "half near", "half far", "deaf 1"],
+                        [60, 8, 6, 6, 6, 5, 5, 4])[0]
+    return (rng.choice(["near", "far"]), order) if order else ()
+
+
+def clock(rng):
+    """By how many seconds the gateway's time of day leaps, and back at the end of the cycle."""
+    return rng.choices([0, rng.randint(-3600, 3600), rng.choice([-1, 1]) * 400 * 86400], [88, 8, 4])[0]
+
+
 def blow(rng):
     """How the cycle ends."""
     name = rng.choice(["store", "store", "store", "gate", "keys"])
@@ -65,7 +77,8 @@ def blow(rng):
 def schedule(seed, cycles):
     """The same seed gives the same cycles."""
     rng = random.Random(seed)
-    return [Cycle(weather(rng), disk(rng), blow(rng), rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.4), rng.getrandbits(32))
+    return [Cycle(weather(rng), disk(rng), blow(rng), rng.uniform(0.05, 0.5), rng.uniform(0.05, 0.4), rng.getrandbits(32),
+                  network(rng), clock(rng))
             for _ in range(cycles)]
 
 
@@ -83,6 +96,14 @@ class Nemesis:
         if cycle.disk:
             self.gateway.faults[cycle.disk[0]] = cycle.disk[1]
             self.counts["disk " + cycle.disk[0]] += 1
+        if cycle.clock:
+            self.gateway.faults["clock"] = cycle.clock
+            self.counts["clock leaps"] += 1
+        if cycle.network:
+            where, order = cycle.network
+            getattr(self.ledger, where).tell(order)
+            self.counts[f"network {where} {order.split()[0]}"] += 1
+            self.hang_ups += where == "far" and not order.startswith(("delay", "crumbs"))
         patience = 2.5 if any(order.startswith(PATIENT) for order in cycle.weather) else 0  # three lost connections
         time.sleep(cycle.before + patience)
         getattr(self, "_" + cycle.blow[0])(cycle, *cycle.blow[1:])
@@ -145,8 +166,8 @@ class Nemesis:
             self.counts["pause " + name] += 1
 
     def kills(self):
-        return sum(n for what, n in self.counts.items() if what.startswith(("kill", "died", "power cut"))
-                   and what != "power cuts with writes lost")
+        """Deaths but for power cuts: at random and at a named call."""
+        return sum(n for what, n in self.counts.items() if what.startswith(("kill", "died")))
 
 
 def trial(program, plan, seed=5):
@@ -179,7 +200,7 @@ def run(options):
     folder = pathlib.Path(options.folder or tempfile.mkdtemp(prefix="sallyport-torture-"))
     began = time.monotonic()
     ledger = Ledger(folder, options.seed, devices=options.devices, rate=options.rate,
-                    extra=LIMITS, name=options.program, threads=options.threads)
+                    extra=LIMITS, name=options.program, threads=options.threads, network=True)
     nemesis = Nemesis(ledger)
     try:
         for number, cycle in enumerate(schedule(options.seed, options.cycles), 1):
@@ -204,7 +225,7 @@ def run(options):
         print(f"  {what:32} {count}")
     print(details, end="")
     good = good and caps and overflows == 0 and explained(found, nemesis)
-    print(f"{nemesis.kills()} deaths, {nemesis.counts['power cut']} power cuts, {found['acked']} acknowledged, "
+    print(f"{nemesis.kills()} x kill -9, {nemesis.counts['power cut']} power cuts, {found['acked']} acknowledged, "
           f"{found['lost']} lost, {found['invented'] + found['altered'] + found['renamed']} wrong, "
           f"{found['disorder'] + found['overtaken'] + found['backwards']} out of order, {found['most_repeats']} repeats at most (bound {BOUND}), "
           f"caps {'kept' if caps else 'broken'}: {'GOOD' if good else 'BROKEN'}")

@@ -277,13 +277,23 @@ static void ready_for_keys(struct sp_client *client)
     }
 }
 
+void sp_guard_admitted(struct sp_client *client)
+{
+    if (!client->attested || client->state != SP_CLIENT_OPEN) {
+        return;
+    }
+    tell_time(client);
+    ready_for_keys(client);
+    if (client->again) {
+        sp_guard_again(client);
+    }
+}
+
 static void accept(struct sp_client *client)
 {
-    bool again = client->again;
     bool was_attested = client->attested;
     uint32_t interval_s = client->home->config->attestation.reattest_interval_s;
     client->guard = SP_GUARD_IDLE;
-    client->again = false;
     client->attested = true;
     if (interval_s != 0) {
         client->attest_due_ms = client->home->timers->now_ms + (uint64_t)interval_s * 1000;
@@ -294,18 +304,12 @@ static void accept(struct sp_client *client)
     }
     if (is_guest(client)) {
         sp_client_admit(client);
-    } else {
-        sp_metric_add(SP_M_DEVICES_ATTESTED, was_attested ? 0 : 1);
-        sp_log_info(SP_EVENT("device_reattested"), SP_F_VIEW("device", sp_client_identity(client)));
-        sp_client_arm(client);
+        return;
     }
-    if (client->state == SP_CLIENT_OPEN) {
-        tell_time(client);
-        ready_for_keys(client);
-        if (again) {
-            sp_guard_again(client);
-        }
-    }
+    sp_metric_add(SP_M_DEVICES_ATTESTED, was_attested ? 0 : 1);
+    sp_log_info(SP_EVENT("device_reattested"), SP_F_VIEW("device", sp_client_identity(client)));
+    sp_client_arm(client);
+    sp_guard_admitted(client);
 }
 
 void sp_guard_verdict(struct sp_client *client, const struct sp_msg_verdict *verdict)

@@ -42,4 +42,7 @@ void sp_guard_lost(struct sp_client *client);
 /** The client ends: keys may drop its nonce. */
 void sp_guard_forget(struct sp_client *client);
 
+/** It is admitted, or was judged anew: tell what follows an `ok`. */
+void sp_guard_admitted(struct sp_client *client);
+
 #endif

@@ -179,7 +179,7 @@ static void a_window_without_records_says_who_is_silent(void)
     struct sp_view identity;
     struct sp_view topic;
     topic_of(2, &identity, &topic);
-    sp_home_revoke(&home, identity);
+    sp_home_revoke(&home, identity, 0);
     at((T0 + 32) * 1000ULL);
     SP_CHECK(sent_count == 3 && said(2, "\"devices_seen\":0,\"devices_silent\":1"));
     end();
@@ -242,7 +242,7 @@ static void history_is_short_and_bounded(void)
     SP_CHECK(sp_sensors_get(&home.sensors, identity) == NULL);
     topic_of(1, &identity, &topic);
     SP_CHECK(sp_sensors_get(&home.sensors, identity) == sensor); /* who has a place keeps it */
-    sp_home_revoke(&home, identity);
+    sp_home_revoke(&home, identity, 0);
     SP_CHECK(sp_sensors_find(&home.sensors, identity) == NULL);
     topic_of(2, &identity, &topic);
     SP_CHECK(sp_sensors_get(&home.sensors, identity) != NULL); /* there is room again */

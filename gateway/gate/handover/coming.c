@@ -24,6 +24,7 @@ struct coming {
     struct sp_carry_in in;
     bool headed;
     bool other_rules; /* its devices were judged by others than ours */
+    bool stale;       /* the journal may lack something of kept sessions */
     bool ended;
     uint64_t devices;
     uint64_t connections;
@@ -42,6 +43,7 @@ static enum sp_err take_head(struct coming *c, struct sp_view body)
     sp_reader_init(&r, body);
     uint32_t version = sp_read_u32(&r);
     bool marks = sp_read_u8(&r) != 0;
+    c->stale = sp_read_u8(&r) != 0;
     uint32_t lifecycles = sp_read_u32(&r);
     bool allow_no_software = sp_read_u8(&r) != 0;
     const struct sp_attestation_config *rules = &c->gate->config->attestation;
@@ -201,6 +203,9 @@ enum sp_err sp_handover_take(struct sp_gate *gate, int fd)
     for (uint16_t i = 0; err == SP_OK && i < gate->count; i++) {
         sp_home_configure(&gate->workers[i].home, gate->config);
         err = sp_worker_await_keys(&gate->workers[i], KEYS_MS);
+        if (c.stale) {
+            sp_keep_tell_again(&gate->workers[i].home);
+        }
         if (err == SP_OK && c.other_rules) {
             sp_home_reattest(&gate->workers[i].home);
         }

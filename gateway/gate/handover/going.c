@@ -25,20 +25,25 @@
 #define TAKE_MS   10000  /* for the other side to take it */
 #define SEND_AT   49152U /* bytes */
 
+enum phase {
+    DRAINING, /* every loop hears the others, keys and store */
+    STOPPED,  /* loop 0 looks at all, and writes */
+    OVER,     /* it did not work */
+};
+
 struct sp_handover {
     struct sp_timer timer; /* first: look() casts back */
     struct sp_gate *gate;
     int fd;
     uint64_t settle_by_ms;
-    uint64_t still_ms; /* since when the loops stand still */
-    bool freezing;
+    uint64_t still_ms;   /* since when the loops stand still */
     atomic_uint leaving; /* loops that accept nothing more */
     atomic_uint quiet;   /* loops for which nothing waits any more */
-    atomic_bool failed;  /* one of them got no answer in time */
+    atomic_int phase;    /* enum phase */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned parked; /* loops that wait for loop 0 */
-    bool over;       /* they go on */
+    unsigned stopped; /* loops that wait for loop 0 */
+    unsigned gone;    /* loops that go on */
     /* while everything is written */
     struct sp_carry_out out;
     struct sp_buf connection; /* of the device that is being written */
@@ -70,7 +75,6 @@ static void look(struct sp_timer *timer)
         sp_timer_set(timers, timer, timers->now_ms + LOOK_MS);
         return;
     }
-    h->freezing = true;
     h->still_ms = sp_clock_ms();
     for (uint16_t i = 0; i < gate->count; i++) {
         sp_worker_freeze(&gate->workers[i]);
@@ -188,13 +192,16 @@ static void write_retained(void *arg, struct sp_view owner, struct sp_mail *mess
 static enum sp_err write_all(struct sp_handover *h)
 {
     bool marks = true;
+    bool stale = false;
     const struct sp_attestation_config *rules = &h->gate->workers[0].config->attestation;
     size_t begun = sp_carry_begin(&h->out, SP_CARRY_HEAD);
     for (uint16_t i = 0; i < h->gate->count; i++) {
         marks = marks && h->gate->workers[i].home.marks.complete;
+        stale = stale || h->gate->workers[i].home.keep.stale;
     }
     sp_carry_number(&h->out, SP_HANDOVER_VERSION, 4);
     sp_carry_number(&h->out, marks, 1);
+    sp_carry_number(&h->out, stale, 1);
     sp_carry_number(&h->out, rules->lifecycles, 4);
     sp_carry_number(&h->out, rules->allow_no_software, 1);
     sp_carry_end(&h->out, begun);
@@ -243,56 +250,71 @@ static void go(struct sp_handover *h)
 
 /* ---- standing still ---- */
 
-/* Until nothing waits for an answer in any loop. */
-static bool drain(struct sp_handover *h, struct sp_worker *worker)
+static enum phase phase_of(struct sp_handover *h)
 {
-    uint64_t end_ms = sp_clock_ms() + DRAIN_MS;
-    bool quiet = false;
-    while (atomic_load(&h->quiet) < h->gate->count && !atomic_load(&h->failed)) {
-        sp_worker_listen(worker, !quiet, 1);
-        if (!quiet && sp_worker_is_quiet(worker)) {
-            quiet = true;
-            atomic_fetch_add(&h->quiet, 1);
+    return (enum phase)atomic_load(&h->phase);
+}
+
+static void enter_phase(struct sp_handover *h, enum phase phase)
+{
+    pthread_mutex_lock(&h->lock);
+    atomic_store(&h->phase, phase);
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+}
+
+/* Until one of the two counts of loops is so high. */
+static void await_others(struct sp_handover *h, const unsigned *count, unsigned wanted)
+{
+    pthread_mutex_lock(&h->lock);
+    while (*count != wanted) {
+        pthread_cond_wait(&h->changed, &h->lock);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+/* Hear what there is, and say whether anything is still waited for. */
+static void drain(struct sp_handover *h, struct sp_worker *worker, bool *counted)
+{
+    sp_worker_listen(worker, 1);
+    bool quiet = sp_worker_is_quiet(worker);
+    if (quiet && !*counted) {
+        atomic_fetch_add(&h->quiet, 1);
+    } else if (!quiet && *counted) {
+        atomic_fetch_sub(&h->quiet, 1);
+    }
+    *counted = quiet;
+}
+
+/* A loop that is quiet may have been sent something by one that was not yet. */
+static bool all_calm(const struct sp_gate *gate)
+{
+    bool calm = true;
+    for (uint16_t i = 0; i < gate->count; i++) {
+        struct sp_worker *worker = &gate->workers[i];
+        calm = calm && sp_worker_is_quiet(worker) && sp_inbox_is_empty(&worker->inbox);
+    }
+    return calm;
+}
+
+static enum sp_err bring_to_rest(struct sp_handover *h, struct sp_worker *worker)
+{
+    unsigned others = h->gate->count - 1U;
+    bool counted = false;
+    while (sp_clock_ms() < h->still_ms + DRAIN_MS) {
+        drain(h, worker, &counted);
+        if (atomic_load(&h->quiet) < h->gate->count) {
+            continue;
         }
-        if (sp_clock_ms() >= end_ms) {
-            atomic_store(&h->failed, true);
+        enter_phase(h, STOPPED);
+        await_others(h, &h->stopped, others);
+        if (all_calm(h->gate)) {
+            return SP_OK;
         }
+        enter_phase(h, DRAINING);
+        await_others(h, &h->stopped, 0);
     }
-    sp_worker_listen(worker, false, 0); /* what other loops sent before they were quiet */
-    return !atomic_load(&h->failed);
-}
-
-static void wait_for_others(struct sp_handover *h)
-{
-    pthread_mutex_lock(&h->lock);
-    while (h->parked + 1U < h->gate->count) {
-        pthread_cond_wait(&h->changed, &h->lock);
-    }
-    pthread_mutex_unlock(&h->lock);
-}
-
-static void wait_for_leader(struct sp_handover *h)
-{
-    pthread_mutex_lock(&h->lock);
-    h->parked++;
-    pthread_cond_broadcast(&h->changed);
-    while (!h->over) {
-        pthread_cond_wait(&h->changed, &h->lock);
-    }
-    h->parked--;
-    pthread_cond_broadcast(&h->changed);
-    pthread_mutex_unlock(&h->lock);
-}
-
-static void release_others(struct sp_handover *h)
-{
-    pthread_mutex_lock(&h->lock);
-    h->over = true;
-    pthread_cond_broadcast(&h->changed);
-    while (h->parked > 0) {
-        pthread_cond_wait(&h->changed, &h->lock);
-    }
-    pthread_mutex_unlock(&h->lock);
+    return SP_ERR_AGAIN;
 }
 
 /* Nothing has happened yet. */
@@ -303,17 +325,20 @@ static void stay(struct sp_handover *h, enum sp_err err)
     say(h, SP_HANDOVER_NO);
     sp_log_error(SP_EVENT("handover_failed"), SP_F_ERR(err),
                  SP_F_INT("still_ms", sp_clock_ms() - h->still_ms));
-    release_others(h);
+    enter_phase(h, OVER);
+    await_others(h, &h->gone, gate->count - 1U);
     sp_handover_deinit(gate);
     if (sp_control_send(gate->control, &kept, -1) != SP_OK) {
         sp_log_error(SP_EVENT("parent_unheard"));
     }
 }
 
-static void lead(struct sp_handover *h, bool drained)
+static void lead(struct sp_handover *h, struct sp_worker *worker)
 {
-    wait_for_others(h);
-    enum sp_err err = drained && !atomic_load(&h->failed) ? write_all(h) : SP_ERR_AGAIN;
+    enum sp_err err = bring_to_rest(h, worker);
+    if (err == SP_OK) {
+        err = write_all(h);
+    }
     if (err == SP_OK) {
         err = await_taken(h);
     }
@@ -323,14 +348,37 @@ static void lead(struct sp_handover *h, bool drained)
     stay(h, err);
 }
 
+static void follow(struct sp_handover *h, struct sp_worker *worker)
+{
+    bool counted = false;
+    while (phase_of(h) != OVER) {
+        if (phase_of(h) == DRAINING) {
+            drain(h, worker, &counted);
+            continue;
+        }
+        pthread_mutex_lock(&h->lock);
+        h->stopped++;
+        pthread_cond_broadcast(&h->changed);
+        while (phase_of(h) == STOPPED) {
+            pthread_cond_wait(&h->changed, &h->lock);
+        }
+        h->stopped--;
+        pthread_cond_broadcast(&h->changed);
+        pthread_mutex_unlock(&h->lock);
+    }
+    pthread_mutex_lock(&h->lock);
+    h->gone++;
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+}
+
 void sp_handover_park(struct sp_worker *worker)
 {
     struct sp_handover *h = worker->gate->handover;
-    bool drained = drain(h, worker);
     if (worker->home.index == 0) {
-        lead(h, drained);
+        lead(h, worker);
     } else {
-        wait_for_leader(h);
+        follow(h, worker);
     }
     sp_worker_thaw(worker);
 }

@@ -4,6 +4,7 @@
 
 #include "gateway/config/route_map.h"
 #include "gateway/gate/route/mail.h"
+#include "gateway/gate/route/receipts.h"
 #include "gateway/gate/route/retained.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
@@ -23,12 +24,14 @@ struct target {
     uint16_t id_count;
     uint8_t qos;
     bool retain;
+    bool counted; /* the receipt waits for it */
 };
 
 /* One message for sessions whose home is another loop. */
 struct shipment {
     struct sp_parcel parcel; /* first: unpack() casts back */
     struct sp_mail *message;
+    struct sp_receipt_ref receipt;
     uint32_t *ids; /* behind the targets */
     size_t count;
     struct target targets[];
@@ -40,20 +43,27 @@ static uint8_t lower(uint8_t a, uint8_t b)
 }
 
 static void offer(struct sp_home *home, struct sp_mail *message, const struct target *target,
-                  const uint32_t *ids)
+                  const uint32_t *ids, struct sp_receipt_ref receipt)
 {
     struct sp_session *session = sp_slots_find(&home->sessions, target->session);
+    if (!target->counted) {
+        receipt = (struct sp_receipt_ref){0, 0};
+    }
     if (session != NULL) {
         sp_session_offer(home, session,
                          &(struct sp_offer){.message = message,
                                             .ids = ids + target->ids_at,
                                             .share = target->share,
+                                            .receipt = receipt,
                                             .id_count = target->id_count,
                                             .qos = target->qos,
                                             .retain = target->retain});
-    } else if (target->share != 0) {
+        return;
+    }
+    if (target->share != 0) {
         sp_route_again(home, message, target->share, 0);
     }
+    sp_receipt_settle(home, receipt, false); /* it has ended meanwhile */
 }
 
 static void unpack(void *owner, struct sp_parcel *parcel)
@@ -61,7 +71,7 @@ static void unpack(void *owner, struct sp_parcel *parcel)
     struct sp_home *home = owner;
     struct shipment *shipment = (struct shipment *)parcel;
     for (size_t i = 0; i < shipment->count; i++) {
-        offer(home, shipment->message, &shipment->targets[i], shipment->ids);
+        offer(home, shipment->message, &shipment->targets[i], shipment->ids, shipment->receipt);
     }
     sp_mail_release(shipment->message);
     free(shipment);
@@ -78,9 +88,25 @@ static struct shipment *shipment_make(struct sp_mail *message, size_t count, siz
     }
     shipment->parcel.run = unpack;
     shipment->message = sp_mail_hold(message);
+    shipment->receipt = (struct sp_receipt_ref){0, 0};
     shipment->ids = (uint32_t *)(void *)&shipment->targets[count];
     shipment->count = 0;
     return shipment;
+}
+
+/* It has to get it for sure. */
+static bool is_counted(const struct sp_match *match, uint8_t qos)
+{
+    return (match->options & SP_SUB_KEPT) != 0 && lower(qos, match->qos) > 0;
+}
+
+static uint32_t count_kept(const struct sp_matches *m, uint8_t qos)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < m->count; i++) {
+        count += is_counted(&m->items[i], qos);
+    }
+    return count;
 }
 
 /* RETAIN reaches only those who asked for it (MQTT 5, 3.3.1.3). */
@@ -93,24 +119,32 @@ static struct target target_of(const struct sp_match *match, const struct sp_mai
         .id_count = match->id_count,
         .qos = match->qos,
         .retain = message->retain && (match->options & SP_SUB_RETAIN_AS_PUBLISHED) != 0,
+        .counted = is_counted(match, message->qos),
     };
 }
 
-static void ship(struct sp_home *home, struct sp_mail *message, uint16_t loop)
+static void ship(struct sp_home *home, struct sp_mail *message, uint16_t loop,
+                 struct sp_receipt_ref receipt)
 {
     const struct sp_matches *m = &home->matches;
     size_t count = 0;
     size_t ids = 0;
+    uint32_t counted = 0;
     for (size_t i = 0; i < m->count; i++) {
         if (m->items[i].loop == loop) {
             count++;
             ids += m->items[i].id_count;
+            counted += is_counted(&m->items[i], message->qos);
         }
     }
     struct shipment *shipment = count == 0 ? NULL : shipment_make(message, count, ids);
     if (shipment == NULL) {
+        for (; counted > 0; counted--) {
+            sp_receipt_settle(home, receipt, true);
+        }
         return;
     }
+    shipment->receipt = receipt;
     uint32_t ids_at = 0;
     for (size_t i = 0; i < m->count; i++) {
         if (m->items[i].loop == loop) {
@@ -125,13 +159,13 @@ static void ship(struct sp_home *home, struct sp_mail *message, uint16_t loop)
     sp_home_post(home, loop, &shipment->parcel);
 }
 
-static void hand_over(struct sp_home *home, struct sp_mail *message)
+static void hand_over(struct sp_home *home, struct sp_mail *message, struct sp_receipt_ref receipt)
 {
     const struct sp_matches *m = &home->matches;
     for (size_t i = 0; i < m->count; i++) {
         if (m->items[i].loop == home->index) {
             const struct target target = target_of(&m->items[i], message);
-            offer(home, message, &target, m->ids);
+            offer(home, message, &target, m->ids, receipt);
         }
     }
 }
@@ -146,9 +180,10 @@ void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag s
         return;
     }
     match.id_count = id != 0;
-    const struct target target = target_of(&match, message);
+    struct target target = target_of(&match, message);
+    target.counted = false; /* who waited for it has been answered */
     if (match.loop == home->index) {
-        offer(home, message, &target, &id);
+        offer(home, message, &target, &id, (struct sp_receipt_ref){0, 0});
         return;
     }
     struct shipment *shipment = shipment_make(message, 1, 1);
@@ -159,13 +194,39 @@ void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag s
     }
 }
 
-/* To those who subscribe; and kept, if it is to be, as `owner`'s. */
-static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publish,
-                       sp_slot_tag publisher, const struct sp_view *owner)
+/*
+ * Opens a receipt for those in home->matches who must get it for sure; NULL when there are none. One more than those is
+ * waited for, so that it cannot be done before its owner has filled it in. `failed`: somebody may be missing there.
+ */
+static struct sp_receipt *open_receipt(struct sp_home *home, uint8_t qos, bool failed)
 {
-    if (sp_subs_match(home->subs, publish->topic, home->index, publisher, &home->matches) !=
-        SP_OK) {
-        sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    uint32_t kept = count_kept(&home->matches, qos);
+    if (kept == 0 && !failed) {
+        return NULL;
+    }
+    struct sp_receipt *receipt = sp_receipt_open(home, 0, kept + 1);
+    if (receipt == NULL) {
+        abort(); /* it may be neither acknowledged nor refused: the parent starts us again */
+    }
+    receipt->refused = failed;
+    return receipt;
+}
+
+/*
+ * To those who subscribe; and kept, if it is to be, as `owner`'s. `receipt`: NULL: nobody waits; else as open_receipt()
+ * gives it.
+ */
+static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publish,
+                       sp_slot_tag publisher, const struct sp_view *owner,
+                       struct sp_receipt **receipt)
+{
+    struct sp_receipt_ref ref = {0, home->index};
+    enum sp_err err =
+        sp_subs_match(home->subs, publish->topic, home->index, publisher, &home->matches);
+    sp_metric_add(SP_M_PUBLISH_DROPPED, err != SP_OK);
+    if (receipt != NULL) {
+        *receipt = open_receipt(home, publish->qos, err != SP_OK);
+        ref.tag = *receipt == NULL ? 0 : (*receipt)->tag;
     }
     if (home->matches.count == 0 && owner == NULL) {
         return;
@@ -173,6 +234,9 @@ static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publi
     struct sp_mail *message = sp_mail_create(publish, home->timers->now_ms);
     if (message == NULL) {
         sp_metric_add(SP_M_PUBLISH_DROPPED, (int64_t)home->matches.count);
+        for (uint32_t left = count_kept(&home->matches, publish->qos); left > 0; left--) {
+            sp_receipt_settle(home, ref, true);
+        }
         return;
     }
     if (owner != NULL && sp_retained_put(home->retained, *owner, message) != SP_OK) {
@@ -180,9 +244,9 @@ static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publi
     }
     for (uint16_t loop = 0; loop < home->loops; loop++) {
         if (loop == home->index) {
-            hand_over(home, message);
+            hand_over(home, message, ref);
         } else {
-            ship(home, message, loop);
+            ship(home, message, loop, ref);
         }
     }
     sp_mail_release(message);
@@ -191,7 +255,7 @@ static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publi
 void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
                     sp_slot_tag publisher)
 {
-    distribute(home, publish, publisher, NULL);
+    distribute(home, publish, publisher, NULL, NULL);
 }
 
 /* ---- the cloud ---- */
@@ -266,11 +330,33 @@ static bool keeps(struct sp_home *home, const struct sp_origin *origin,
     return false;
 }
 
+/* Local subscribers, and what the client's answer has to wait for. */
+static sp_slot_tag finish(struct sp_home *home, const struct sp_origin *origin,
+                          const struct sp_mqtt_publish *publish, enum sp_routed routed,
+                          const struct sp_view *owner)
+{
+    struct sp_receipt *receipt = NULL;
+    bool waits = origin->client != 0 && publish->qos > 0;
+    distribute(home, publish, origin->session, owner, waits ? &receipt : NULL);
+    if (receipt == NULL) {
+        return 0;
+    }
+    sp_slot_tag tag = receipt->tag;
+    receipt->client = origin->client;
+    receipt->in_cloud = routed == SP_ROUTED_STORING;
+    if (routed == SP_ROUTED_STORING) {
+        sp_tickets_receipt(home, tag);
+    }
+    sp_receipt_settle(home, (struct sp_receipt_ref){tag, home->index}, false);
+    return tag;
+}
+
 enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *origin,
-                                const struct sp_mqtt_publish *publish)
+                                const struct sp_mqtt_publish *publish, sp_slot_tag *receipt)
 {
     enum sp_routed routed = SP_ROUTED;
     bool refused;
+    *receipt = 0;
     bool kept = keeps(home, origin, publish, &refused);
     if (refused) {
         sp_metric_inc(SP_M_PUBLISH_REFUSED);
@@ -295,15 +381,49 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
         sp_tickets_mark(home, mark, origin->record->counter);
     }
     if (!origin->repeat) {
-        distribute(home, publish, origin->session, kept ? &origin->device : NULL);
+        *receipt = finish(home, origin, publish, routed, kept ? &origin->device : NULL);
     }
     return routed;
 }
 
+/* ---- commands ---- */
+
+static void command_taken(struct sp_home *home, uint64_t tag)
+{
+    (void)!sp_edge_send(&home->tickets.store, SP_MSG_COMMAND_TAKEN, tag, NULL, 0);
+}
+
+static void give_command(struct sp_home *home, const struct sp_mqtt_publish *publish, uint64_t tag)
+{
+    struct sp_receipt *receipt = NULL;
+    distribute(home, publish, 0, NULL, publish->qos > 0 ? &receipt : NULL);
+    if (receipt != NULL) {
+        receipt->is_command = true;
+        receipt->command = tag;
+        receipt->connection = home->keep.connection;
+        sp_receipt_settle(home, (struct sp_receipt_ref){receipt->tag, home->index}, false);
+    } else if (publish->qos > 0) {
+        command_taken(home, tag);
+    }
+}
+
+static void command_unmapped(struct sp_home *home, struct sp_view topic, const char *to,
+                             uint8_t qos, uint64_t tag)
+{
+    sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    sp_log_warn(SP_EVENT("command_unmapped"), SP_F_VIEW("topic", topic), SP_F_STR("to", to));
+    if (qos > 0) {
+        command_taken(home, tag);
+    }
+}
+
 void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
-                      uint8_t qos)
+                      uint8_t qos, uint64_t tag)
 {
     const struct sp_config *config = home->config;
+    if (sp_keep_park_command(home, topic, payload, qos, tag)) {
+        return;
+    }
     for (size_t i = 0; i < config->command_count; i++) {
         const struct sp_command_config *command = &config->commands[i];
         uint8_t to[TOPIC_MAX];
@@ -314,16 +434,13 @@ void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view
         enum sp_err err = sp_route_map(command->to, command->cloud, config->id, sp_view(NULL, 0),
                                        topic, to, sizeof(to), &to_len);
         if (err != SP_OK || to_len == 0 || to[0] == '$') {
-            sp_metric_inc(SP_M_PUBLISH_DROPPED);
-            sp_log_warn(SP_EVENT("command_unmapped"), SP_F_VIEW("topic", topic),
-                        SP_F_STR("to", command->to));
+            command_unmapped(home, topic, command->to, qos, tag);
             return;
         }
-        struct sp_mqtt_publish publish = {
+        const struct sp_mqtt_publish publish = {
             .qos = lower(qos, 1), .topic = sp_view(to, to_len), .payload = payload};
-        sp_route_local(home, &publish, 0);
+        give_command(home, &publish, tag);
         return;
     }
-    sp_metric_inc(SP_M_PUBLISH_DROPPED);
-    sp_log_warn(SP_EVENT("command_unmapped"), SP_F_VIEW("topic", topic));
+    command_unmapped(home, topic, "-", qos, tag);
 }

@@ -28,11 +28,15 @@ enum sp_routed {
     SP_ROUTED_REFUSED, /**< cannot be stored now; nobody got it */
 };
 
-/** Hand a checked and allowed message to local subscribers and to the cloud, as the routes say. */
+/**
+ * Hand a checked and allowed message to local subscribers and to the cloud, as the routes say.
+ *
+ * @param[out] receipt What the answer has to wait for beside the store, when the origin has a client; 0: nothing.
+ */
 enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *origin,
-                                const struct sp_mqtt_publish *publish);
+                                const struct sp_mqtt_publish *publish, sp_slot_tag *receipt);
 
-/** To local subscribers alone. */
+/** To local subscribers alone; nobody waits for them. */
 void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
                     sp_slot_tag publisher);
 
@@ -40,8 +44,11 @@ void sp_route_local(struct sp_home *home, const struct sp_mqtt_publish *publish,
 void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag share,
                     sp_slot_tag except);
 
-/** A command from the cloud, mapped to the devices' topics as the configuration says. */
+/**
+ * A command from the cloud, mapped to the devices' topics as the configuration says. With QoS 1 the store process is told
+ * once every receiver has it, or it is durable for those that are away.
+ */
 void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
-                      uint8_t qos);
+                      uint8_t qos, uint64_t tag);
 
 #endif

@@ -490,18 +490,6 @@ sp_slot_tag sp_subs_share(struct sp_subs *subs, const struct sp_filter *filter, 
     return tag;
 }
 
-bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
-                 struct sp_subscriber *out)
-{
-    pthread_mutex_lock(&subs->locks[loop].mutex);
-    const struct sp_subscriber *found = subscriber_find(filter, loop, session);
-    if (found != NULL) {
-        *out = *found;
-    }
-    pthread_mutex_unlock(&subs->locks[loop].mutex);
-    return found != NULL;
-}
-
 void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
                     sp_slot_tag session)
 {
@@ -514,14 +502,25 @@ void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loo
     unlock_all(subs);
 }
 
-void sp_subs_away(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
-                  sp_slot_tag session, bool away)
+bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
+                 struct sp_subscriber *out)
+{
+    pthread_mutex_lock(&subs->locks[loop].mutex);
+    const struct sp_subscriber *found = subscriber_find(filter, loop, session);
+    if (found != NULL) {
+        *out = *found;
+    }
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
+    return found != NULL;
+}
+
+void sp_subs_mark(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
+                  sp_slot_tag session, uint8_t option, bool on)
 {
     lock_all(subs);
     struct sp_subscriber *found = subscriber_find(filter, loop, session);
     if (found != NULL) {
-        unsigned others = found->options & ~SP_SUB_AWAY;
-        found->options = (uint8_t)(others | (away ? SP_SUB_AWAY : 0U));
+        found->options = (uint8_t)((found->options & ~option) | (on ? option : 0));
     }
     unlock_all(subs);
 }

@@ -16,7 +16,9 @@
 
 #define SP_SUB_NO_LOCAL            1U
 #define SP_SUB_RETAIN_AS_PUBLISHED 2U
-#define SP_SUB_AWAY                4U /* shared: nobody is connected; the others of the group go first */
+#define SP_SUB_KEPT \
+    64U /**< the session outlives its connection: a message for it must not get lost */
+#define SP_SUB_AWAY 4U /* shared: nobody is connected; the others of the group go first */
 
 /** One subscription: a session, named by its home loop and its slot there, and how it wants messages. */
 struct sp_subscriber {
@@ -90,9 +92,9 @@ void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loo
 /** The group that a shared filter makes, as in struct sp_match. */
 sp_slot_tag sp_subs_share(struct sp_subs *subs, const struct sp_filter *filter, uint16_t loop);
 
-/** The session of a shared subscription that is there is away, or back. */
-void sp_subs_away(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
-                  sp_slot_tag session, bool away);
+/** Switch an option of a subscription that is there. */
+void sp_subs_mark(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
+                  sp_slot_tag session, uint8_t option, bool on);
 
 /**
  * All sessions that have a filter which matches `topic`, each once; and one member of each group that matches.

@@ -242,8 +242,8 @@ static void a_group_takes_turns_and_leaves_out_who_is_away(void)
         seen[given(subs, &out) & 3U]++;
     }
     SP_CHECK(seen[1] == 100 && seen[2] == 100 && seen[3] == 100);
-    sp_subs_away(subs, filter, 1, 1, true);
-    sp_subs_away(subs, filter, 0, 2, true);
+    sp_subs_mark(subs, filter, 1, 1, SP_SUB_AWAY, true);
+    sp_subs_mark(subs, filter, 0, 2, SP_SUB_AWAY, true);
     SP_CHECK(given(subs, &out) == 3 && given(subs, &out) == 3 && given(subs, &out) == 3);
     /* The last one that is there gives a message back: then to one that is away, but never to itself. */
     sp_slot_tag share = out.items[0].share;

@@ -3,6 +3,7 @@
 #include "gateway/gate/route/tickets.h"
 
 #include "gateway/gate/records/marks.h"
+#include "gateway/gate/route/receipts.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/home.h"
 #include "gateway/log/log.h"
@@ -78,6 +79,8 @@ static void release(struct sp_home *home, uint64_t up_to, bool durable)
             bool refused = ack.stored && !durable;
             ack.answer.reason = refused ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED : ack.answer.reason;
             sp_client_stored(client, &ack.answer);
+        } else {
+            sp_receipt_orphan(home, ack.answer.receipt);
         }
     }
 }
@@ -196,6 +199,13 @@ enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
     ring_put(&home->tickets,
              (struct sp_ticket_ack){home->tickets.last_ticket, client, *answer, false, NULL});
     return SP_OK;
+}
+
+void sp_tickets_receipt(struct sp_home *home, sp_slot_tag receipt)
+{
+    struct sp_tickets *tickets = &home->tickets;
+    size_t last = (tickets->ring_head + tickets->ring_count - 1) & (tickets->ring_cap - 1);
+    tickets->ring[last].answer.receipt = receipt;
 }
 
 void sp_tickets_flush(struct sp_home *home)

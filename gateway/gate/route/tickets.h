@@ -31,6 +31,7 @@ SP_MUST_CHECK enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type
 
 /** PUBACK, PUBREC or PUBCOMP. */
 struct sp_client_answer {
+    sp_slot_tag receipt; /**< of kept sessions that it waits for too; 0: none */
     uint16_t packet_id;
     uint8_t reason;
     uint8_t type; /**< enum sp_mqtt_type */
@@ -95,6 +96,9 @@ void sp_tickets_mark(struct sp_home *home, struct sp_mark *mark, uint64_t counte
 /** sp_client_stored() with `reason` once everything before it is answered. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_tickets_follow(struct sp_home *home, sp_slot_tag client,
                                             const struct sp_client_answer *answer);
+
+/** The answer that was put in last waits for a receipt too. */
+void sp_tickets_receipt(struct sp_home *home, sp_slot_tag receipt);
 
 /** Send the batch; once per turn. */
 void sp_tickets_flush(struct sp_home *home);

@@ -164,7 +164,7 @@ static void put_subscriptions(struct sp_carry_out *out, const struct sp_session 
         (void)sp_subs_get(home->subs, session->subs[i], home->index, session->tag, &how);
         sp_carry_block(out, sp_filter_text(session->subs[i]));
         sp_carry_number(out, how.qos, 1);
-        sp_carry_number(out, how.options & ~SP_SUB_AWAY, 1);
+        sp_carry_number(out, how.options & ~(SP_SUB_AWAY | SP_SUB_KEPT), 1);
         sp_carry_number(out, how.id, 4);
     }
 }
@@ -188,6 +188,8 @@ static void put_delivery(struct sp_carry_out *out, const struct sp_session *sess
 {
     sp_carry_number(out, number_of(out, d->message), 4);
     sp_carry_number(out, d->size, 4);
+    sp_carry_number(out, d->number, 8);
+    sp_carry_number(out, d->place == SP_PLACE_JOURNAL, 1);
     sp_carry_number(out, d->packet_id, 2);
     sp_carry_number(out, d->qos, 1);
     sp_carry_number(out, d->released, 1);
@@ -247,9 +249,18 @@ static void put_replays(struct sp_carry_out *out, const struct sp_session_more *
 
 static void put_session(struct sp_carry_out *out, const struct sp_session *session, bool goes_along)
 {
+    const struct sp_home *home = session->device->home;
+    bool leaves = session->client != NULL && !goes_along;
     sp_carry_block(out, sp_view_str(session->role->name));
-    sp_carry_number(out, session->last_id, 2);
+    sp_carry_number(out, session->base, 8);
+    sp_carry_number(out, session->number, 8);
+    sp_carry_number(out, session->sent, 8);
+    sp_carry_number(out, session->version, 8);
+    sp_carry_number(out, leaves ? home->timers->wall_ms : session->left_ms, 8);
+    sp_carry_number(out, session->expiry_s, 4);
     sp_carry_number(out, session->full, 1);
+    sp_carry_number(out, session->kept, 1);
+    sp_carry_number(out, session->begun, 1);
     put_subscriptions(out, session);
     put_deliveries(out, session, goes_along);
     put_received(out, session->more);
@@ -304,6 +315,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_number(out, client->receive_maximum, 2);
     sp_carry_number(out, client->unreleased, 2);
     sp_carry_number(out, client->unopened, 1);
+    sp_carry_number(out, client->row_version, 8);
     sp_carry_block(out, sp_view(client->group, client->group_len));
     sp_carry_block(out, sp_buf_view(&client->in));
     sp_carry_block(out, sp_buf_view(&client->grant));
@@ -568,6 +580,9 @@ static void append(struct sp_session *session, struct sp_delivery *d, bool sent)
         session->last->next = d;
     }
     session->last = d;
+    if (session->storing == NULL && d->place != SP_PLACE_JOURNAL) {
+        session->storing = d;
+    }
     if (sent) {
         session->in_flight++;
     } else if (session->unsent == NULL) {
@@ -580,6 +595,8 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
 {
     uint32_t number = sp_read_u32(r);
     struct sp_delivery head = {.size = sp_read_u32(r)};
+    head.number = sp_read_u64(r);
+    head.place = sp_read_u8(r) != 0 ? SP_PLACE_JOURNAL : SP_PLACE_MEMORY;
     head.packet_id = sp_read_u16(r);
     head.qos = sp_read_u8(r);
     head.released = sp_read_u8(r) != 0;
@@ -587,7 +604,8 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
     head.share = get_share(home, r, session);
     head.id_count = sp_read_u16(r);
     if (r->err != SP_OK || number >= in->mail_count || head.qos < 1 || head.qos > 2 ||
-        (sent && head.packet_id == 0)) {
+        (sent && head.packet_id == 0) || head.number > session->number ||
+        (session->last != NULL && head.number <= session->last->number)) {
         return SP_ERR_MALFORMED;
     }
     struct sp_delivery *d = malloc(sizeof(*d) + head.id_count * sizeof(d->ids[0]));
@@ -642,9 +660,17 @@ static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, stru
     SP_TRY(sp_session_create(home, device, &device->session));
     struct sp_session *session = device->session;
     session->role = role_named(in, get_block(r));
-    session->last_id = sp_read_u16(r);
+    session->base = sp_read_u64(r);
+    session->number = sp_read_u64(r);
+    session->sent = sp_read_u64(r);
+    session->version = sp_read_u64(r);
+    session->left_ms = sp_read_u64(r);
+    session->expiry_s = sp_read_u32(r);
     session->full = sp_read_u8(r) != 0;
-    if (session->role == NULL || session->last_id > SP_SESSION_ID_MAX) {
+    session->kept = sp_read_u8(r) != 0;
+    session->begun = sp_read_u8(r) != 0;
+    if (r->err != SP_OK || session->role == NULL || session->base > session->number ||
+        session->sent > session->number) {
         return SP_ERR_MALFORMED;
     }
     SP_TRY(get_subscriptions(home, r, session));
@@ -691,7 +717,10 @@ enum sp_err sp_carry_read_device(struct sp_carry_in *in, struct sp_home *home, s
         SP_TRY(get_wait(in, &r, device));
     }
     if ((has & HAS_SESSION) != 0) {
-        SP_TRY(get_session(in, &r, home, device));
+        home->keep.applying = true; /* the journal knows it all */
+        enum sp_err err = get_session(in, &r, home, device);
+        home->keep.applying = false;
+        SP_TRY(err);
     }
     out->device = device;
     if ((has & HAS_CLIENT) != 0) {
@@ -700,9 +729,6 @@ enum sp_err sp_carry_read_device(struct sp_carry_in *in, struct sp_home *home, s
     }
     SP_TRY(sp_reader_finish(&r));
     if ((has & HAS_CLIENT) == 0) {
-        if (device->session != NULL) {
-            sp_session_tell_groups(home, device->session, true);
-        }
         sp_device_settle(device);
     }
     return SP_OK;
@@ -772,6 +798,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->receive_maximum = sp_read_u16(r);
     client->unreleased = sp_read_u16(r);
     client->unopened = sp_read_u8(r);
+    client->row_version = sp_read_u64(r);
     struct sp_view group = get_block(r);
     struct sp_view buffered = get_block(r);
     struct sp_view grant = get_block(r);
@@ -807,6 +834,7 @@ enum sp_err sp_carry_read_client(struct sp_carry_in *in, struct sp_client *clien
     device->users++;
     session->client = client;
     session->role = client->role;
+    sp_session_tell_groups(client->home, session, false);
     client->attest_due_ms = attest_due(client, client->attest_due_ms);
     sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     sp_metric_inc(SP_M_DEVICES_ONLINE);

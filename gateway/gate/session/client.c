@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/route/receipts.h"
 #include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
@@ -67,6 +68,7 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->group_len = (uint8_t)strnlen(answer->group, sizeof(answer->group) - 1);
     sp_copy(client->group, answer->group, client->group_len);
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
+    client->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
     client->blocked = answer->nonce_ok == 0;
     client->role = sp_config_role(client->home->config, answer->row.role);
@@ -172,6 +174,11 @@ static void dispatch(struct sp_client *client, const struct sp_mqtt_header *head
 static size_t take_packets(struct sp_client *client, struct sp_view in)
 {
     size_t used = 0;
+    if (client->state == SP_CLIENT_CONNECT && client->home->keep.loading && in.len > 0) {
+        /* Its session may come yet (gate/session/keep.h). */
+        client->keeping = true;
+        client->paused = true;
+    }
     while (in.len > 0 && !client->paused && client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = sp_mqtt_peek(in, body_limit(client), &header);
@@ -437,6 +444,8 @@ void sp_client_shutdown(struct sp_client *client)
     }
 }
 
+static void forget_receipts(struct sp_client *client);
+
 void sp_client_deinit(struct sp_client *client)
 {
     if (client->state != SP_CLIENT_CLOSED) {
@@ -445,6 +454,7 @@ void sp_client_deinit(struct sp_client *client)
     sp_buf_free(&client->in);
     sp_buf_free(&client->out);
     sp_buf_free(&client->grant);
+    forget_receipts(client);
     sp_aliases_destroy(client->aliases);
     client->aliases = NULL;
     sp_slots_remove(&client->home->clients, client->tag);
@@ -455,27 +465,108 @@ void sp_client_deinit(struct sp_client *client)
 
 static void say_answer(struct sp_client *client, const struct sp_client_answer *answer)
 {
+    if (client->state == SP_CLIENT_CLOSED || client->stalled) {
+        return;
+    }
+    if (answer->reason == SP_MQTT_RC_QUOTA_EXCEEDED && client->version == SP_MQTT_311) {
+        sp_client_stall(client);
+        return;
+    }
+    if (answer->reason != SP_MQTT_RC_SUCCESS && answer->type == SP_MQTT_PUBCOMP) {
+        sp_client_no_release(client);
+        return;
+    }
     if (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80) {
         client->unreleased++;
     } else if (answer->type == SP_MQTT_PUBREC && client->session != NULL) {
         (void)sp_session_release(client->session, answer->packet_id);
     }
     sp_client_send_ack(client, (enum sp_mqtt_type)answer->type, answer->packet_id, answer->reason);
+    if (client->paused && !client->holding && !client->keeping) {
+        client->paused = false;
+        sp_client_mark(client);
+    }
 }
 
-void sp_client_acknowledge(struct sp_client *client, const struct sp_mqtt_publish *publish,
-                           uint8_t reason)
+void sp_client_receipted(struct sp_client *client)
+{
+    while (client->receipts != NULL && client->receipts->waits == 0) {
+        struct sp_receipt *receipt = client->receipts;
+        struct sp_client_answer answer = receipt->answer;
+        /* What the journal has for the cloud is accepted, whoever else has no room for it. */
+        bool refused = receipt->refused && !receipt->in_cloud;
+        answer.reason = refused && answer.reason == SP_MQTT_RC_SUCCESS
+                            ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED
+                            : answer.reason;
+        client->receipts = receipt->next;
+        client->held--;
+        sp_receipt_free(client->home, receipt);
+        say_answer(client, &answer);
+    }
+}
+
+/* All that it still may wait for are kept sessions, its own or those of answers before it. */
+static void answer_due(struct sp_client *client, const struct sp_client_answer *answer)
+{
+    struct sp_receipt *receipt = sp_receipt_find(client->home, answer->receipt);
+    if (receipt == NULL && client->receipts == NULL) {
+        say_answer(client, answer);
+        return;
+    }
+    if (receipt == NULL) {
+        receipt = sp_receipt_open(client->home, client->tag, 0);
+    }
+    if (receipt == NULL) {
+        client->lost = true;
+        sp_client_mark(client);
+        return;
+    }
+    receipt->answer = *answer;
+    receipt->held = true;
+    struct sp_receipt **end = &client->receipts;
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = receipt;
+    client->held++;
+    sp_client_receipted(client);
+}
+
+static void forget_receipts(struct sp_client *client)
+{
+    while (client->receipts != NULL) {
+        struct sp_receipt *receipt = client->receipts;
+        client->receipts = receipt->next;
+        sp_receipt_orphan(client->home, receipt->tag);
+    }
+}
+
+static void acknowledge(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                        uint8_t reason, sp_slot_tag receipt)
 {
     const struct sp_client_answer answer = {
+        .receipt = receipt,
         .packet_id = publish->packet_id,
         .reason = reason,
         .type = publish->qos == 2 ? SP_MQTT_PUBREC : SP_MQTT_PUBACK,
     };
     if (client->unacked == 0 || sp_tickets_follow(client->home, client->tag, &answer) != SP_OK) {
-        say_answer(client, &answer);
+        answer_due(client, &answer);
     } else {
         client->unacked++;
     }
+}
+
+void sp_client_acknowledge(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                           uint8_t reason)
+{
+    acknowledge(client, publish, reason, 0);
+}
+
+void sp_client_accept(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                      sp_slot_tag receipt)
+{
+    acknowledge(client, publish, SP_MQTT_RC_SUCCESS, receipt);
 }
 
 /* docs/protocol.md 3.5, "cannot store now", 3.1.1: it may neither be acknowledged nor refused. */
@@ -502,22 +593,7 @@ void sp_client_stored(struct sp_client *client, const struct sp_client_answer *a
     if (client->unacked > 0) {
         client->unacked--;
     }
-    if (client->state != SP_CLIENT_OPEN || client->stalled) {
-        return;
-    }
-    if (answer->reason == SP_MQTT_RC_QUOTA_EXCEEDED && client->version == SP_MQTT_311) {
-        sp_client_stall(client);
-        return;
-    }
-    if (answer->reason != SP_MQTT_RC_SUCCESS && answer->type == SP_MQTT_PUBCOMP) {
-        sp_client_no_release(client);
-        return;
-    }
-    say_answer(client, answer);
-    if (client->paused && !client->holding) {
-        client->paused = false;
-        sp_client_mark(client);
-    }
+    answer_due(client, answer);
 }
 
 void sp_client_resume(struct sp_client *client)

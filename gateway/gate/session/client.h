@@ -48,8 +48,10 @@ struct sp_client {
     struct sp_session *session; /**< while OPEN */
     const struct sp_role_config *role;
     struct sp_will *will;
-    uint8_t *nonce;  /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
-    sp_slot_tag tag; /**< names it to keys, store and the ring of acks */
+    struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
+    uint64_t row_version;        /* of the registry's row */
+    uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
+    sp_slot_tag tag;             /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
     /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
     uint64_t heard_ms;       /* last input; once stalled, when that was */
@@ -69,6 +71,7 @@ struct sp_client {
     uint16_t window;            /* QoS 1 and 2 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
     uint16_t unacked;           /* messages and PUBRELs of the peer that wait for their answer */
+    uint16_t held;              /* answers in `receipts` */
     uint16_t unreleased;        /* QoS 2 messages of this connection that wait for their PUBREL */
     uint8_t state;              /**< enum sp_client_state */
     uint8_t guard;              /* enum sp_guard_state */
@@ -92,6 +95,7 @@ struct sp_client {
     bool blocked : 1;    /* keys has refused too many of its tokens */
     bool judged : 1;     /* keys was given a token under this tag, and may hold a verdict */
     bool holding : 1;    /* paused until a protected record is stored: one at a time keeps order */
+    bool keeping : 1; /* paused until its session is loaded, or what it changed in it is durable */
     bool grant_unacked : 1;  /* a grant waits for its PUBACK */
     bool terse : 1;          /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
     bool wants_response : 1; /* it asked for Response Information */
@@ -175,6 +179,13 @@ void sp_client_admit(struct sp_client *client);
 
 /** What this answers was stored, or refused (its `reason`). */
 void sp_client_stored(struct sp_client *client, const struct sp_client_answer *answer);
+
+/** Some that its answers wait for have settled: say what can be said. */
+void sp_client_receipted(struct sp_client *client);
+
+/** As sp_client_acknowledge() with success, once a receipt is settled; 0: there is none. */
+void sp_client_accept(struct sp_client *client, const struct sp_mqtt_publish *publish,
+                      sp_slot_tag receipt);
 
 /** PUBACK or PUBREC now, or in its turn behind those that wait for the store. */
 void sp_client_acknowledge(struct sp_client *client, const struct sp_mqtt_publish *publish,

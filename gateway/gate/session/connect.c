@@ -285,23 +285,43 @@ static void log_admitted(const struct sp_client *client, bool resumed)
                 SP_F_STR("session", resumed ? "resumed" : "new"));
 }
 
+/*
+ * A session that the device does not want any more, or that was begun for an earlier row of its name, has ended for good
+ * before it is told so. @return false: wait for that, or it was refused.
+ */
+static bool end_former(struct sp_client *client)
+{
+    struct sp_device *device = client->device;
+    struct sp_session *session = device->session;
+    if (session == NULL || (!client->clean_start && session->version == client->row_version)) {
+        return true;
+    }
+    bool kept = session->kept;
+    sp_device_end_session(device);
+    if (kept && sp_keep_admit_later(client->home, client) != SP_OK) {
+        refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "the former session cannot be ended now");
+    }
+    return !kept;
+}
+
 void sp_client_admit(struct sp_client *client)
 {
     struct sp_device *device = client->device;
     bool was_guest = client->state == SP_CLIENT_GUEST_311;
+    take_over(device);
+    if (!end_former(client)) {
+        return;
+    }
     if (device->guest == client) {
         device->guest = NULL;
         sp_metric_add(SP_M_GUESTS, -1);
-    }
-    take_over(device);
-    if (client->clean_start && device->session != NULL) {
-        sp_device_end_session(device);
     }
     bool present = device->session != NULL;
     if (!present && sp_session_create(client->home, device, &device->session) != SP_OK) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
         return;
     }
+    device->session->version = client->row_version;
     sp_device_return(device);
     device->client = client;
     client->state = SP_CLIENT_OPEN;
@@ -318,4 +338,5 @@ void sp_client_admit(struct sp_client *client)
     sp_client_arm(client);
     sp_device_settle(device);
     sp_session_attach(client->home, device->session, client);
+    sp_guard_admitted(client);
 }

@@ -4,6 +4,7 @@
 
 #include "gateway/gate/route/mail.h"
 #include "gateway/gate/route/route.h"
+#include "gateway/gate/session/keep.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/slab/slab.h"
 
@@ -139,7 +140,8 @@ void sp_device_publish_will(struct sp_device *device, struct sp_will *will)
             .session = device->session == NULL ? 0 : device->session->tag,
             .attested = will->attested,
         };
-        (void)sp_route_publish(device->home, &origin, &publish);
+        sp_slot_tag nobody;
+        (void)sp_route_publish(device->home, &origin, &publish, &nobody);
     }
     sp_will_destroy(will);
 }
@@ -148,6 +150,9 @@ void sp_device_end_session(struct sp_device *device)
 {
     struct sp_session *session = device->session;
     device->session = NULL;
+    if (session != NULL && session->kept) {
+        sp_keep_end(device->home, session);
+    }
     sp_session_destroy(device->home, session);
     struct sp_will *will = take_will(device);
     if (will != NULL) {
@@ -167,12 +172,26 @@ void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct
     if (wait == NULL) {
         sp_device_end_session(device);
     } else {
+        device->session->expiry_s = session_expiry_s;
         sp_session_detach(home, device->session);
         wait->session_ends_ms = home->timers->now_ms + (uint64_t)session_expiry_s * 1000;
     }
     if (will != NULL) {
         sp_device_publish_will(device, will);
     }
+}
+
+enum sp_err sp_device_wait_for(struct sp_device *device, uint64_t wall_ms)
+{
+    const struct sp_timers *timers = device->home->timers;
+    struct sp_device_wait *wait = sp_device_may_wait(device);
+    if (wait == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    wait->session_ends_ms =
+        timers->now_ms + (wall_ms > timers->wall_ms ? wall_ms - timers->wall_ms : 0);
+    sp_device_settle(device);
+    return SP_OK;
 }
 
 void sp_device_return(struct sp_device *device)

@@ -66,6 +66,9 @@ void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct
 /** End the session at once; a will that waits is published (MQTT 5, 3.1.3.2.2). */
 void sp_device_end_session(struct sp_device *device);
 
+/** The session of one that is away ends then; milliseconds since 1970. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_device_wait_for(struct sp_device *device, uint64_t wall_ms);
+
 /** A client resumed the session: a will that waits is not published. */
 void sp_device_return(struct sp_device *device);
 

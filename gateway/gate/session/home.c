@@ -4,12 +4,15 @@
 
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/fuse/fuse.h"
+#include "gateway/gate/route/receipts.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
+#include "gateway/gate/session/session.h"
 
 void sp_home_init(struct sp_home *home)
 {
     home->seed = sp_hash_seed();
+    sp_keep_init(home);
     sp_sensors_init(&home->sensors, home->config->limits.sensors, home->config->limits.history,
                     home->config->fusion_count);
 }
@@ -21,6 +24,8 @@ void sp_home_deinit(struct sp_home *home)
         sp_device_destroy((struct sp_device *)node);
     }
     sp_table_deinit(&home->devices);
+    sp_keep_deinit(home);
+    sp_receipts_deinit(home);
     sp_slots_deinit(&home->clients);
     sp_slots_deinit(&home->sessions);
     sp_matches_deinit(&home->matches);
@@ -43,12 +48,36 @@ void sp_home_post(struct sp_home *home, uint16_t loop, struct sp_parcel *parcel)
     sp_outbox_put(&home->outboxes[loop], parcel);
 }
 
-void sp_home_revoke(struct sp_home *home, struct sp_view identity)
+static void forget_sensor(struct sp_home *home, struct sp_view identity)
+{
+    struct sp_sensor *sensor = sp_sensors_find(&home->sensors, identity);
+    if (sensor != NULL) {
+        if (home->fuse != NULL) {
+            sp_fuse_forget(home->fuse, sensor);
+        }
+        sp_sensors_remove(&home->sensors, sensor);
+    }
+}
+
+/* A session that nobody uses, of a row that is not in force any more. */
+static void revoke_session(struct sp_device *device, uint64_t version)
+{
+    bool current = device->session != NULL && version != 0 && device->session->version == version;
+    if (device->users == 0 && !current) {
+        sp_device_return(device); /* its will is not published */
+        sp_device_end_session(device);
+        sp_device_destroy(device);
+    }
+}
+
+void sp_home_revoke(struct sp_home *home, struct sp_view identity, uint64_t version)
 {
     uint32_t index = 0;
     struct sp_client *client;
+    (void)sp_keep_park_revocation(home, identity, version); /* its session may come yet */
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (sp_view_equal(sp_client_identity(client), identity)) {
+        bool current = version != 0 && client->row_version == version;
+        if (!current && sp_view_equal(sp_client_identity(client), identity)) {
             sp_client_refuse(client, &(struct sp_refusal){
                                          .metric = SP_M_REVOKED_CLOSED,
                                          .event = "device_revoked",
@@ -58,16 +87,10 @@ void sp_home_revoke(struct sp_home *home, struct sp_view identity)
                                      });
         }
     }
-    struct sp_sensor *sensor = sp_sensors_find(&home->sensors, identity);
-    if (sensor != NULL) {
-        if (home->fuse != NULL) {
-            sp_fuse_forget(home->fuse, sensor);
-        }
-        sp_sensors_remove(&home->sensors, sensor);
-    }
+    forget_sensor(home, identity);
     struct sp_device *device = sp_device_find(home, identity);
-    if (device != NULL && device->users == 0) {
-        sp_device_destroy(device);
+    if (device != NULL) {
+        revoke_session(device, version);
     }
 }
 

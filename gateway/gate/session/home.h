@@ -17,6 +17,7 @@
 #include "gateway/gate/records/sensors.h"
 #include "gateway/gate/route/subs.h"
 #include "gateway/gate/route/tickets.h"
+#include "gateway/gate/session/keep.h"
 #include "gateway/loop/loop.h"
 
 struct sp_client;
@@ -34,6 +35,7 @@ struct sp_home {
 
     struct sp_edge keys;       /**< to the keys process */
     struct sp_tickets tickets; /**< to the store process, and what waits for it */
+    struct sp_keep keep;       /**< kept sessions and the journal */
     struct sp_keyring keyring; /**< the key groups, as keys told */
     struct sp_marks marks;     /**< counters of protected records */
     struct sp_sensors sensors; /**< what devices reported last */
@@ -50,6 +52,7 @@ struct sp_home {
     struct sp_table devices;   /* struct sp_device, by identity */
     struct sp_slots clients;   /* struct sp_client, by tag */
     struct sp_slots sessions;  /* struct sp_session, by tag */
+    struct sp_slots receipts;  /* struct sp_receipt, by tag */
     struct sp_matches matches; /* scratch */
     struct sp_client *dirty;   /* have something to be written, or are to be closed */
 };
@@ -66,8 +69,11 @@ uint16_t sp_home_of(struct sp_view identity, uint16_t loops);
 /** Parcels run with a `struct sp_home *` as owner. */
 void sp_home_post(struct sp_home *home, uint16_t loop, struct sp_parcel *parcel);
 
-/** The registry changed: end every connection of that identity (0x98) and drop its session. */
-void sp_home_revoke(struct sp_home *home, struct sp_view identity);
+/**
+ * The registry changed: end every connection of that identity (0x98) and drop its session, unless they are of the row with
+ * that version; 0: there is none.
+ */
+void sp_home_revoke(struct sp_home *home, struct sp_view identity, uint64_t version);
 
 /** keys holds a new policy: challenge every attested client again. */
 void sp_home_reattest(struct sp_home *home);

@@ -256,17 +256,20 @@ static void event(struct seat *seat, struct moves *m)
         break;
     case 2:
         sp_route_command(&world.home, sp_view_str((what & 0x40) != 0 ? "down/c/z" : "down/a/x"),
-                         sp_view(record, sizeof(record)), (what & 0x80) != 0 ? 1 : 0);
+                         sp_view(record, sizeof(record)), (what & 0x80) != 0 ? 1 : 0, 5);
         break;
     case 3:
-        sp_home_revoke(&world.home, sp_view_str(identities[(what >> 4) % COUNT(identities)]));
+        sp_home_revoke(&world.home, sp_view_str(identities[(what >> 4) % COUNT(identities)]),
+                       what >> 6);
         break;
     case 4:
         sp_tickets_lost(&world.home);
+        sp_keep_lost(&world.home);
         world.home.tickets.store.send = NULL;
         break;
     case 5:
         sp_tickets_connected(&world.home, &(const struct sp_edge){world_store, NULL});
+        sp_keep_connected(&world.home);
         break;
     case 6:
         world.home.tickets.pressure = (what >> 4) % 3U;

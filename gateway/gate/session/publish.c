@@ -88,7 +88,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
     } else if (publish->qos > 0 && v5 &&
-               client->unacked + client->unreleased >= client->receive_maximum) {
+               client->unacked + client->held + client->unreleased >= client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
     } else if (publish->topic.len > limits->topic_bytes ||
@@ -143,22 +143,23 @@ static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish 
 }
 
 static void after_route(struct sp_client *client, const struct sp_mqtt_publish *publish,
-                        enum sp_routed routed)
+                        enum sp_routed routed, sp_slot_tag receipt)
 {
     if (publish->qos == 0) {
         return;
     }
     if (routed == SP_ROUTED) {
-        sp_client_acknowledge(client, publish, SP_MQTT_RC_SUCCESS);
+        sp_client_accept(client, publish, receipt);
     } else if (routed == SP_ROUTED_STORING) {
         client->unacked++;
-        /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
-        if (client->version == SP_MQTT_311 && client->unacked >= client->receive_maximum) {
-            client->paused = true;
-            sp_client_mark(client);
-        }
     } else {
         cannot_store(client, publish, "cannot be stored now");
+    }
+    /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
+    if (client->version == SP_MQTT_311 &&
+        client->unacked + client->held >= client->receive_maximum) {
+        client->paused = true;
+        sp_client_mark(client);
     }
 }
 
@@ -199,7 +200,7 @@ static void refuse_record(struct sp_client *client, const struct sp_mqtt_publish
     if (publish->qos > 0 && client->version == SP_MQTT_5) {
         sp_client_acknowledge(client, publish, SP_MQTT_RC_PAYLOAD_FORMAT_INVALID);
     } else if (publish->qos > 0) {
-        after_route(client, publish, bury(client, publish, in));
+        after_route(client, publish, bury(client, publish, in), 0);
     }
     if (in->kind == SP_M_RECORD_OPEN && ++client->unopened >= SP_RECORDS_UNOPENED_MAX) {
         sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_RECORD_CLOSED,
@@ -241,7 +242,8 @@ static void take_record(struct sp_client *client, const struct sp_mqtt_publish *
 {
     origin->protection = (uint8_t)in->protection;
     origin->record = in;
-    enum sp_routed routed = sp_route_publish(client->home, origin, publish);
+    sp_slot_tag receipt;
+    enum sp_routed routed = sp_route_publish(client->home, origin, publish, &receipt);
     if (routed != SP_ROUTED_REFUSED) {
         feed(client, publish->topic, in);
     }
@@ -250,7 +252,7 @@ static void take_record(struct sp_client *client, const struct sp_mqtt_publish *
         client->paused = true;
         sp_client_mark(client);
     }
-    after_route(client, publish, routed);
+    after_route(client, publish, routed, receipt);
 }
 
 static void record_later(struct sp_client *client, const struct sp_mqtt_publish *publish)
@@ -338,7 +340,9 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
         route_record(client, publish, &origin, climate);
         return;
     }
-    after_route(client, publish, sp_route_publish(client->home, &origin, publish));
+    sp_slot_tag receipt;
+    enum sp_routed routed = sp_route_publish(client->home, &origin, publish, &receipt);
+    after_route(client, publish, routed, receipt);
 }
 
 /* keys judges it; the gate adds what it has accepted from the device under that key. */

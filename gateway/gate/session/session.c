@@ -7,6 +7,7 @@
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
+#include "gateway/gate/session/keep.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 #include "gateway/slab/slab.h"
@@ -28,6 +29,10 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
         return SP_ERR_NOMEM;
     }
     session->device = device;
+    /* Above all numbers of earlier sessions, so that none is ever taken for one of those; the first packet id is 1. */
+    session->base = (home->timers->wall_ms << 20) / SP_SESSION_ID_MAX * SP_SESSION_ID_MAX;
+    session->number = session->base;
+    session->sent = session->base;
     enum sp_err err = sp_slots_put(&home->sessions, session, &session->tag);
     if (err != SP_OK) {
         sp_slab_give(&slab, session);
@@ -86,8 +91,10 @@ static void forget_more(struct sp_session *session)
     }
 }
 
-static void delivery_free(struct sp_session *session, struct sp_delivery *delivery)
+static void delivery_free(struct sp_home *home, struct sp_session *session,
+                          struct sp_delivery *delivery)
 {
+    sp_receipt_settle(home, delivery->receipt, false);
     session->bytes -= delivery->size;
     sp_mail_release(delivery->message);
     free(delivery);
@@ -106,8 +113,9 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     while (session->first != NULL) {
         struct sp_delivery *delivery = session->first;
         session->first = delivery->next;
-        delivery_free(session, delivery);
+        delivery_free(home, session, delivery);
     }
+    sp_keep_quiet(session);
     if (session->client == NULL) {
         sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     } else {
@@ -122,7 +130,8 @@ void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bo
 {
     for (uint16_t i = 0; i < session->sub_count; i++) {
         if (sp_filter_shared(session->subs[i])) {
-            sp_subs_away(home->subs, session->subs[i], home->index, session->tag, away);
+            sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_AWAY,
+                         away);
         }
     }
 }
@@ -132,6 +141,15 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
     session->client = client;
     session->role = client->role;
     client->session = session;
+    session->expiry_s = client->session_expiry_s;
+    session->left_ms = 0;
+    if (!session->kept && session->expiry_s > 0) {
+        sp_keep_begin(home, session);
+    } else if (session->kept && session->expiry_s > 0) {
+        sp_keep_change(home, session);
+    } else if (session->kept) {
+        sp_keep_end(home, session);
+    }
     sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     session->full = false;
     sp_session_tell_groups(home, session, false);
@@ -146,6 +164,11 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session)
     session->unsent = session->first;
     session->in_flight = 0;
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
+    session->left_ms = home->timers->wall_ms;
+    if (session->kept) {
+        sp_keep_store(home, session);
+        sp_keep_change(home, session);
+    }
 }
 
 /* ---- deliveries ---- */
@@ -160,20 +183,17 @@ static bool id_in_use(const struct sp_session *session, uint16_t id)
     return false;
 }
 
-/* Numbers rise, so that one is taken again only long after it was free; the check is for those that linger. */
-static uint16_t next_id(struct sp_session *session)
+/* From the number, so that it is the same on every connection, after whatever happened in between. */
+static uint16_t id_of(uint64_t number)
 {
-    do {
-        session->last_id =
-            session->last_id >= SP_SESSION_ID_MAX ? 1 : (uint16_t)(session->last_id + 1);
-    } while (id_in_use(session, session->last_id));
-    return session->last_id;
+    return (uint16_t)((number - 1) % SP_SESSION_ID_MAX + 1);
 }
 
 /* Take out the delivery behind `previous` (NULL: the first). */
-static void drop(struct sp_session *session, struct sp_delivery *previous,
-                 struct sp_delivery *delivery)
+static void drop(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
+                 struct sp_delivery *delivery, bool refused)
 {
+    sp_keep_leaves(home, session, delivery, refused);
     if (previous == NULL) {
         session->first = delivery->next;
     } else {
@@ -185,7 +205,10 @@ static void drop(struct sp_session *session, struct sp_delivery *previous,
     if (session->unsent == delivery) {
         session->unsent = delivery->next;
     }
-    delivery_free(session, delivery);
+    if (session->storing == delivery) {
+        session->storing = delivery->next;
+    }
+    delivery_free(home, session, delivery);
 }
 
 static struct sp_delivery *before(const struct sp_session *session,
@@ -213,6 +236,17 @@ static void went_out(struct sp_session *session, struct sp_delivery *delivery)
     session->in_flight++;
 }
 
+static void log_lapsed(const struct sp_session *session, const struct sp_delivery *delivery,
+                       const char *detail)
+{
+    sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    if (session->kept && sp_client_may_log(session->client)) {
+        sp_log_info(SP_EVENT("message_lapsed"),
+                    SP_F_VIEW("device", sp_device_identity(session->device)),
+                    SP_F_VIEW("topic", delivery->message->topic), SP_F_STR("detail", detail));
+    }
+}
+
 /* Send the first unsent one. Expired and too large ones leave the queue instead. */
 static void send_one(struct sp_home *home, struct sp_session *session)
 {
@@ -227,14 +261,15 @@ static void send_one(struct sp_home *home, struct sp_session *session)
         .qos = delivery->qos, .dup = again, .retain = delivery->retain};
     /* What was sent once is sent again, expired or not: the receiver may have it half. */
     bool alive = sp_mail_packet(delivery->message, home->timers->now_ms, &publish) || again;
-    publish.packet_id = again ? delivery->packet_id : next_id(session);
+    publish.packet_id = id_of(delivery->number);
     put_ids(&publish, delivery->ids, delivery->id_count);
     if (!alive || !sp_client_fits(session->client, &publish)) {
-        sp_metric_inc(SP_M_PUBLISH_DROPPED);
-        drop(session, before(session, delivery), delivery);
+        log_lapsed(session, delivery, alive ? "too large for the device" : "it has expired");
+        drop(home, session, before(session, delivery), delivery, false);
         return;
     }
     delivery->packet_id = publish.packet_id;
+    session->sent = delivery->number > session->sent ? delivery->number : session->sent;
     went_out(session, delivery);
     sp_client_publish(session->client, &publish);
 }
@@ -242,6 +277,7 @@ static void send_one(struct sp_home *home, struct sp_session *session)
 static void pump(struct sp_home *home, struct sp_session *session)
 {
     while (session->unsent != NULL && session->client != NULL &&
+           !id_in_use(session, id_of(session->unsent->number)) &&
            sp_client_window(session->client) > session->in_flight &&
            sp_client_room(session->client, session->unsent->size)) {
         send_one(home, session);
@@ -265,9 +301,11 @@ static void send_qos0(struct sp_home *home, struct sp_session *session,
     }
 }
 
-static void queue_full(struct sp_session *session)
+static void queue_full(struct sp_home *home, struct sp_session *session,
+                       struct sp_receipt_ref receipt)
 {
     sp_metric_inc(SP_M_PUBLISH_DROPPED);
+    sp_receipt_settle(home, receipt, true);
     if (!session->full) {
         session->full = true;
         sp_log_warn(SP_EVENT("session_queue_full"),
@@ -276,8 +314,32 @@ static void queue_full(struct sp_session *session)
     }
 }
 
-static void append(struct sp_session *session, struct sp_delivery *delivery)
+static size_t size_of(const struct sp_offer *offer)
 {
+    return DELIVERY_COST + offer->message->topic.len + offer->message->payload.len +
+           offer->id_count * sizeof(offer->ids[0]);
+}
+
+/* Behind all others. NULL: no memory. */
+static struct sp_delivery *append(struct sp_session *session, const struct sp_offer *offer,
+                                  uint8_t qos, uint64_t number)
+{
+    size_t ids = offer->id_count * sizeof(offer->ids[0]);
+    struct sp_delivery *delivery = malloc(sizeof(*delivery) + ids);
+    if (delivery == NULL) {
+        return NULL;
+    }
+    *delivery = (struct sp_delivery){
+        .message = sp_mail_hold(offer->message),
+        .number = number,
+        .share = offer->share,
+        .size = (uint32_t)size_of(offer),
+        .qos = qos,
+        .retain = offer->retain,
+        .id_count = offer->id_count,
+    };
+    sp_copy(delivery->ids, offer->ids, ids);
+    session->number = number;
     session->bytes += delivery->size;
     if (session->first == NULL) {
         session->first = delivery;
@@ -288,6 +350,10 @@ static void append(struct sp_session *session, struct sp_delivery *delivery)
     if (session->unsent == NULL) {
         session->unsent = delivery;
     }
+    if (session->storing == NULL) {
+        session->storing = delivery;
+    }
+    return delivery;
 }
 
 void sp_session_offer(struct sp_home *home, struct sp_session *session,
@@ -297,30 +363,67 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
     uint8_t qos = offer->qos < message->qos ? offer->qos : message->qos;
     if (qos == 0) {
         send_qos0(home, session, offer);
+        sp_receipt_settle(home, offer->receipt, false);
         return;
     }
-    size_t ids = offer->id_count * sizeof(offer->ids[0]);
-    size_t size = DELIVERY_COST + message->topic.len + message->payload.len + ids;
-    if (session->bytes + size > home->config->limits.session_queue_bytes) {
-        queue_full(session);
+    if (session->bytes + size_of(offer) > home->config->limits.session_queue_bytes) {
+        queue_full(home, session, offer->receipt);
         return;
     }
-    struct sp_delivery *delivery = malloc(sizeof(*delivery) + ids);
+    struct sp_delivery *delivery = append(session, offer, qos, session->number + 1);
     if (delivery == NULL) {
-        queue_full(session);
+        queue_full(home, session, offer->receipt);
         return;
     }
-    *delivery = (struct sp_delivery){
-        .message = sp_mail_hold(message),
-        .share = offer->share,
-        .size = (uint32_t)size,
-        .qos = qos,
-        .retain = offer->retain,
-        .id_count = offer->id_count,
-    };
-    sp_copy(delivery->ids, offer->ids, ids);
-    append(session, delivery);
+    if (session->kept) {
+        delivery->receipt = offer->receipt;
+        delivery->since_ms = home->timers->now_ms;
+    } else {
+        sp_receipt_settle(home, offer->receipt, false);
+    }
     pump(home, session);
+    if (session->kept) {
+        sp_keep_offered(home, session);
+    }
+}
+
+enum sp_err sp_session_restore(struct sp_session *session, const struct sp_offer *offer,
+                               uint64_t number, bool sent)
+{
+    if (session->last != NULL && session->last->number >= number) {
+        return SP_ERR_MALFORMED;
+    }
+    uint64_t highest = session->number;
+    struct sp_delivery *delivery = append(session, offer, offer->qos, number);
+    if (delivery == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    session->number = highest > number ? highest : number;
+    delivery->place = SP_PLACE_JOURNAL;
+    delivery->packet_id = sent ? id_of(number) : 0;
+    return SP_OK;
+}
+
+void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_t number,
+                       bool durable)
+{
+    struct sp_delivery *delivery = session->storing;
+    while (delivery != NULL && delivery->number < number) {
+        delivery = delivery->next;
+    }
+    if (delivery == NULL || delivery->number != number) {
+        return; /* the device has acknowledged it meanwhile */
+    }
+    session->storing = durable ? delivery->next : delivery;
+    delivery->place = durable ? SP_PLACE_JOURNAL : SP_PLACE_MEMORY;
+    if (!durable && delivery->packet_id == 0) { /* nobody has it */
+        queue_full(home, session, delivery->receipt);
+        delivery->receipt = (struct sp_receipt_ref){0, 0};
+        drop(home, session, before(session, delivery), delivery, true);
+        return;
+    }
+    sp_receipt_settle(home, delivery->receipt, !durable);
+    delivery->receipt = (struct sp_receipt_ref){0, 0};
 }
 
 /* ---- retained messages ---- */
@@ -384,7 +487,7 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session)
 {
     pump(home, session);
     while (session->more != NULL && session->more->replays != NULL && session->client != NULL &&
-           !session->client->lost && session->unsent == NULL &&
+           !session->client->lost && !session->client->keeping && session->unsent == NULL &&
            replay_some(home, session, session->more->replays)) {
     }
 }
@@ -429,7 +532,7 @@ static struct sp_delivery *in_flight(const struct sp_session *session, uint16_t 
 static void settle(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
                    struct sp_delivery *delivery)
 {
-    drop(session, previous, delivery);
+    drop(home, session, previous, delivery, false);
     session->in_flight--;
     session->full = false;
     sp_session_pump(home, session);
@@ -547,11 +650,17 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
     SP_TRY(grow(session));
     wanted.session = session->tag;
     wanted.loop = home->index;
+    wanted.options =
+        (uint8_t)((wanted.options & ~(SP_SUB_KEPT | SP_SUB_AWAY)) |
+                  (session->kept ? SP_SUB_KEPT : 0) | (session->client == NULL ? SP_SUB_AWAY : 0));
     struct sp_filter *made = NULL;
     SP_TRY(sp_subs_add(home->subs, filter, &wanted, existed, &made));
     if (!*existed) {
         session->subs[session->sub_count++] = made;
         sp_metric_inc(SP_M_SUBSCRIPTIONS);
+    }
+    if (session->kept) {
+        sp_keep_subscribe(home, session, filter, &wanted);
     }
     return SP_OK;
 }
@@ -562,9 +671,20 @@ bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, st
     const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
     for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
         if (session->subs[i] == there) {
+            if (session->kept) {
+                sp_keep_unsubscribe(home, session, filter);
+            }
             forget_subscription(home, session, i);
             return true;
         }
     }
     return false;
+}
+
+void sp_session_mark_kept(struct sp_home *home, struct sp_session *session)
+{
+    for (uint32_t i = 0; i < session->sub_count; i++) {
+        sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_KEPT,
+                     session->kept);
+    }
 }

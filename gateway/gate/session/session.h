@@ -6,6 +6,7 @@
 #ifndef SP_GATEWAY_GATE_SESSION_SESSION_H
 #define SP_GATEWAY_GATE_SESSION_SESSION_H
 
+#include "gateway/gate/route/receipts.h"
 #include "gateway/gate/route/subs.h"
 #include "libs/mqtt/mqtt.h"
 
@@ -20,14 +21,25 @@ struct sp_role_config;
 #define SP_GRANT_ID       65534U
 #define SP_SESSION_ID_MAX 65533U
 
+/** Where a message of a kept session is. */
+enum sp_place {
+    SP_PLACE_MEMORY,
+    SP_PLACE_STORING, /**< on its way to the journal */
+    SP_PLACE_JOURNAL,
+};
+
 /* One QoS 1 or 2 message for this session. */
 struct sp_delivery {
     struct sp_delivery *next;
     struct sp_mail *message;
+    uint64_t number;   /* rises; gives the packet id */
+    uint64_t since_ms; /* when it was offered */
+    struct sp_receipt_ref receipt;
     sp_slot_tag share;  /* the group that gave it to this session; 0: none */
     uint32_t size;      /* counted against the queue */
     uint16_t packet_id; /* 0: never sent */
     uint8_t qos;        /* 1 or 2 */
+    uint8_t place;      /* enum sp_place */
     bool released : 1;  /* QoS 2: PUBREC came, PUBREL is what is sent */
     bool retain : 1;
     uint16_t id_count;
@@ -57,6 +69,8 @@ struct sp_offer {
     struct sp_mail *message;
     const uint32_t *ids; /**< Subscription Identifiers */
     sp_slot_tag share;   /**< as in struct sp_match */
+    struct sp_receipt_ref
+        receipt; /**< settled once the device has it, or the journal if the session is kept, or it was refused */
     uint16_t id_count;
     uint8_t qos; /**< of the subscription; it goes at the lower of this and its own */
     bool retain;
@@ -72,13 +86,24 @@ struct sp_session {
     struct sp_delivery
         *first; /* sent on this connection, unacknowledged, in order; then the others */
     struct sp_delivery *last;
-    struct sp_delivery *unsent; /* the first that is not sent on this connection */
-    uint32_t bytes;             /* of all deliveries */
-    uint16_t in_flight;         /* sent on this connection, unacknowledged */
-    uint16_t last_id;
+    struct sp_delivery *unsent;    /* the first that is not sent on this connection */
+    struct sp_delivery *storing;   /* the first that is on its way to the journal, or behind it */
+    struct sp_session *fresh_next; /* in the list of those with messages in memory alone … */
+    struct sp_session **fresh_at;  /* … where it hangs; NULL: not in it */
+    uint64_t base;                 /* of its numbers: lower ones belong to earlier sessions */
+    uint64_t number;               /* of the last message */
+    uint64_t sent;                 /* the highest number that was ever sent */
+    uint64_t version;              /* of the registry's row for which it was begun */
+    uint64_t left_ms;   /* since 1970: when the client left; 0: it is there, or never was */
+    uint32_t expiry_s;  /* from then on */
+    uint32_t bytes;     /* of all deliveries */
+    uint16_t in_flight; /* sent on this connection, unacknowledged */
     uint16_t sub_count;
     uint16_t sub_cap;
-    bool full; /* the queue overflowed and it was logged */
+    bool full : 1;    /* the queue overflowed and it was logged */
+    bool kept : 1;    /* it outlives its connection, and the gate (gate/session/keep.h) */
+    bool begun : 1;   /* the journal knows of it */
+    bool cut_off : 1; /* while loading: the gate ended before its device left */
 };
 
 /** @retval SP_ERR_NOMEM */
@@ -103,6 +128,24 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session);
  */
 void sp_session_offer(struct sp_home *home, struct sp_session *session,
                       const struct sp_offer *offer);
+
+/**
+ * A message out of the journal, behind all others.
+ *
+ * @param[in] offer `qos` is its own; no receipt.
+ * @param[in] sent  Its device may have it.
+ * @retval SP_ERR_NOMEM, SP_ERR_MALFORMED
+ */
+SP_MUST_CHECK enum sp_err sp_session_restore(struct sp_session *session,
+                                             const struct sp_offer *offer, uint64_t number,
+                                             bool sent);
+
+/** The journal has a message, or refused it. */
+void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_t number,
+                       bool durable);
+
+/** `kept` has changed: who publishes has to know. */
+void sp_session_mark_kept(struct sp_home *home, struct sp_session *session);
 
 /** PUBACK, or PUBCOMP of a released one. @return false: no such packet is in flight. */
 bool sp_session_acked(struct sp_home *home, struct sp_session *session, enum sp_mqtt_type type,

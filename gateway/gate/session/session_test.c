@@ -918,20 +918,20 @@ static void a_command_from_the_cloud_reaches_its_device(void)
     struct sp_mqtt_publish got;
     struct peer *peer = admitted("dev1", sensor_name);
     SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(hear_publish(peer, &got) && is(got.topic, "cmd/dev1/go") && is(got.payload, "now"));
     SP_CHECK_INT(got.qos, 1);
     say_puback(peer, got.packet_id);
     SP_CHECK_INT(peer->client.session->in_flight, 0);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1);
-    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1, 5);
+    sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(!hear_publish(peer, &got));
     say_filters(peer, SP_MQTT_UNSUBSCRIBE, "cmd/dev1/#", 0);
     struct sp_view body;
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_UNSUBACK);
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), SP_VIEW_LIT("now"), 1, 5);
     turn();
     SP_CHECK(!hear_publish(peer, &got));
     hang_up(peer);
@@ -949,7 +949,7 @@ static void ask_for_an_hour(struct sp_mqtt_connect *packet)
 
 static void command(const char *payload)
 {
-    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1);
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/go"), sp_view_str(payload), 1, 5);
     turn();
 }
 
@@ -1127,7 +1127,7 @@ static void a_will_is_published_when_its_device_is_lost_and_only_then(void)
     SP_CHECK(!will_was_stored()); /* a guest's */
 
     peer = admitted_with("dev1", sensor_name, leave_a_will);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     SP_CHECK(!will_was_stored());
     SP_CHECK_INT(disconnect_code(peer), 0x98);
     hang_up(peer);
@@ -1156,7 +1156,7 @@ static void a_revoked_device_is_closed_at_once_with_its_session(void)
     struct peer *other = admitted("dev2", sensor_name);
     struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
     SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     turn();
     SP_CHECK_INT(disconnect_code(peer), 0x98);
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
@@ -1165,7 +1165,7 @@ static void a_revoked_device_is_closed_at_once_with_its_session(void)
     hang_up(peer);
     hang_up(admitted_with("dev1", sensor_name, ask_for_an_hour));
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) != NULL);
-    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"));
+    sp_home_revoke(&w->home, SP_VIEW_LIT("dev1"), 0);
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("dev1")) == NULL);
     hang_up(other);
     end();

@@ -3,6 +3,7 @@
 /* SUBSCRIBE and UNSUBSCRIBE. */
 #include "gateway/gate/route/acl.h"
 #include "gateway/gate/session/client.h"
+#include "gateway/gate/session/keep.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
 #include "libs/mqtt/topic.h"
@@ -117,6 +118,18 @@ static void log_denied(struct sp_client *client, struct sp_view filter, uint8_t 
                 SP_F_INT("code", code));
 }
 
+/* A device that will resume relies on what it was granted: it is durable first. */
+static void answer(struct sp_client *client, const struct sp_mqtt_suback *suback)
+{
+    if (!client->session->kept) {
+        sp_client_send_suback(client, SP_MQTT_SUBACK, suback);
+    } else if (sp_keep_suback_later(client->home, client, suback) != SP_OK) {
+        sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_SUBSCRIBE_DENIED,
+                                                      .event = "subscription_not_stored",
+                                                      .code = SP_MQTT_RC_SERVER_BUSY});
+    }
+}
+
 /* After SUBACK, so that the client knows what they are for. */
 static void replay(struct sp_client *client, const struct sp_mqtt_subscribe *packet,
                    const bool *wanted)
@@ -156,7 +169,7 @@ void sp_on_subscribe(struct sp_client *client, const struct sp_mqtt_header *head
     }
     const struct sp_mqtt_suback suback = {.packet_id = packet.packet_id,
                                           .codes = sp_view(codes, count)};
-    sp_client_send_suback(client, SP_MQTT_SUBACK, &suback);
+    answer(client, &suback);
     replay(client, &packet, replays);
 }
 

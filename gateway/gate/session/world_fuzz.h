@@ -110,10 +110,21 @@ static inline void world_flush(struct sp_client *client)
     client->out.used = 0;
 }
 
+/* The journal takes every change to sessions. */
+static inline void world_keep(void)
+{
+    const struct sp_msg_durable durable = {.up_to = world.home.keep.last_ticket};
+    sp_keep_flush(&world.home);
+    if (world.home.tickets.store.send != NULL) {
+        world_require(sp_keep_durable(&world.home, &durable) == SP_OK);
+    }
+}
+
 static inline void world_turn(void)
 {
     struct sp_client *client;
     sp_tickets_flush(&world.home);
+    world_keep();
     while ((client = sp_client_take_dirty(&world.home)) != NULL) {
         sp_client_resume(client);
         world_flush(client);

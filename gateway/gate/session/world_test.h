@@ -40,6 +40,7 @@ struct world {
     struct sp_home home;
     struct mailbox keys;
     struct mailbox store;
+    bool store_waits; /* changes to sessions are not answered by themselves */
 };
 
 static char own_data[] = "dt/{device}/#";
@@ -148,11 +149,26 @@ HELPER void flush(struct sp_client *client)
     client->out.used = 0;
 }
 
+/* The journal has taken all changes to sessions, or none of them. */
+HELPER void keep_answer(enum sp_err err)
+{
+    const struct sp_msg_durable durable = {.up_to = w->home.keep.last_ticket, .err = (uint32_t)err};
+    sp_keep_flush(&w->home);
+    SP_CHECK_INT(sp_keep_durable(&w->home, &durable), SP_OK);
+}
+
 /* What the owner does at the end of a turn. */
 HELPER void turn(void)
 {
     struct sp_client *client;
     sp_tickets_flush(&w->home);
+    sp_keep_flush(&w->home);
+    if (w->home.tickets.store.send != NULL && !w->store_waits) {
+        while (w->home.keep.fresh != NULL) { /* what devices do not acknowledge at once */
+            sp_keep_store(&w->home, w->home.keep.fresh);
+        }
+        keep_answer(SP_OK);
+    }
     while ((client = sp_client_take_dirty(&w->home)) != NULL) {
         struct peer *peer = (struct peer *)client;
         sp_client_resume(client);

@@ -22,7 +22,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FDS 4096
@@ -50,6 +52,7 @@ static struct {
     ssize_t (*write)(int fd, const void *buf, size_t len);
     ssize_t (*writev)(int fd, const struct iovec *v, int count);
     ssize_t (*read)(int fd, void *buf, size_t len);
+    int (*clock_gettime)(clockid_t clock, struct timespec *t);
 } real;
 
 #define FIND(field, name) (*(void **)(&real.field) = dlsym(RTLD_NEXT, name))
@@ -71,6 +74,7 @@ __attribute__((constructor)) static void set_up(void)
     FIND(write, "write");
     FIND(writev, "writev");
     FIND(read, "read");
+    FIND(clock_gettime, "clock_gettime");
     const char *path = getenv("SP_FAULTS");
     const char *dir = getenv("SP_FAULTS_DIR");
     int fd = path == NULL || dir == NULL ? -1 : real.open(path, O_RDWR | O_CLOEXEC);
@@ -427,6 +431,40 @@ int unlink(const char *path)
         forget(number - 1U);
     }
     return real.unlink(path);
+}
+
+/* ---- the time of day ---- */
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+    if (real.clock_gettime == NULL) { /* somebody's constructor came before ours */
+        return (int)syscall(SYS_clock_gettime, clock, t);
+    }
+    int result = real.clock_gettime(clock, t);
+    if (result == 0 && block != NULL &&
+        (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) {
+        t->tv_sec += block->clock;
+    }
+    return result;
+}
+
+time_t time(time_t *out)
+{
+    struct timespec t = {0};
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    if (out != NULL) {
+        *out = t.tv_sec;
+    }
+    return t.tv_sec;
+}
+
+int gettimeofday(struct timeval *restrict out, void *restrict zone)
+{
+    struct timespec t = {0};
+    (void)zone;
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    *out = (struct timeval){.tv_sec = t.tv_sec, .tv_usec = t.tv_nsec / 1000};
+    return 0;
 }
 
 /* ---- sockets and pipes: only traps ---- */
