@@ -36,6 +36,9 @@ void sp_keeper_destroy(struct sp_keeper *keeper); /**< NULL is fine */
  */
 bool sp_keeper_run(struct sp_keeper *keeper);
 
+/** It was told to end because another store waits for the journal. */
+bool sp_keeper_in_a_hurry(const struct sp_keeper *keeper);
+
 /** After the cloud thread has ended: the journal lets go of what the cloud took. */
 void sp_keeper_finish(struct sp_keeper *keeper);
 

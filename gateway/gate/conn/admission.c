@@ -283,6 +283,17 @@ enum sp_err sp_admission_adopt(struct sp_admission *a, const struct sp_peer *pee
     return SP_OK;
 }
 
+enum sp_err sp_admission_admitted(struct sp_admission *a, const struct sp_peer *peer)
+{
+    struct sp_source *s = get(a, peer);
+    if (s == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    open_one(a, s);
+    s->known = true;
+    return SP_OK;
+}
+
 void sp_admission_ready(struct sp_admission *a, struct sp_visitor *v,
                         const struct sp_limits_config *limits)
 {

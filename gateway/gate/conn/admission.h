@@ -94,6 +94,9 @@ SP_MUST_CHECK enum sp_err sp_admission_enter(struct sp_admission *a,
 SP_MUST_CHECK enum sp_err sp_admission_adopt(struct sp_admission *a, const struct sp_peer *peer,
                                              struct sp_visitor *visitor);
 
+/** A connection that another process has admitted: no visitor. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_admission_admitted(struct sp_admission *a, const struct sp_peer *peer);
+
 /** Its ClientHello is whole. */
 void sp_admission_ready(struct sp_admission *a, struct sp_visitor *visitor,
                         const struct sp_limits_config *limits);

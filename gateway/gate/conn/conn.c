@@ -705,3 +705,78 @@ enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out)
 {
     return sp_tls_exporter(sp_conn_of(client)->tls, out);
 }
+
+/* ---- to another process, and from one ---- */
+
+bool sp_conn_can_go(const struct sp_conn *conn)
+{
+    const struct sp_client *client = &conn->client;
+    return conn->stage == SP_CONN_ADMITTED && client->state == SP_CLIENT_OPEN && !client->lost &&
+           client->out.used == 0 && sp_tls_can_pack(conn->tls);
+}
+
+enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
+{
+    struct sp_writer w;
+    size_t size = SP_TLS_PACK_MAX + 4U + conn->unsent.used;
+    uint8_t *at = sp_buf_reserve(out, size);
+    if (at == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    sp_writer_init(&w, at, size);
+    SP_TRY(sp_tls_pack(conn->tls, &w));
+    sp_write_u32(&w, conn->unsent.used);
+    sp_write_view(&w, sp_buf_view(&conn->unsent));
+    out->used += (uint32_t)w.used;
+    return w.err;
+}
+
+static enum sp_err unpack(struct sp_conn *conn, struct sp_view packed)
+{
+    struct sp_reader r;
+    sp_reader_init(&r, packed);
+    SP_TRY(sp_tls_unpack(&r, &conn->tls));
+    struct sp_view unsent = sp_read_bytes(&r, sp_read_u32(&r));
+    SP_TRY(sp_reader_finish(&r));
+    return unsent.len == 0 ? SP_OK : sp_buf_append(&conn->unsent, unsent);
+}
+
+enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view packed,
+                           struct sp_conn **out)
+{
+    *out = NULL;
+    struct sp_conn *conn = sp_slab_take(&slab);
+    enum sp_err err = conn == NULL ? SP_ERR_NOMEM : unpack(conn, packed);
+    if (err == SP_OK) {
+        err = sp_client_init(&conn->client, &worker->home);
+    }
+    if (err != SP_OK) {
+        if (conn != NULL) {
+            sp_conn_free(conn);
+        }
+        close(fd);
+        return err;
+    }
+    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
+    conn->client.timer.fire = timer_due;
+    conn->client.unsent = conn->unsent.used;
+    conn->homed = true;
+    conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
+    sp_worker_link(worker, conn);
+    *out = conn;
+    return SP_OK;
+}
+
+enum sp_err sp_conn_go_on(struct sp_conn *conn)
+{
+    const struct sp_client *client = &conn->client;
+    SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &client->peer));
+    bool reads =
+        !client->paused && conn->unsent.used <= client->home->config->limits.write_buffer / 2;
+    conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
+    conn->progress_ms = now_of(conn);
+    if (conn->unsent.used > 0) {
+        set_deadline(conn, conn->progress_ms + STALL_MS);
+    }
+    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, conn->events);
+}

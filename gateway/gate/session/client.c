@@ -636,7 +636,8 @@ void sp_client_stored(struct sp_client *client, const struct sp_client_answer *a
 
 void sp_client_resume(struct sp_client *client)
 {
-    if (!client->paused && client->in.used > 0 && client->state != SP_CLIENT_CLOSED) {
+    if (!client->paused && client->in.used > 0 && client->state != SP_CLIENT_CLOSED &&
+        !client->home->frozen) {
         take_buffered(client);
     }
 }

@@ -53,6 +53,7 @@ struct sp_client {
     uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
     sp_slot_tag tag;             /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
+    /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
     uint64_t heard_ms;       /* last input; once stalled, when that was */
     uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
     uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
