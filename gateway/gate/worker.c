@@ -531,6 +531,7 @@ static void trim(struct sp_timer *timer)
     worker->trims = false;
     if (worker->handshakes == 0) {
         worker->stirred = 0;
+        sp_client_trim(&worker->home);
         (void)malloc_trim(0);
     }
 }

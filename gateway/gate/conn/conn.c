@@ -40,7 +40,13 @@ static uint64_t now_of(const struct sp_conn *conn)
 
 static void set_deadline(struct sp_conn *conn, uint64_t when)
 {
-    conn->client.owner_due_ms = when;
+    struct sp_client_work *work = sp_client_work(&conn->client);
+    if (work == NULL) { /* there always is one before it is homed */
+        conn->client.lost = true;
+        sp_client_mark(&conn->client);
+        return;
+    }
+    work->owner_due_ms = when;
     if (conn->homed) {
         sp_client_arm(&conn->client);
     } else {
@@ -50,7 +56,9 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
 
 static void clear_deadline(struct sp_conn *conn)
 {
-    conn->client.owner_due_ms = UINT64_MAX;
+    if (conn->client.work != NULL) {
+        conn->client.work->owner_due_ms = 0;
+    }
     if (conn->homed) {
         sp_client_arm(&conn->client);
     } else {
@@ -58,10 +66,15 @@ static void clear_deadline(struct sp_conn *conn)
     }
 }
 
+static const struct sp_client_work *work_of(const struct sp_conn *conn)
+{
+    return sp_client_now(&conn->client);
+}
+
 static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
 {
     uint64_t when = now_of(conn) + timeout_ms;
-    return when < conn->preauth_ms ? when : conn->preauth_ms;
+    return when < work_of(conn)->preauth_ms ? when : work_of(conn)->preauth_ms;
 }
 
 static void watch_for(struct sp_conn *conn, uint32_t events)
@@ -72,22 +85,35 @@ static void watch_for(struct sp_conn *conn, uint32_t events)
     }
 }
 
+static void free_conn(struct sp_conn *conn)
+{
+    if (conn != NULL) {
+        sp_client_free_work(&conn->client);
+        sp_tls_destroy(conn->tls);
+        sp_slab_give(&slab, conn);
+    }
+}
+
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
                   const struct sp_peer *peer)
 {
     struct sp_conn *conn = sp_slab_take(&slab);
-    if (conn == NULL || sp_tls_accept(server, &conn->tls) != SP_OK) {
-        sp_slab_give(&slab, conn);
+    if (conn != NULL) {
+        conn->client.home = &worker->home;
+    }
+    if (conn == NULL || sp_client_work(&conn->client) == NULL ||
+        sp_tls_accept(server, &conn->tls) != SP_OK) {
+        free_conn(conn);
         close(fd);
         sp_metric_inc(SP_M_CONNECTIONS_SHED);
         sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("detail", "out of memory"));
         return;
     }
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->client.home = &worker->home;
     conn->client.timer.fire = timer_due;
     conn->client.peer = *peer;
-    conn->preauth_ms = worker->loop.timers.now_ms + worker->home.config->limits.preauth_timeout_ms;
+    conn->client.work->preauth_ms =
+        worker->loop.timers.now_ms + worker->home.config->limits.preauth_timeout_ms;
     conn->events = EPOLLIN;
     sp_worker_link(worker, conn);
     if (sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
@@ -134,9 +160,7 @@ void sp_conn_close(struct sp_conn *conn)
 
 void sp_conn_free(struct sp_conn *conn)
 {
-    sp_tls_destroy(conn->tls);
-    sp_buf_free(&conn->unsent);
-    sp_slab_give(&slab, conn);
+    free_conn(conn);
 }
 
 /* One counter and one line for a connection that ends before its client says anything. */
@@ -160,14 +184,19 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
 /* Keep what the socket did not take, and wait until it takes more. */
 static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
 {
-    if (conn->unsent.used == 0) {
+    struct sp_client_work *work = sp_client_work(&conn->client);
+    if (work == NULL) {
+        conn->client.lost = true;
+        return;
+    }
+    if (work->unsent.used == 0) {
         if (!counts_as_handshake(conn)) {
-            conn->progress_ms = now_of(conn);
+            work->progress_ms = now_of(conn);
             set_deadline(conn, now_of(conn) + STALL_MS);
         }
         watch_for(conn, conn->events | EPOLLOUT);
     }
-    if (sp_buf_append(&conn->unsent, rest) != SP_OK) {
+    if (sp_buf_append(&work->unsent, rest) != SP_OK) {
         conn->client.lost = true;
     }
 }
@@ -189,7 +218,7 @@ static void send_out(struct sp_conn *conn)
     struct sp_view bytes = sp_view(out->buf, out->used);
     out->used = 0;
     if (bytes.len > 0 && conn->watch.fd >= 0 && !conn->client.lost) {
-        if (conn->unsent.used == 0) {
+        if (work_of(conn)->unsent.used == 0) {
             bytes = sp_view_from(bytes, try_send(conn, bytes));
         }
         if (bytes.len > 0) {
@@ -199,26 +228,28 @@ static void send_out(struct sp_conn *conn)
     if (out->cap > 4UL * SP_WORKER_BUFFER) {
         sp_tls_out_deinit(out);
     }
-    conn->client.unsent = conn->unsent.used;
 }
 
 static void send_unsent(struct sp_conn *conn)
 {
-    size_t sent = try_send(conn, sp_buf_view(&conn->unsent));
+    struct sp_client_work *work = conn->client.work;
+    if (work == NULL) {
+        return; /* nothing is unsent */
+    }
+    size_t sent = try_send(conn, sp_buf_view(&work->unsent));
     if (sent > 0) {
         if (!counts_as_handshake(conn)) {
-            conn->progress_ms = now_of(conn);
+            work->progress_ms = now_of(conn);
         }
-        sp_buf_consume(&conn->unsent, sent);
+        sp_buf_consume(&work->unsent, sent);
     }
-    if (conn->unsent.used == 0) {
-        sp_buf_free(&conn->unsent);
+    if (work->unsent.used == 0) {
+        sp_buf_free(&work->unsent);
         if (conn->stage == SP_CONN_ADMITTED) {
             clear_deadline(conn);
         }
         watch_for(conn, conn->events & ~(uint32_t)EPOLLOUT);
     }
-    conn->client.unsent = conn->unsent.used;
     if (conn->homed) {
         sp_client_writable(&conn->client);
         sp_client_mark(&conn->client);
@@ -229,11 +260,12 @@ static void send_unsent(struct sp_conn *conn)
 static void seal(struct sp_conn *conn)
 {
     struct sp_client *client = &conn->client;
-    if (client->out.used > 0 && !client->lost) {
-        if (sp_tls_write(conn->tls, sp_buf_view(&client->out), &worker_of(conn)->out) != SP_OK) {
+    if (work_of(conn)->out.used > 0 && !client->lost) {
+        struct sp_view plain = sp_buf_view(&work_of(conn)->out);
+        if (sp_tls_write(conn->tls, plain, &worker_of(conn)->out) != SP_OK) {
             client->lost = true;
         }
-        client->out.used = 0;
+        sp_client_written(client);
     }
 }
 
@@ -247,7 +279,7 @@ void sp_conn_flush(struct sp_client *client)
 /* The client is closed: let the peer read why, then close the socket. */
 static void finish(struct sp_conn *conn)
 {
-    if (conn->stage == SP_CONN_CLOSING && conn->unsent.used == 0) {
+    if (conn->stage == SP_CONN_CLOSING && work_of(conn)->unsent.used == 0) {
         if (!conn->client.linger || shutdown(conn->watch.fd, SHUT_WR) != 0) {
             sp_conn_close(conn);
             return;
@@ -271,16 +303,15 @@ void sp_conn_settle(struct sp_conn *conn)
         set_deadline(conn, now_of(conn) + STALL_MS);
     }
     send_out(conn);
-    sp_buf_free(&client->out);
     if (client->lost) {
         sp_conn_close(conn);
         return;
     }
     if (client->state == SP_CLIENT_OPEN && conn->stage == SP_CONN_GUEST) {
         enter_stage(conn, SP_CONN_ADMITTED);
-        conn->progress_ms = now_of(conn);
-        if (conn->unsent.used > 0) {
-            set_deadline(conn, conn->progress_ms + STALL_MS);
+        if (work_of(conn)->unsent.used > 0) {
+            client->work->progress_ms = now_of(conn);
+            set_deadline(conn, now_of(conn) + STALL_MS);
         } else {
             clear_deadline(conn);
         }
@@ -291,8 +322,9 @@ void sp_conn_settle(struct sp_conn *conn)
     if (conn->stage != SP_CONN_DEAD) {
         /* Who does not read is not read from either: what we owe it stays bounded. */
         bool reads = !client->paused && conn->stage != SP_CONN_CLOSING &&
-                     conn->unsent.used <= client->home->config->limits.write_buffer / 2;
-        watch_for(conn, (reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
+                     work_of(conn)->unsent.used <= client->home->config->limits.write_buffer / 2;
+        watch_for(conn, (reads ? EPOLLIN : 0U) | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
+        sp_client_rest(client);
     }
 }
 
@@ -355,14 +387,12 @@ static void ask_psk(struct sp_conn *conn)
 {
     struct sp_view identity = sp_tls_identity(conn->tls);
     struct sp_home *home = &worker_of(conn)->home;
-    uint64_t due_ms = conn->client.owner_due_ms;
     if (sp_client_init(&conn->client, home) != SP_OK) {
         refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "out of memory");
         return;
     }
     conn->homed = true;
     conn->client.timer.fire = timer_due;
-    conn->client.owner_due_ms = due_ms;
     enter_stage(conn, SP_CONN_PSK);
     if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
         sp_conn_keys_lost(conn);
@@ -402,7 +432,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     struct sp_worker *worker = owner;
     conn->client.home = &worker->home;
     conn->watch.fd = conn->fd;
-    conn->events = (uint8_t)(EPOLLIN | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
+    conn->events = (uint8_t)(EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
     sp_worker_link(worker, conn);
     if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
         sp_conn_close(conn);
@@ -447,7 +477,7 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     }
     uint32_t usual_ms = worker_of(conn)->home.config->attestation.answer_timeout_ms;
     if (!conn->unknown && answer->row.answer_timeout_ms > usual_ms) {
-        conn->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
+        conn->client.work->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
     sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
@@ -541,16 +571,17 @@ static void deadline_passed(struct sp_conn *conn)
         refuse(conn, SP_M_DEADLINE_TIMEOUTS, "deadline_passed", "TLS handshake not finished");
         break;
     case SP_CONN_GUEST:
-        if (conn->client.state != SP_CLIENT_CONNECT && now_of(conn) < conn->preauth_ms) {
-            set_deadline(conn, conn->preauth_ms);
+        if (conn->client.state != SP_CLIENT_CONNECT && now_of(conn) < work_of(conn)->preauth_ms) {
+            set_deadline(conn, work_of(conn)->preauth_ms);
         } else {
             guest_deadline(conn);
         }
         break;
     case SP_CONN_ADMITTED:
-        if (conn->unsent.used > 0 && now_of(conn) < conn->progress_ms + STALL_MS) {
-            set_deadline(conn, conn->progress_ms + STALL_MS);
-        } else if (conn->unsent.used > 0) {
+        if (work_of(conn)->unsent.used > 0 &&
+            now_of(conn) < work_of(conn)->progress_ms + STALL_MS) {
+            set_deadline(conn, work_of(conn)->progress_ms + STALL_MS);
+        } else if (work_of(conn)->unsent.used > 0) {
             refuse(conn, SP_M_SLOW_CLOSED, "slow_reader", "nothing read for 10 s");
         }
         break;
@@ -569,8 +600,8 @@ static void timer_due(struct sp_timer *timer)
     struct sp_client *client =
         (struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer));
     struct sp_conn *conn = sp_conn_of(client);
-    if (now_of(conn) >= client->owner_due_ms) {
-        client->owner_due_ms = UINT64_MAX;
+    if (work_of(conn)->owner_due_ms != 0 && now_of(conn) >= work_of(conn)->owner_due_ms) {
+        client->work->owner_due_ms = 0;
         deadline_passed(conn);
     }
     if (conn->homed && conn->stage != SP_CONN_DEAD) {

@@ -36,12 +36,6 @@ struct sp_conn {
         };
     };
     struct sp_tls *tls;
-    struct sp_buf unsent; /* ciphertext that the socket did not take */
-    union {
-        uint64_t preauth_ms; /* absolute, until it is admitted: admitted by then, or closed */
-        uint64_t
-            progress_ms; /* afterwards: when the socket took something last, while there is unsent */
-    };
     int fd;                  /* while it moves */
     uint8_t events;          /* watched: EPOLLIN, EPOLLOUT */
     uint8_t stage;           /* enum sp_conn_stage */
