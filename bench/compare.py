@@ -156,6 +156,19 @@ def cloud_message(lab, name, case):
         return spent / result["acked"] * 1e6
 
 
+def cloud_rate(lab, name, case):
+    """From the first message to the last one in the cloud; the broker there counts once a second."""
+    count = 5 * lab.size.cloud
+    with lab.cloud() as cloud, lab.server(name, cloud=cloud) as server, \
+            lab.fleet(server, "publish", "--subscribers", 0, "--qos", 1, "--publishers", 16, "--window", 256,
+                      "--warmup", 1000, "--count", count, *case.arguments) as fleet:
+        measure.wait_until("the first messages in the cloud", lambda: cloud.received >= 1000)
+        began = time.monotonic()
+        fleet.go()
+        measure.wait_until("the last message in the cloud", lambda: cloud.received >= 1000 + count)
+        return count / (time.monotonic() - began)
+
+
 def idle(lab, name, case):
     """Memory that a connected, silent device with one subscription takes."""
     with lab.server(name) as server:
@@ -208,6 +221,8 @@ def cases(size):
                               "--warmup", 2000, "--count", 5000 * size.paced), **per_message, **at_most(1))
     yield Case("cloud", "message to the cloud, QoS 1 (ours durable first)", cpu, cloud_message,
                **at_most(0.5))
+    yield Case("cloud-rate", "messages to the cloud per second, QoS 1", "1/s", cloud_rate, target="≥ 1",
+               best=1.0, above=True)
     yield Case("cloud-steady", "message to the cloud at 5000/s, QoS 1", cpu, cloud_message,
                ("--rate", 5000, "--window", 20000), **at_most(0.5))
     yield Case("cloud-json", "the same, as JSON (bridge: as it is)", cpu, cloud_message)

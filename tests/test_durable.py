@@ -13,7 +13,7 @@ from tools.lab.gateway import Gateway
 from tools.lab.process import wait_for
 
 ROLES = """roles:
-  service: {publish: ["cmd/#"], subscribe: ["news/#"]}
+  service: {publish: ["cmd/#", "news/#"], subscribe: ["news/#"]}
 """
 KEPT = {mqtt.SESSION_EXPIRY: 600}
 MESSAGE_EXPIRY = 2
@@ -107,6 +107,26 @@ def test_what_was_accepted_for_a_device_that_is_away_comes_after_a_crash_in_orde
     assert [p.payload for p in take(dev, 1)] == [b"20"]
     dev.mqtt.ping()
     wait_for(lambda: gateway.metric("session_messages") == 0, 10, "nothing left in the journal")
+
+
+def test_a_shared_subscription_and_its_identifier_are_there_after_a_crash(own):
+    gateway = own()
+    member, bundle = gateway.add("member", role="service"), gateway.add("svc", role="service")
+    dev = enter(gateway, member, clean=True)
+    assert dev.mqtt.subscribe("$share/crew/news/+", qos=1, props={mqtt.SUBSCRIPTION_ID: 77}) == [1]
+    dev.close()
+    crash(gateway, "gate")
+    service = enter(gateway, bundle, clean=True, props=None)
+    assert service.mqtt.subscribe("$share/crew/news/+", qos=1) == [1]
+    helper = enter(gateway, gateway.add("publisher", role="service"), clean=True, props=None)
+    dev = enter(gateway, member)
+    assert dev.connack.session_present
+    for number in range(4):  # two members, by turns
+        helper.mqtt.publish("news/a", b"%d" % number, qos=1)
+        assert helper.mqtt.expect(mqtt.PUBACK).reason == 0
+    got = take(dev, 2)
+    assert all(p.props[mqtt.SUBSCRIPTION_ID] == [77] for p in got)
+    assert len({p.payload for p in got + take(service, 2)}) == 4
 
 
 @pytest.mark.parametrize("what", ["gate", "all"])

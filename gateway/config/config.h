@@ -91,7 +91,7 @@ struct sp_limits_config {
     uint32_t connect_timeout_ms; /**< handshake to CONNECT */
     uint32_t packet;             /**< bytes of an MQTT packet from a device */
     uint32_t receive_maximum;
-    uint32_t in_flight;           /**< outgoing QoS 1 per connection */
+    uint32_t in_flight;           /**< outgoing QoS 1 and 2 per connection */
     uint32_t session_queue_bytes; /**< for a session that is away or slow */
     uint64_t sessions_bytes;      /**< for all kept sessions, in the journal */
     uint32_t session_expiry_s;    /**< longest that a session is kept */

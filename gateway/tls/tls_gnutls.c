@@ -48,6 +48,7 @@ struct sp_tls_client {
     gnutls_certificate_credentials_t certificate;
     gnutls_priority_t priority;
     char *host;
+    gnutls_typed_vdata_st expected[2]; /* its certificate is for that name, and a server's */
     bool alpn;
 };
 
@@ -330,6 +331,16 @@ static enum sp_err client_files(const struct sp_cloud_config *cloud, struct sp_t
     return SP_OK;
 }
 
+/* Without an extended key usage a certificate is anybody's; with one it has to be a server's (RFC 5280, 4.2.1.12). */
+static void expect_server(struct sp_tls_client *client)
+{
+    client->expected[0] = (gnutls_typed_vdata_st){.type = GNUTLS_DT_DNS_HOSTNAME,
+                                                  .data = (unsigned char *)client->host};
+    client->expected[1] =
+        (gnutls_typed_vdata_st){.type = GNUTLS_DT_KEY_PURPOSE_OID,
+                                .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER};
+}
+
 enum sp_err sp_tls_client_create(const struct sp_cloud_config *cloud, char *why, size_t why_cap,
                                  struct sp_tls_client **out)
 {
@@ -347,6 +358,7 @@ enum sp_err sp_tls_client_create(const struct sp_cloud_config *cloud, char *why,
                              NULL) != 0) {
         snprintf(why, why_cap, "out of memory");
     } else {
+        expect_server(client);
         err = client_files(cloud, client, why, why_cap);
     }
     if (err != SP_OK) {
@@ -433,7 +445,7 @@ enum sp_err sp_tls_connect(struct sp_tls_client *client, struct sp_tls **out)
     }
     tls->attached->client = client;
     tls->attached->stage = STAGE_REST;
-    gnutls_session_set_verify_cert(tls->attached->session, client->host, 0);
+    gnutls_session_set_verify_cert2(tls->attached->session, client->expected, 2, 0);
     int code = gnutls_priority_set(tls->attached->session, client->priority);
     if (code == 0) {
         code = gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_CERTIFICATE,

@@ -17,13 +17,13 @@ uint32_t sp_mqtt_read_varint(struct sp_reader *r);
 void sp_mqtt_write_varint(struct sp_writer *w, uint32_t value);
 size_t sp_mqtt_varint_size(size_t value);
 
-/** Two bytes of length and that many bytes; `_text` wants UTF-8, and `_topic` a topic name too (not
- *  empty, no wildcard: else SP_ERR_PROTOCOL). */
+/** Two bytes of length and that many bytes; `_text` wants UTF-8, and `_topic` a topic name too:
+ *  sp_mqtt_check_topic(). */
 struct sp_view sp_mqtt_read_binary(struct sp_reader *r);
 struct sp_view sp_mqtt_read_text(struct sp_reader *r);
 struct sp_view sp_mqtt_read_topic(struct sp_reader *r);
 
-/** SP_ERR_MALFORMED for bad UTF-8, SP_ERR_PROTOCOL for an empty name or a wildcard. */
+/** SP_ERR_MALFORMED for bad UTF-8, SP_ERR_PROTOCOL for an empty name, SP_ERR_DENIED for a wildcard. */
 enum sp_err sp_mqtt_check_topic(struct sp_view topic);
 
 /** SP_ERR_ARGUMENT when longer than 65535 bytes. */

@@ -152,7 +152,8 @@ static void packets_cut_at_any_byte_are_refused_or_whole(void)
             from_hex_bytes[1] = (uint8_t)(cut - 2);
             enum sp_err err = decode_exact(good[i].version, from_hex_bytes, cut, &packet);
             from_hex_bytes[1] = length;
-            SP_CHECK_CASE(err == SP_OK || err == SP_ERR_MALFORMED || err == SP_ERR_PROTOCOL,
+            SP_CHECK_CASE(err == SP_OK || err == SP_ERR_MALFORMED || err == SP_ERR_PROTOCOL ||
+                              err == SP_ERR_DENIED,
                           good[i].name);
             whole += err == SP_OK;
         }
@@ -252,7 +253,7 @@ static void bad_connects_are_refused(void)
         {"M-12 empty will topic", V3, "10 10 0004 4D515454 04 06 003C 0000 0000 0000",
          SP_ERR_PROTOCOL},
         {"M-13 wildcard in will topic", V3, "10 11 0004 4D515454 04 06 003C 0000 0001 23 0000",
-         SP_ERR_PROTOCOL},
+         SP_ERR_DENIED},
         {"M-14 NUL in client id", V3, "10 0D 0004 4D515454 04 02 003C 0001 00", SP_ERR_MALFORMED},
         {"M-14 control in user name", V3, "10 0F 0004 4D515454 04 82 003C 0000 0001 0A",
          SP_ERR_MALFORMED},
@@ -286,8 +287,8 @@ static void bad_publishes_and_acknowledgements_are_refused(void)
         {"M-11 DUP with QoS 0", V3, "38 03 0001 61", SP_ERR_MALFORMED},
         {"M-12 empty topic", V3, "30 02 0000", SP_ERR_PROTOCOL},
         {"M-12 empty topic, no alias", V5, "30 03 0000 00", SP_ERR_PROTOCOL},
-        {"M-13 #", V3, "30 05 0003 612F23", SP_ERR_PROTOCOL},
-        {"M-13 +", V5, "30 04 0001 2B 00", SP_ERR_PROTOCOL},
+        {"M-13 #", V3, "30 05 0003 612F23", SP_ERR_DENIED},
+        {"M-13 +", V5, "30 04 0001 2B 00", SP_ERR_DENIED},
         {"M-14 NUL", V3, "30 05 0003 610062", SP_ERR_MALFORMED},
         {"M-14 surrogate", V3, "30 05 0003 EDA080", SP_ERR_MALFORMED},
         {"M-14 overlong", V3, "30 04 0002 C080", SP_ERR_MALFORMED},

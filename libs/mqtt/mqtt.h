@@ -269,6 +269,7 @@ SP_MUST_CHECK enum sp_err sp_mqtt_peek(struct sp_view in, uint32_t max_body,
  * @retval SP_ERR_MALFORMED   Breaks the format (answer 0x81).
  * @retval SP_ERR_PROTOCOL    Well formed, but MQTT calls it a protocol error (answer 0x82): a property
  *                            twice or where it may not stand, Receive Maximum 0, an empty topic without alias, …
+ * @retval SP_ERR_DENIED      CONNECT and PUBLISH: a wildcard in the topic of a message or will (answer 0x90).
  * @retval SP_ERR_UNSUPPORTED CONNECT only: the protocol name is MQTT but the level is neither 4 nor 5, or name
  *                            and level of an older MQTT (answer 0x84 or return code 1).
  */

@@ -145,6 +145,16 @@ static uint8_t read_flag(struct sp_reader *r)
     return value;
 }
 
+/* A wildcard in it is no better than a flag of 2 (MQTT-3.3.2-14). */
+static struct sp_view read_response_topic(struct sp_reader *r)
+{
+    struct sp_view topic = sp_mqtt_read_binary(r);
+    if (sp_mqtt_check_topic(topic) != SP_OK) {
+        sp_reader_fail(r, sp_utf8_valid(topic) ? SP_ERR_PROTOCOL : SP_ERR_MALFORMED);
+    }
+    return topic;
+}
+
 static void read_value(struct sp_reader *r, enum kind kind, void *field)
 {
     switch (kind) {
@@ -173,7 +183,7 @@ static void read_value(struct sp_reader *r, enum kind kind, void *field)
         *(struct sp_view *)field = sp_mqtt_read_text(r);
         return;
     case KIND_TOPIC:
-        *(struct sp_view *)field = sp_mqtt_read_topic(r);
+        *(struct sp_view *)field = read_response_topic(r);
         return;
     case KIND_PAIR: /* has no field of its own: read_pair() */
         return;

@@ -63,7 +63,10 @@ enum sp_err sp_mqtt_check_topic(struct sp_view topic)
     if (sp_topic_name_valid(topic)) {
         return SP_OK;
     }
-    return sp_utf8_valid(topic) ? SP_ERR_PROTOCOL : SP_ERR_MALFORMED;
+    if (!sp_utf8_valid(topic)) {
+        return SP_ERR_MALFORMED;
+    }
+    return topic.len == 0 ? SP_ERR_PROTOCOL : SP_ERR_DENIED;
 }
 
 struct sp_view sp_mqtt_read_topic(struct sp_reader *r)

@@ -159,7 +159,7 @@ class Ledger:
     """Everything for one run, in one folder."""
 
     def __init__(self, folder, seed, devices=16, rate=0, window=16, longest=400, extra="", name="sallyport", threads=1,
-                 network=False):
+                 network=False, faults=True):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.seed, self.devices = seed, devices
@@ -170,7 +170,7 @@ class Ledger:
         self.cloud = ScriptedCloud(self.folder, self.certificates, seed)
         self.far = Network(self.cloud.port) if network else None
         self.gateway = Victim(self.folder / "home", self.certificates, (self.far or self.cloud).port, extra=extra, name=name,
-                              threads=threads)
+                              threads=threads, faults=faults)
         self.gateway.cli("reference", "add", *reference)
         self.gateway.cli("device", "add", "--from", self.fleet)
         self.gateway.start()

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -17,8 +18,10 @@
 
 struct block {
     atomic_llong seconds; /* added to the wall clock */
-    atomic_int pid;       /* of the process whose allocations are counted; 0: none */
-    atomic_int count;     /* allocations left until one fails; below 0: it has */
+    atomic_llong
+        monotonic;  /* seconds added to the clock that never jumps, as if so much time had passed */
+    atomic_int pid; /* of the process whose allocations are counted; 0: none */
+    atomic_int count; /* allocations left until one fails; below 0: it has */
 };
 
 static struct block *block;
@@ -96,10 +99,25 @@ int clock_gettime(clockid_t clock, struct timespec *out)
         *(void **)&real_clock = dlsym(RTLD_NEXT, "clock_gettime");
     }
     int rc = real_clock(clock, out);
-    if (rc == 0 && clock == CLOCK_REALTIME && block != NULL) {
-        out->tv_sec += (time_t)block->seconds;
+    if (rc == 0 && block != NULL) {
+        bool wall = clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE;
+        out->tv_sec += (time_t)(wall ? block->seconds : block->monotonic);
     }
     return rc;
+}
+
+/* Whoever waits until a moment means one of the clock that he was shown. */
+int clock_nanosleep(clockid_t clock, int flags, const struct timespec *until, struct timespec *left)
+{
+    static int (*real)(clockid_t, int, const struct timespec *, struct timespec *);
+    struct timespec moment = *until;
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "clock_nanosleep");
+    }
+    if (block != NULL && (flags & TIMER_ABSTIME) != 0) {
+        moment.tv_sec -= (time_t)(clock == CLOCK_REALTIME ? block->seconds : block->monotonic);
+    }
+    return real(clock, flags, &moment, left);
 }
 
 time_t time(time_t *out)

@@ -21,12 +21,16 @@ class Odds:
         """Add so many seconds to the wall clock of all processes."""
         struct.pack_into("=q", self.map, 0, seconds)
 
+    def pass_time(self, seconds):
+        """As if so many seconds had gone by since the start, for everything that waits."""
+        struct.pack_into("=q", self.map, 8, seconds)
+
     def fail_malloc(self, pid, number):
         """In that process the allocation with this number from now fails; pid 0: none."""
-        struct.pack_into("=i", self.map, 8, 0)
-        struct.pack_into("=i", self.map, 12, number)
-        struct.pack_into("=i", self.map, 8, pid)
+        struct.pack_into("=i", self.map, 16, 0)
+        struct.pack_into("=i", self.map, 20, number)
+        struct.pack_into("=i", self.map, 16, pid)
 
     def failed(self):
         """The allocation was asked for, and failed."""
-        return struct.unpack_from("=i", self.map, 12)[0] <= 0
+        return struct.unpack_from("=i", self.map, 20)[0] <= 0

@@ -108,3 +108,11 @@ bool sp_acl_may_subscribe(const struct sp_role_config *role, struct sp_view devi
     }
     return any(role->subscribe, device, filter, sp_topic_covers);
 }
+
+bool sp_acl_may_keep(const struct sp_role_config *role, struct sp_view device,
+                     struct sp_view filter)
+{
+    struct sp_view name;
+    bool shared = sp_topic_share(filter, &name, &filter) == SP_OK;
+    return sp_acl_may_subscribe(role, device, filter) && (!shared || role->shared_subscriptions);
+}

@@ -24,4 +24,8 @@ bool sp_acl_may_will(const struct sp_role_config *role, struct sp_view device,
 bool sp_acl_may_subscribe(const struct sp_role_config *role, struct sp_view device,
                           struct sp_view filter);
 
+/** A subscription that was granted before, `$share/…` among them, still would be. */
+bool sp_acl_may_keep(const struct sp_role_config *role, struct sp_view device,
+                     struct sp_view filter);
+
 #endif

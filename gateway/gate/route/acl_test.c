@@ -96,7 +96,21 @@ static void a_record_is_the_climate_topic_of_that_device_alone(void)
     SP_CHECK(!sp_acl_is_record(SP_VIEW_LIT("dev1"), SP_VIEW_LIT("dt/dev1/climat")));
 }
 
+static void a_shared_subscription_is_kept_for_its_inner_filter_and_by_roles_that_share(void)
+{
+    struct sp_role_config sharing = client;
+    struct sp_view device = sp_view_str("dev1");
+    sharing.shared_subscriptions = true;
+    SP_CHECK(sp_acl_may_keep(&sharing, device, sp_view_str("$share/g/a/#")));
+    SP_CHECK(!sp_acl_may_keep(&client, device, sp_view_str("$share/g/a/#")));
+    SP_CHECK(sp_acl_may_keep(&client, device, sp_view_str("a/#")));
+    sharing.subscribe = sensor_subscribe;
+    SP_CHECK(!sp_acl_may_keep(&sharing, device, sp_view_str("$share/g/a/#")));
+    SP_CHECK(sp_acl_may_keep(&sharing, device, sp_view_str("$share/g/cmd/dev1/x")));
+}
+
 static const struct sp_test tests[] = {
+    SP_TEST(a_shared_subscription_is_kept_for_its_inner_filter_and_by_roles_that_share),
     SP_TEST(a_role_allows_just_what_its_filters_cover),
     SP_TEST(a_record_is_the_climate_topic_of_that_device_alone),
 };

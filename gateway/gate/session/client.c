@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GUEST_PACKET_MAX 8192U  /* body of a packet before the verdict: a token, or a CONNECT */
+#define GUEST_PACKET_MAX 8192U  /* a packet before the verdict: a token, or a CONNECT */
 #define GIVE_UP_MS       10000U /* to one that is stalled */
 #define TAIL_KEEP_MAX    1024U  /* an empty input buffer larger than this is given back */
 #define SPARES_MAX       256U   /* struct sp_client_work that a loop keeps to use them again … */
@@ -241,11 +241,20 @@ void sp_client_due(struct sp_client *client)
 
 /* ---- input ---- */
 
-static uint32_t body_limit(const struct sp_client *client)
+static uint32_t packet_limit(const struct sp_client *client)
 {
     uint32_t limit = client->home->config->limits.packet;
     bool guest = client->state != SP_CLIENT_OPEN;
     return guest && limit > GUEST_PACKET_MAX ? GUEST_PACKET_MAX : limit;
+}
+
+/* The limit that CONNACK tells is for a whole packet, header included. */
+static enum sp_err peek(const struct sp_client *client, struct sp_view in,
+                        struct sp_mqtt_header *header)
+{
+    uint32_t limit = packet_limit(client);
+    SP_TRY(sp_mqtt_peek(in, limit, header));
+    return header->body_len <= limit - header->header_len ? SP_OK : SP_ERR_LIMIT;
 }
 
 static void out_of_turn(struct sp_client *client)
@@ -281,7 +290,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
     }
     while (in.len > 0 && !client->paused && client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
-        enum sp_err err = sp_mqtt_peek(in, body_limit(client), &header);
+        enum sp_err err = peek(client, in, &header);
         if (err == SP_ERR_AGAIN) {
             break;
         }
@@ -371,10 +380,7 @@ static void on_disconnect(struct sp_client *client, const struct sp_mqtt_header 
     enum sp_err err =
         sp_mqtt_decode_reasoned((enum sp_mqtt_version)client->version, header->type, body, &packet);
     if (err != SP_OK) {
-        sp_client_protocol_error(client,
-                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
-                                                        : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "DISCONNECT");
+        sp_client_malformed(client, err, "DISCONNECT");
         return;
     }
     if ((packet.props.present & SP_MQTT_HAS(SP_MQTT_P_SESSION_EXPIRY)) != 0) {
@@ -548,6 +554,17 @@ void sp_client_protocol_error(struct sp_client *client, uint8_t code, const char
                                                   .event = "protocol_error",
                                                   .detail = detail,
                                                   .code = code});
+}
+
+void sp_client_malformed(struct sp_client *client, enum sp_err err, const char *packet)
+{
+    uint8_t code = SP_MQTT_RC_MALFORMED_PACKET;
+    if (err == SP_ERR_PROTOCOL) {
+        code = SP_MQTT_RC_PROTOCOL_ERROR;
+    } else if (err == SP_ERR_DENIED) {
+        code = SP_MQTT_RC_TOPIC_NAME_INVALID;
+    }
+    sp_client_protocol_error(client, code, packet);
 }
 
 void sp_client_shutdown(struct sp_client *client)

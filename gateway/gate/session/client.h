@@ -216,6 +216,9 @@ void sp_client_refuse(struct sp_client *client, const struct sp_refusal *refusal
 /** The same for malformed and out-of-turn packets. */
 void sp_client_protocol_error(struct sp_client *client, uint8_t code, const char *detail);
 
+/** The same with the code for what a decoder of libs/mqtt said. */
+void sp_client_malformed(struct sp_client *client, enum sp_err err, const char *packet);
+
 /** The client ends it, or is lost. `with_will`: not by a plain DISCONNECT. */
 void sp_client_end(struct sp_client *client, bool with_will);
 

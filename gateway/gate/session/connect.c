@@ -40,10 +40,7 @@ static bool decode(struct sp_client *client, struct sp_view body, struct sp_mqtt
     if (err == SP_ERR_UNSUPPORTED) {
         refuse(client, SP_MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION, "protocol version");
     } else {
-        sp_client_protocol_error(client,
-                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
-                                                        : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "CONNECT");
+        sp_client_malformed(client, err, "CONNECT");
     }
     return false;
 }

@@ -17,6 +17,7 @@
 enum wait_kind {
     WAIT_MESSAGE, /* its session by `tag`, its `number` */
     WAIT_BEGUN,   /* a session */
+    WAIT_ARRIVED, /* the same */
     WAIT_ADMIT,   /* a client */
     WAIT_SUBACK,  /* a client, and `suback` */
 };
@@ -200,6 +201,9 @@ static void session_waited(struct sp_home *home, const struct sp_keep_wait *wait
     }
     if (wait->kind == WAIT_BEGUN) {
         session->begun = session->begun || durable;
+    } else if (wait->kind == WAIT_ARRIVED) {
+        session->arriving = false;
+        sp_session_pump(home, session);
     } else {
         sp_session_stored(home, session, wait->number, durable);
     }
@@ -264,9 +268,31 @@ void sp_keep_lost(struct sp_home *home)
 
 /* ---- telling everything again ---- */
 
+static void tell_settled(struct sp_home *home, const struct sp_session *session, uint64_t first,
+                         uint64_t last)
+{
+    const struct sp_kept settled = {
+        .head = {.kind = SP_KEPT_SETTLED, .number = first, .last = last},
+        .device = sp_device_identity(session->device),
+    };
+    if (first <= last) {
+        (void)!sp_keep_tell(home, &settled);
+    }
+}
+
+/* What is not in the queue is not to be in the journal: nor what was refused, which it may have got nevertheless. */
+static void tell_gaps(struct sp_home *home, const struct sp_session *session)
+{
+    uint64_t from = 0;
+    for (const struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+        tell_settled(home, session, from, d->number - 1);
+        from = d->number + 1;
+    }
+    tell_settled(home, session, from, session->number);
+}
+
 static void tell_session(struct sp_home *home, struct sp_session *session)
 {
-    struct sp_delivery *first = session->first;
     sp_keep_change(home, session);
     const struct sp_kept none = {.head = {.kind = SP_KEPT_UNSUBSCRIBE},
                                  .device = sp_device_identity(session->device)};
@@ -277,12 +303,7 @@ static void tell_session(struct sp_home *home, struct sp_session *session)
             sp_keep_subscribe(home, session, sp_filter_text(session->subs[i]), &how);
         }
     }
-    const struct sp_kept settled = {
-        .head = {.kind = SP_KEPT_SETTLED,
-                 .last = first != NULL ? first->number - 1 : session->number},
-        .device = none.device,
-    };
-    (void)!sp_keep_tell(home, &settled);
+    tell_gaps(home, session);
     sp_keep_store(home, session);
 }
 
@@ -361,6 +382,15 @@ void sp_keep_change(struct sp_home *home, const struct sp_session *session)
         wait_for(&home->keep, (struct sp_keep_wait){.kind = WAIT_BEGUN, .tag = session->tag});
     } else {
         tell_again(home);
+    }
+}
+
+void sp_keep_arrive(struct sp_home *home, struct sp_session *session)
+{
+    sp_keep_change(home, session);
+    if (home->tickets.store.send != NULL && ring_room(&home->keep) == SP_OK) {
+        session->arriving = true;
+        wait_for(&home->keep, (struct sp_keep_wait){.kind = WAIT_ARRIVED, .tag = session->tag});
     }
 }
 
@@ -540,11 +570,7 @@ void sp_keep_leaves(struct sp_home *home, struct sp_session *session, struct sp_
                     bool refused)
 {
     if (session->kept && delivery->place != SP_PLACE_MEMORY) {
-        const struct sp_kept settled = {
-            .head = {.kind = SP_KEPT_SETTLED, .number = delivery->number, .last = delivery->number},
-            .device = sp_device_identity(session->device),
-        };
-        (void)!sp_keep_tell(home, &settled);
+        tell_settled(home, session, delivery->number, delivery->number);
     }
     sp_receipt_settle(home, delivery->receipt, refused);
     delivery->receipt = (struct sp_receipt_ref){0, 0};

@@ -140,7 +140,7 @@ static enum sp_err load_session(struct sp_home *home, const struct sp_kept *reco
 static enum sp_err load_subscription(struct sp_home *home, struct sp_session *session,
                                      const struct sp_kept *record)
 {
-    if (!sp_acl_may_subscribe(session->role, record->device, record->part)) {
+    if (!sp_acl_may_keep(session->role, record->device, record->part)) {
         sp_log_warn(SP_EVENT("subscription_dropped"), SP_F_VIEW("device", record->device),
                     SP_F_VIEW("filter", record->part));
         sp_keep_unsubscribe(home, session, record->part);
@@ -148,6 +148,9 @@ static enum sp_err load_subscription(struct sp_home *home, struct sp_session *se
     }
     struct sp_subscriber how = {
         .qos = record->head.qos, .options = record->head.options, .id = record->head.identifier};
+    if (sp_view_starts(record->part, SP_VIEW_LIT("$share/"))) {
+        how.options |= SP_SUB_AWAY; /* until its client is back */
+    }
     bool existed;
     home->keep.applying = true;
     enum sp_err err = sp_session_subscribe(home, session, record->part, how, &existed);

@@ -28,7 +28,13 @@ static char *watch[] = {own_commands, records, NULL};
 static struct sp_role_config roles[] = {
     {.name = name_sensor, .publish = own, .subscribe = orders},
     {.name = name_monitor, .publish = own, .subscribe = watch},
-    {.name = name_client, .publish = all, .subscribe = all},
+    {.name = name_client,
+     .publish = all,
+     .subscribe = all,
+     .retain = true,
+     .shared_subscriptions = true,
+     .any_will = true,
+     .topic_aliases = 2},
 };
 static struct sp_route_config route = {.from = route_from, .cloud = route_to, .qos = 1};
 static struct sp_command_config command = {.cloud = command_from, .to = command_to};
@@ -54,6 +60,11 @@ static const struct sp_config config = {
                .topic_bytes = 64,
                .subscriptions = 6,
                .user_properties = 2,
+               .user_property_bytes = 100,
+               .retained = 4,
+               .retained_bytes = 2000,
+               .retained_device = 3,
+               .retained_device_bytes = 1500,
                .attempts = 3},
 };
 static struct sp_config

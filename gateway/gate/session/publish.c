@@ -13,27 +13,7 @@
 #include "libs/mqtt/topic.h"
 #include "libs/record/grant.h"
 
-#include <string.h>
-
 #define UNRELEASED_311 1024U /* QoS 2 messages without their PUBREL; 3.1.1 has no Receive Maximum */
-
-/* A topic with a wildcard has a code of its own (MQTT 5, 3.3.2.1). */
-static bool topic_is_wild(struct sp_view body)
-{
-    struct sp_reader r;
-    sp_reader_init(&r, body);
-    struct sp_view topic = sp_read_bytes(&r, sp_read_u16(&r));
-    return r.err == SP_OK && topic.len > 0 &&
-           (memchr(topic.ptr, '#', topic.len) != NULL || memchr(topic.ptr, '+', topic.len) != NULL);
-}
-
-static uint8_t code_for(enum sp_err err, struct sp_view body)
-{
-    if (err != SP_ERR_PROTOCOL) {
-        return SP_MQTT_RC_MALFORMED_PACKET;
-    }
-    return topic_is_wild(body) ? SP_MQTT_RC_TOPIC_NAME_INVALID : SP_MQTT_RC_PROTOCOL_ERROR;
-}
 
 static bool decode(struct sp_client *client, const struct sp_mqtt_header *header,
                    struct sp_view body, struct sp_mqtt_publish *publish)
@@ -41,7 +21,7 @@ static bool decode(struct sp_client *client, const struct sp_mqtt_header *header
     enum sp_err err =
         sp_mqtt_decode_publish((enum sp_mqtt_version)client->version, header->flags, body, publish);
     if (err != SP_OK) {
-        sp_client_protocol_error(client, code_for(err, body), "PUBLISH");
+        sp_client_malformed(client, err, "PUBLISH");
     }
     return err == SP_OK;
 }
@@ -431,10 +411,7 @@ static bool decode_ack(struct sp_client *client, const struct sp_mqtt_header *he
     enum sp_err err =
         sp_mqtt_decode_ack((enum sp_mqtt_version)client->version, header->type, body, ack);
     if (err != SP_OK) {
-        sp_client_protocol_error(client,
-                                 err == SP_ERR_PROTOCOL ? SP_MQTT_RC_PROTOCOL_ERROR
-                                                        : SP_MQTT_RC_MALFORMED_PACKET,
-                                 "acknowledgement");
+        sp_client_malformed(client, err, "acknowledgement");
     }
     return err == SP_OK;
 }

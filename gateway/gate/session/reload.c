@@ -9,7 +9,6 @@
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
-#include "libs/mqtt/topic.h"
 
 /* @return The will, or NULL when it had to go. */
 static struct sp_will *keep_will(struct sp_will *will, const struct sp_role_config *role,
@@ -24,20 +23,12 @@ static struct sp_will *keep_will(struct sp_will *will, const struct sp_role_conf
     return will;
 }
 
-static bool still_allowed(const struct sp_role_config *role, struct sp_view identity,
-                          struct sp_view filter)
-{
-    struct sp_view name;
-    bool shared = sp_topic_share(filter, &name, &filter) == SP_OK;
-    return sp_acl_may_subscribe(role, identity, filter) && (!shared || role->shared_subscriptions);
-}
-
 static void keep_subscriptions(struct sp_home *home, struct sp_session *session)
 {
     struct sp_view identity = sp_device_identity(session->device);
     for (uint32_t i = session->sub_count; i > 0; i--) {
         struct sp_view filter = sp_filter_text(session->subs[i - 1]);
-        if (!still_allowed(session->role, identity, filter)) {
+        if (!sp_acl_may_keep(session->role, identity, filter)) {
             sp_metric_inc(SP_M_SUBSCRIBE_DENIED);
             sp_log_warn(SP_EVENT("subscription_dropped"), SP_F_VIEW("device", identity),
                         SP_F_VIEW("filter", filter));

@@ -156,7 +156,7 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
     if (!session->kept && session->expiry_s > 0) {
         sp_keep_begin(home, session);
     } else if (session->kept && session->expiry_s > 0) {
-        sp_keep_change(home, session);
+        sp_keep_arrive(home, session);
     } else if (session->kept) {
         sp_keep_end(home, session);
     }
@@ -173,6 +173,7 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session)
     session->client = NULL;
     session->unsent = session->first;
     session->in_flight = 0;
+    session->arriving = false;
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
     session->left_ms = home->timers->wall_ms;
     if (session->kept) {
@@ -286,7 +287,7 @@ static void send_one(struct sp_home *home, struct sp_session *session)
 
 static void pump(struct sp_home *home, struct sp_session *session)
 {
-    while (session->unsent != NULL && session->client != NULL &&
+    while (session->unsent != NULL && session->client != NULL && !session->arriving &&
            !id_in_use(session, id_of(session->unsent->number)) &&
            sp_client_window(session->client) > session->in_flight &&
            sp_client_room(session->client, session->unsent->size)) {

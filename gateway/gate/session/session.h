@@ -100,10 +100,11 @@ struct sp_session {
     uint16_t in_flight; /* sent on this connection, unacknowledged */
     uint16_t sub_count;
     uint16_t sub_cap;
-    bool full : 1;    /* the queue overflowed and it was logged */
-    bool kept : 1;    /* it outlives its connection, and the gate (gate/session/keep.h) */
-    bool begun : 1;   /* the journal knows of it */
-    bool cut_off : 1; /* while loading: the gate ended before its device left */
+    bool full : 1;     /* the queue overflowed and it was logged */
+    bool kept : 1;     /* it outlives its connection, and the gate (gate/session/keep.h) */
+    bool begun : 1;    /* the journal knows of it */
+    bool arriving : 1; /* nothing is sent before the journal knows that its device is there */
+    bool cut_off : 1;  /* while loading: the gate ended before its device left */
 };
 
 /** @retval SP_ERR_NOMEM */

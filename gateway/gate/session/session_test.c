@@ -853,6 +853,7 @@ static void an_admitted_device_that_breaks_a_rule_gets_its_code(void)
         MISUSE("CONNACK", "\x20\x03\x00\x00\x00", 0x82),
         MISUSE("type 0", "\x00\x00", 0x81),
         MISUSE("too large", "\x30\xFF\xFF\xFF\x7F", 0x95),
+        MISUSE("too large by one, with its header", "\x30\xFE\x7F", 0x95),
         MISUSE("overlong length", "\xC0\x80\x00", 0x81),
         MISUSE("wildcard topic",
                "\x30\x05\x00\x02"
@@ -977,9 +978,9 @@ static void a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledg
     judge(peer, SP_ATTEST_OK);
     SP_CHECK_INT(hear_connack(peer, &connack), 0);
     SP_CHECK(connack.session_present && connack.props.session_expiry == 600);
+    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/time"));
     SP_CHECK(hear_publish(peer, &got) && got.dup && got.packet_id == first && is(got.payload, "1"));
     SP_CHECK(hear_publish(peer, &got) && got.dup && is(got.payload, "2"));
-    SP_CHECK(hear_publish(peer, &got) && is(got.topic, "$sp/time"));
     say_puback(peer, first);
     SP_CHECK(hear_publish(peer, &got) && !got.dup && is(got.payload, "3"));
     say_puback(peer, 0x1234); /* never sent: changes nothing */

@@ -8,6 +8,7 @@
 #define SP_GATEWAY_GATE_SESSION_WORLD_FUZZ_H
 
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/route/retained.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
@@ -174,7 +175,8 @@ static inline bool world_begin(const struct sp_config *config, struct sp_edge ke
     world.home.flush = world_flush;
     world.home.keys = keys;
     world.home.tickets.store = (struct sp_edge){world_store, NULL};
-    if (sp_subs_create(1, &world.home.subs) != SP_OK) {
+    if (sp_subs_create(1, &world.home.subs) != SP_OK ||
+        sp_retained_create(&world.home.retained) != SP_OK) {
         return false;
     }
     sp_log_init("fuzz", SP_LOG_ERROR);
@@ -234,6 +236,7 @@ static inline void world_end(void)
     world_require(sp_subs_size(world.home.subs) == 0);
     world_require(world.timers.root == NULL);
     sp_subs_destroy(world.home.subs);
+    sp_retained_destroy(world.home.retained);
 }
 
 #endif
