@@ -13,6 +13,7 @@
 int sp_cmd_init(int argc, char **argv);
 int sp_cmd_check(int argc, char **argv);
 int sp_cmd_run(int argc, char **argv);
+int sp_cmd_reload(int argc, char **argv);
 int sp_cmd_status(int argc, char **argv);
 int sp_cmd_journal(int argc, char **argv);
 int sp_cmd_group(int argc, char **argv);

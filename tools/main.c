@@ -16,6 +16,7 @@ static const struct {
     {"init", sp_cmd_init, "make a new gateway home, ready to run on this machine"},
     {"check", sp_cmd_check, "read a configuration and name every fault"},
     {"run", sp_cmd_run, "run the gateway, in the foreground"},
+    {"reload", sp_cmd_reload, "make the running gateway take up a new configuration or program"},
     {"device", sp_cmd_device,
      "say who may connect: add, list, show, revoke, restore, rotate, remove"},
     {"group", sp_cmd_group,

@@ -12,6 +12,7 @@
  */
 #include "gateway/gate/worker.h"
 
+#include "gateway/gate/handover/handover.h"
 #include "gateway/gate/route/retained.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
@@ -73,6 +74,12 @@ static void obey(struct sp_gate *gate, const struct sp_control *order, int fd)
         break;
     case SP_CONTROL_RELOAD:
         reload(gate, fd);
+        break;
+    case SP_CONTROL_HANDOVER:
+        if (fd >= 0) {
+            sp_handover_begin(gate, fd);
+            fd = -1;
+        }
         break;
     default:
         break;
@@ -152,6 +159,7 @@ static void free_gate(struct sp_gate *gate)
     }
     struct sp_retained *retained = gate->workers == NULL ? NULL : gate->workers[0].home.retained;
     free(gate->workers);
+    sp_handover_deinit(gate);
     sp_subs_destroy(gate->subs);
     sp_retained_destroy(retained);
     for (size_t i = 0; gate->servers != NULL && i < gate->config->listener_count; i++) {
@@ -192,6 +200,18 @@ static int serve(struct sp_gate *gate)
     return status;
 }
 
+/* What was begun and not finished belongs to the other process: it is not to be closed, said good-bye to, or have its will published. */
+static void take_over(struct sp_gate *gate, const struct sp_child *child)
+{
+    const struct sp_control arrived = {.type = SP_CONTROL_ARRIVED};
+    if (sp_handover_take(gate, child->handover) != SP_OK) {
+        _exit(1);
+    }
+    if (sp_control_send(child->control, &arrived, -1) != SP_OK) {
+        sp_log_error(SP_EVENT("parent_unheard"));
+    }
+}
+
 static int start(struct sp_gate *gate, const struct sp_child *child)
 {
     struct orders orders = {.watch = {.fd = child->control, .ready = control_ready}, .gate = gate};
@@ -213,6 +233,9 @@ static int start(struct sp_gate *gate, const struct sp_child *child)
         sp_log_error(SP_EVENT("gate_not_started"), SP_F_ERR(err));
         return 1;
     }
+    if (child->beside && child->handover >= 0) {
+        take_over(gate, child);
+    }
     return serve(gate);
 }
 
@@ -221,6 +244,7 @@ int sp_gate_main(const struct sp_child *child)
     uint32_t threads = child->config->threads;
     struct sp_gate gate = {
         .config = child->config,
+        .control = child->control,
         .count = (uint16_t)(threads < 1           ? 1
                             : threads > LOOPS_MAX ? LOOPS_MAX
                                                   : threads),

@@ -4,6 +4,7 @@
 
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/fuse/fuse.h"
+#include "gateway/gate/handover/handover.h"
 #include "gateway/gate/route/route.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
@@ -14,6 +15,7 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -81,7 +83,8 @@ static void watch_listeners(struct sp_worker *worker, bool on)
 /* Nothing new is taken in that could not be judged or would be one too many. */
 static bool may_accept(const struct sp_worker *worker)
 {
-    return !worker->stopping && !worker->short_of_fds && worker->keys.channel != NULL &&
+    return !worker->stopping && !worker->leaving && !worker->short_of_fds &&
+           worker->keys.channel != NULL &&
            worker->handshakes < worker->home.config->limits.handshakes;
 }
 
@@ -422,6 +425,7 @@ struct order {
     enum sp_process peer;
     int fd;
     struct sp_config *config;
+    atomic_uint *count;
 };
 
 static void obey_stop(void *owner, struct sp_parcel *parcel)
@@ -475,6 +479,23 @@ static void obey_configure(void *owner, struct sp_parcel *parcel)
     free(order);
 }
 
+static void obey_leave(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_worker *worker = owner;
+    struct order *order = (struct order *)parcel;
+    worker->leaving = true;
+    atomic_store(&worker->waiting, worker->handshakes);
+    atomic_fetch_add(order->count, 1);
+    free(order);
+}
+
+static void obey_freeze(void *owner, struct sp_parcel *parcel)
+{
+    struct sp_worker *worker = owner;
+    free(parcel);
+    worker->home.frozen = !worker->stopping;
+}
+
 static void give_order(struct sp_worker *worker, void (*obey)(void *, struct sp_parcel *),
                        const struct order *given)
 {
@@ -502,6 +523,16 @@ void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd)
 void sp_worker_configure(struct sp_worker *worker, const struct sp_config *config)
 {
     give_order(worker, obey_configure, &(struct order){.fd = -1, .config = sp_config_hold(config)});
+}
+
+void sp_worker_leave(struct sp_worker *worker, atomic_uint *count)
+{
+    give_order(worker, obey_leave, &(struct order){.fd = -1, .count = count});
+}
+
+void sp_worker_freeze(struct sp_worker *worker)
+{
+    give_order(worker, obey_freeze, &(struct order){.fd = -1});
 }
 
 /* ---- one turn after the other ---- */
@@ -565,6 +596,107 @@ static void finish_turn(struct sp_worker *worker)
     free_dead(worker);
     plan_trim(worker);
     watch_listeners(worker, may_accept(worker));
+    if (worker->leaving) {
+        atomic_store(&worker->waiting, worker->handshakes);
+    }
+}
+
+/* ---- another process takes over ---- */
+
+void sp_worker_listen(struct sp_worker *worker, int wait_ms)
+{
+    struct sp_watch *watches[] = {&worker->inbox.watch, &worker->keys.watch, &worker->store.watch};
+    const nfds_t count = 3;
+    struct pollfd fds[3];
+    for (nfds_t i = 0; i < count; i++) {
+        fds[i] = (struct pollfd){.fd = watches[i]->fd, .events = POLLIN};
+    }
+    int ready = poll(fds, count, wait_ms);
+    sp_loop_read_clocks(&worker->loop);
+    for (nfds_t i = 0; ready > 0 && i < count; i++) {
+        if (fds[i].revents != 0 && watches[i]->fd >= 0) {
+            watches[i]->ready(watches[i], EPOLLIN);
+        }
+    }
+    sp_keep_store_all(&worker->home);
+    finish_turn(worker);
+}
+
+bool sp_worker_is_quiet(const struct sp_worker *worker)
+{
+    const struct sp_home *home = &worker->home;
+    const struct sp_client *client;
+    uint32_t index = 0;
+    if (home->tickets.ring_count > 0 || !sp_keep_is_calm(home) ||
+        (worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > 0)) {
+        return false;
+    }
+    while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
+        if (client->state == SP_CLIENT_OPEN && client->guard == SP_GUARD_APPRAISING) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void sp_worker_thaw(struct sp_worker *worker)
+{
+    struct sp_client *client;
+    uint32_t index = 0;
+    worker->leaving = false;
+    worker->home.frozen = false;
+    while ((client = sp_slots_each(&worker->home.clients, &index)) != NULL) {
+        if (sp_client_now(client)->in.used > 0) {
+            sp_client_mark(client); /* what it said before */
+        }
+    }
+    finish_turn(worker);
+}
+
+void sp_worker_farewell(struct sp_worker *worker)
+{
+    struct sp_conn *conn;
+    for (conn = worker->conns; conn != NULL; conn = conn->next) {
+        if (conn->stage == SP_CONN_ADMITTED && !sp_conn_can_go(conn)) {
+            sp_client_shutdown(&conn->client);
+        }
+    }
+    settle_connections(worker);
+    for (conn = worker->conns; conn != NULL; conn = conn->next) {
+        sp_tls_destroy(conn->tls);
+        conn->tls = NULL;
+    }
+}
+
+static bool has_group(const struct sp_home *home)
+{
+    const struct sp_client *client;
+    uint32_t index = 0;
+    while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
+        if (client->group != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum sp_err sp_worker_await_keys(struct sp_worker *worker, int wait_ms)
+{
+    bool grouped = has_group(&worker->home);
+    uint64_t end_ms = sp_clock_ms() + (grouped ? (uint64_t)wait_ms : 0);
+    while (!worker->home.keyring.known) {
+        struct pollfd fd = {.fd = worker->keys.watch.fd, .events = POLLIN};
+        uint64_t now_ms = sp_clock_ms();
+        if (worker->keys.channel == NULL) {
+            return SP_ERR_CLOSED;
+        }
+        if (poll(&fd, 1, now_ms < end_ms ? (int)(end_ms - now_ms) : 0) <= 0) {
+            return grouped ? SP_ERR_AGAIN : SP_OK;
+        }
+        sp_loop_read_clocks(&worker->loop);
+        link_ready(&worker->keys.watch, EPOLLIN);
+    }
+    return SP_OK;
 }
 
 static bool is_done(const struct sp_worker *worker)
@@ -617,7 +749,8 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
         .outboxes = calloc(gate->count, sizeof(struct sp_outbox)),
         .index = index,
         .loops = gate->count,
-        .keep = {.homes = &gate->loading, .loading = true},
+        /* What another process hands over is in the journal, and nothing else is. */
+        .keep = {.homes = &gate->loading, .loading = !child->beside || child->handover < 0},
         .exporter = sp_conn_exporter,
         .flush = sp_conn_flush,
     };
@@ -673,5 +806,8 @@ void sp_worker_run(struct sp_worker *worker)
     sp_metrics_use_slot(worker->home.index);
     (void)malloc_trim(0); /* what starting up has left */
     while (!is_done(worker) && sp_worker_turn(worker)) {
+        if (worker->home.frozen) {
+            sp_handover_park(worker);
+        }
     }
 }

@@ -54,7 +54,9 @@ struct sp_worker {
     bool accepting;               /* listeners are watched */
     bool short_of_fds;
     bool stopping;
-    uint64_t stop_ms; /* the last moment to write, while stopping */
+    bool leaving;        /* another process is to take over: no new connections */
+    atomic_uint waiting; /* `handshakes`, while leaving, for other threads */
+    uint64_t stop_ms;    /* the last moment to write, while stopping */
 };
 
 /** What all loops share. */
@@ -65,7 +67,9 @@ struct sp_gate {
     struct sp_subs *subs;
     struct sp_tls_server **servers; /* one per listener of the configuration */
     atomic_uint connections;
-    atomic_uint loading; /* loops that have not loaded their sessions yet */
+    int control;                  /* to the parent */
+    struct sp_handover *handover; /* under way, to another process; loop 0 sets it; NULL: none */
+    atomic_uint loading;          /* loops that have not loaded their sessions yet */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
@@ -85,6 +89,31 @@ void sp_worker_deinit(struct sp_worker *worker);
 void sp_worker_stop(struct sp_worker *worker);
 void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd);
 void sp_worker_configure(struct sp_worker *worker, const struct sp_config *config);
+
+/** From any thread: accept nothing more, and count that it is so; then stand still (sp_handover_park()). */
+void sp_worker_leave(struct sp_worker *worker, atomic_uint *count);
+void sp_worker_freeze(struct sp_worker *worker);
+
+/**
+ * In place of a turn while it stands still: hear other loops, keys and store, for at most `wait_ms`; send what there is to send, and
+ * journal what is in memory alone. Nothing is read from devices.
+ */
+void sp_worker_listen(struct sp_worker *worker, int wait_ms);
+
+/** Nothing waits for keys or store any more. */
+bool sp_worker_is_quiet(const struct sp_worker *worker);
+
+/** The other process did not take over: go on. In the loop's own thread. */
+void sp_worker_thaw(struct sp_worker *worker);
+
+/** The other process took over: good-bye to those who could not go along, as far as it goes at once. */
+void sp_worker_farewell(struct sp_worker *worker);
+
+/**
+ * Before the loop runs: hear keys until it has told its groups, which it does at once if there are any.
+ * @retval SP_ERR_CLOSED, SP_ERR_AGAIN It has not within `wait_ms`, and there is a client here that belongs to one.
+ */
+SP_MUST_CHECK enum sp_err sp_worker_await_keys(struct sp_worker *worker, int wait_ms);
 
 /** A connection came to this loop, or left it. */
 void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gateway/keys/locked.h"
@@ -20,7 +21,8 @@
 #include "gateway/proc/proc.h"
 #include "gateway/proc/sandbox.h"
 
-#define TICK_MS 200U
+#define TICK_MS    200U
+#define OTHER_NAPS 300U /* 3 s */
 
 struct keys;
 
@@ -201,9 +203,25 @@ static enum sp_err make_links(struct keys *k)
     return SP_OK;
 }
 
+/* Beside another keys process: what it has not told its gate yet would count as told, or as never told, when that gate's devices come over to ours. It tells within a tick or two. */
+static void await_other(struct keys *k)
+{
+    const struct timespec nap = {.tv_nsec = 10000000};
+    bool all = false;
+    for (unsigned i = 0; k->child->beside && i < OTHER_NAPS && !all; i++) {
+        if (i > 0) {
+            (void)nanosleep(&nap, NULL);
+        }
+        if (sp_registry_heard_all(k->registry, &all) != SP_OK) {
+            all = false;
+        }
+    }
+}
+
 static enum sp_err start(struct keys *k)
 {
     SP_TRY(open_registry(k));
+    await_other(k);
     SP_TRY(sp_loop_init(&k->loop));
     SP_TRY(sp_keys_service_create(k->child->config, k->registry, &k->service));
     SP_TRY(make_links(k));

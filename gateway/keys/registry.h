@@ -331,6 +331,8 @@ struct sp_registry_heard {
 SP_MUST_CHECK enum sp_err sp_registry_heard_read(struct sp_registry *reg,
                                                  struct sp_registry_heard *out);
 /** @retval SP_ERR_AGAIN */
+/** There is no change that no running gateway has heard of. */
+SP_MUST_CHECK enum sp_err sp_registry_heard_all(struct sp_registry *reg, bool *out);
 SP_MUST_CHECK enum sp_err sp_registry_heard_write(struct sp_registry *reg,
                                                   const struct sp_registry_heard *heard);
 

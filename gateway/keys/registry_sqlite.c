@@ -837,6 +837,17 @@ enum sp_err sp_registry_heard_read(struct sp_registry *reg, struct sp_registry_h
     return SP_OK;
 }
 
+enum sp_err sp_registry_heard_all(struct sp_registry *reg, bool *out)
+{
+    struct sp_registry_heard heard;
+    struct sp_registry_heard there = {0};
+    SP_TRY(sp_registry_number_read(reg, "version", &there.devices));
+    SP_TRY(sp_registry_number_read(reg, "software_version", &there.references));
+    SP_TRY(sp_registry_heard_read(reg, &heard));
+    *out = heard.devices >= there.devices && heard.references >= there.references;
+    return SP_OK;
+}
+
 enum sp_err sp_registry_heard_write(struct sp_registry *reg, const struct sp_registry_heard *heard)
 {
     SP_TRY(sp_registry_transaction_begin(reg, "BEGIN IMMEDIATE"));

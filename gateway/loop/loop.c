@@ -30,7 +30,7 @@ uint64_t sp_clock_wall_ms(void)
     return clock_ms(CLOCK_REALTIME);
 }
 
-static void read_clocks(struct sp_loop *loop)
+void sp_loop_read_clocks(struct sp_loop *loop)
 {
     loop->timers.now_ms = sp_clock_ms();
     loop->timers.wall_ms = sp_clock_wall_ms();
@@ -39,7 +39,7 @@ static void read_clocks(struct sp_loop *loop)
 enum sp_err sp_loop_init(struct sp_loop *loop)
 {
     *loop = (struct sp_loop){.epoll = epoll_create1(EPOLL_CLOEXEC)};
-    read_clocks(loop);
+    sp_loop_read_clocks(loop);
     return loop->epoll < 0 ? SP_ERR_IO : SP_OK;
 }
 
@@ -98,7 +98,7 @@ enum sp_err sp_loop_turn(struct sp_loop *loop)
     if (count < 0 && errno != EINTR) {
         return SP_ERR_IO;
     }
-    read_clocks(loop);
+    sp_loop_read_clocks(loop);
     for (int i = 0; i < count; i++) {
         struct sp_watch *watch = events[i].data.ptr;
         if (watch->fd >= 0) {
@@ -160,6 +160,14 @@ void sp_inbox_post(struct sp_inbox *inbox, struct sp_outbox *outbox)
     if (was_empty) {
         (void)eventfd_write(inbox->watch.fd, 1);
     }
+}
+
+bool sp_inbox_is_empty(struct sp_inbox *inbox)
+{
+    pthread_mutex_lock(&inbox->lock);
+    bool empty = inbox->parcels.first == NULL;
+    pthread_mutex_unlock(&inbox->lock);
+    return empty;
 }
 
 void sp_inbox_drain(struct sp_inbox *inbox)

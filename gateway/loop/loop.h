@@ -13,6 +13,7 @@
 #include "libs/base/err.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 
 /**
  * A watched fd; lives in its owner. After sp_loop_remove() the memory must stay until the turn has ended: events
@@ -43,6 +44,9 @@ int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch);
 
 /** Wait until something is ready or a timer is due, and handle it. @retval SP_ERR_IO epoll failed. */
 SP_MUST_CHECK enum sp_err sp_loop_turn(struct sp_loop *loop);
+
+/** Read the clocks outside of a turn. */
+void sp_loop_read_clocks(struct sp_loop *loop);
 
 /** Milliseconds of the monotonic clock. */
 uint64_t sp_clock_ms(void);
@@ -76,6 +80,9 @@ SP_MUST_CHECK enum sp_err sp_inbox_init(struct sp_inbox *inbox, struct sp_loop *
 
 /** Take over everything in `outbox`, in order; one lock and at most one system call. From any thread. */
 void sp_inbox_post(struct sp_inbox *inbox, struct sp_outbox *outbox);
+
+/** Nothing is there. From any thread. */
+bool sp_inbox_is_empty(struct sp_inbox *inbox);
 
 /** Run what is there; also what sp_loop_turn() does when the inbox is signalled. */
 void sp_inbox_drain(struct sp_inbox *inbox);

@@ -130,6 +130,15 @@ enum sp_metric {
 /** Map the shared page; once, in the parent. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_metrics_init(void);
 
+/** The page as a file, for another program after exec(); -1 before sp_metrics_init(). Stays ours. */
+int sp_metrics_fd(void);
+
+/** In place of sp_metrics_init(): the page that the same program had before exec(). Takes `fd` over. @retval SP_ERR_UNSUPPORTED It is another program's. */
+SP_MUST_CHECK enum sp_err sp_metrics_adopt(int fd);
+
+/** Count on where another program's page stands, by the names of its counters; again later, for what has come since. */
+void sp_metrics_inherit(int fd);
+
 /** Choose this thread's slot. Without a call, slot 0; before sp_metrics_init() adds go nowhere. */
 void sp_metrics_use_slot(unsigned slot);
 

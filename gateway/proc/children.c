@@ -35,12 +35,6 @@ static const struct {
                           SP_METRICS_SLOT_STORE},
 };
 
-/* Ends of the wires between gate and `peer`, one per loop; NULL when they were not made. */
-struct wires {
-    int *gate[SP_PROCESS_COUNT];
-    int *peer[SP_PROCESS_COUNT];
-};
-
 const char *sp_process_name(enum sp_process process)
 {
     return kinds[process].name;
@@ -58,15 +52,16 @@ static void close_all(int *fds, uint32_t count)
     free(fds);
 }
 
-static void wires_close(const struct wires *wires, uint32_t loops)
+void sp_wires_close(struct sp_wires *wires, uint32_t loops)
 {
     for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
         close_all(wires->gate[p], loops);
         close_all(wires->peer[p], loops);
     }
+    *wires = (struct sp_wires){.gate = {NULL}};
 }
 
-static bool wires_make(struct wires *wires, enum sp_process peer, uint32_t loops)
+static bool wires_make(struct sp_wires *wires, enum sp_process peer, uint32_t loops)
 {
     int *gate = malloc(loops * sizeof(int));
     int *other = malloc(loops * sizeof(int));
@@ -111,7 +106,7 @@ static bool close_others(const struct sp_parent *parent, enum sp_process process
 {
     size_t loops = parent->config->threads;
     size_t listening = child->listeners != NULL ? loops * parent->listener_count : 0;
-    int *kept = malloc((5U + 2U * loops + listening) * sizeof(*kept));
+    int *kept = malloc((6U + 2U * loops + listening) * sizeof(*kept));
     if (kept == NULL) {
         return false;
     }
@@ -120,6 +115,7 @@ static bool close_others(const struct sp_parent *parent, enum sp_process process
     count = keep(kept, count, child->listeners, listening);
     count = keep(kept, count, child->keys, loops);
     count = keep(kept, count, child->store, loops);
+    count = keep(kept, count, &child->handover, child->handover >= 0);
     if (process != SP_PROCESS_GATE) {
         /* as long as one of them lives, no other gateway may touch the state */
         count = keep(kept, count, &parent->lock, 1);
@@ -137,7 +133,7 @@ static bool close_others(const struct sp_parent *parent, enum sp_process process
 
 static void reset_signals(void)
 {
-    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP,
+    static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR2,
                                   SIGPIPE}; /* the parent says when to stop */
     sigset_t none;
     for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++) {
@@ -148,7 +144,7 @@ static void reset_signals(void)
 }
 
 static int run_child(const struct sp_parent *parent, enum sp_process process, int control,
-                     const struct wires *wires)
+                     const struct sp_wires *wires, int passage)
 {
     bool gate = process == SP_PROCESS_GATE;
     const struct sp_child child = {
@@ -159,6 +155,8 @@ static int run_child(const struct sp_parent *parent, enum sp_process process, in
                      : wires->peer[process == SP_PROCESS_KEYS ? process : SP_PROCESS_GATE],
         .store = gate ? wires->gate[SP_PROCESS_STORE]
                       : wires->peer[process == SP_PROCESS_STORE ? process : SP_PROCESS_GATE],
+        .beside = parent->upgrade.step != SP_UPGRADE_NONE,
+        .handover = passage,
     };
     sp_log_init(kinds[process].name, SP_LOG_INFO);
     reset_signals();
@@ -170,7 +168,8 @@ static int run_child(const struct sp_parent *parent, enum sp_process process, in
 
 /* ---- the parent's side ---- */
 
-static bool spawn(struct sp_parent *parent, enum sp_process process, const struct wires *wires)
+static bool spawn_at(struct sp_parent *parent, enum sp_process process,
+                     const struct sp_wires *wires, int passage)
 {
     struct sp_offspring *o = &parent->children[process];
     int control[2];
@@ -179,7 +178,7 @@ static bool spawn(struct sp_parent *parent, enum sp_process process, const struc
     }
     pid_t pid = fork();
     if (pid == 0) {
-        exit(run_child(parent, process, control[1], wires));
+        exit(run_child(parent, process, control[1], wires, passage));
     }
     close(control[1]);
     if (pid < 0) {
@@ -192,6 +191,11 @@ static bool spawn(struct sp_parent *parent, enum sp_process process, const struc
     o->due_ms = 0;
     o->started_ms = sp_parent_now();
     return true;
+}
+
+static bool spawn(struct sp_parent *parent, enum sp_process process, const struct sp_wires *wires)
+{
+    return spawn_at(parent, process, wires, -1);
 }
 
 /* Give a living process its ends of the wires to a peer that is new. */
@@ -207,7 +211,7 @@ static void hand_over(struct sp_parent *parent, enum sp_process to, enum sp_proc
 
 enum sp_err sp_children_start(struct sp_parent *parent)
 {
-    struct wires wires = {0};
+    struct sp_wires wires = {0};
     uint32_t loops = parent->config->threads;
     bool ok = wires_make(&wires, SP_PROCESS_KEYS, loops) &&
               wires_make(&wires, SP_PROCESS_STORE, loops) &&
@@ -216,7 +220,23 @@ enum sp_err sp_children_start(struct sp_parent *parent)
     if (!ok) {
         sp_log_error(SP_EVENT("cannot_start"), SP_F_ERRNO(errno));
     }
-    wires_close(&wires, loops);
+    sp_wires_close(&wires, loops);
+    return ok ? SP_OK : SP_ERR_IO;
+}
+
+enum sp_err sp_children_start_beside(struct sp_parent *parent, int passage)
+{
+    struct sp_wires *wires = &parent->upgrade.wires;
+    uint32_t loops = parent->config->threads;
+    bool ok = wires_make(wires, SP_PROCESS_KEYS, loops) &&
+              wires_make(wires, SP_PROCESS_STORE, loops) && spawn(parent, SP_PROCESS_KEYS, wires) &&
+              spawn_at(parent, SP_PROCESS_GATE, wires, passage);
+    close_all(wires->gate[SP_PROCESS_KEYS], loops);
+    close_all(wires->peer[SP_PROCESS_KEYS], loops);
+    close_all(wires->gate[SP_PROCESS_STORE], loops);
+    wires->gate[SP_PROCESS_KEYS] = NULL;
+    wires->peer[SP_PROCESS_KEYS] = NULL;
+    wires->gate[SP_PROCESS_STORE] = NULL;
     return ok ? SP_OK : SP_ERR_IO;
 }
 
@@ -234,7 +254,7 @@ static void plan_restart(struct sp_offspring *o)
 static bool restart(struct sp_parent *parent, enum sp_process process)
 {
     static const enum sp_process links[] = {SP_PROCESS_KEYS, SP_PROCESS_STORE};
-    struct wires wires = {0};
+    struct sp_wires wires = {0};
     uint32_t loops = parent->config->threads;
     bool gate = process == SP_PROCESS_GATE;
     bool ok = true;
@@ -249,8 +269,22 @@ static bool restart(struct sp_parent *parent, enum sp_process process)
             hand_over(parent, SP_PROCESS_GATE, process, wires.gate[process]);
         }
     }
-    wires_close(&wires, loops);
+    sp_wires_close(&wires, loops);
     return ok;
+}
+
+void sp_children_start_store(struct sp_parent *parent)
+{
+    struct sp_upgrade *u = &parent->upgrade;
+    /* A gate that died since has lost its ends of these wires. */
+    bool ok = u->gate == parent->children[SP_PROCESS_GATE].pid
+                  ? spawn(parent, SP_PROCESS_STORE, &u->wires)
+                  : restart(parent, SP_PROCESS_STORE);
+    sp_wires_close(&u->wires, parent->config->threads);
+    if (!ok) {
+        sp_log_error(SP_EVENT("restart_failed"), SP_F_STR("process", "store"), SP_F_ERRNO(errno));
+        plan_restart(&parent->children[SP_PROCESS_STORE]);
+    }
 }
 
 void sp_children_restart(struct sp_parent *parent)
@@ -294,6 +328,8 @@ static void bury(struct sp_parent *parent, enum sp_process process, int status)
     o->ready = false;
     if (parent->state == SP_PARENT_STARTING) {
         parent->failed = true;
+    } else if (parent->state == SP_PARENT_UPGRADING) {
+        return; /* sp_upgrade_turn() sees it */
     } else if (parent->state == SP_PARENT_SERVING) {
         plan_restart(o);
     }
@@ -304,33 +340,46 @@ void sp_children_reap(struct sp_parent *parent)
     int status;
     pid_t pid;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-        for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
-            if (parent->children[p].pid == pid) {
-                bury(parent, (enum sp_process)p, status);
-            }
+        unsigned p = 0;
+        while (p < SP_PROCESS_COUNT && parent->children[p].pid != pid) {
+            p++;
+        }
+        if (p < SP_PROCESS_COUNT) {
+            bury(parent, (enum sp_process)p, status);
+        } else {
+            sp_upgrade_reaped(parent, pid, status);
         }
     }
+}
+
+bool sp_children_listen(struct sp_offspring *o, struct sp_control *message)
+{
+    int fd = -1;
+    enum sp_err err = o->control < 0 ? SP_ERR_AGAIN : sp_control_receive(o->control, message, &fd);
+    if (err == SP_OK && fd >= 0) {
+        close(fd);
+    }
+    if (err == SP_ERR_CLOSED) { /* its end comes as a signal */
+        close(o->control);
+        o->control = -1;
+    }
+    return err == SP_OK;
 }
 
 void sp_children_hear(struct sp_parent *parent, enum sp_process process)
 {
     struct sp_offspring *o = &parent->children[process];
     struct sp_control message;
-    int fd;
-    enum sp_err err = sp_control_receive(o->control, &message, &fd);
-    if (err == SP_OK) {
-        if (fd >= 0) {
-            close(fd);
+    if (!sp_children_listen(o, &message)) {
+        return;
+    }
+    if (message.type != SP_CONTROL_READY) {
+        sp_upgrade_heard(parent, process, message.type);
+    } else if (!o->ready) {
+        o->ready = true;
+        if (parent->state == SP_PARENT_SERVING && parent->upgrade.step == SP_UPGRADE_NONE) {
+            sp_log_info(SP_EVENT("restarted"), SP_F_STR("process", kinds[process].name));
         }
-        if (message.type == SP_CONTROL_READY && !o->ready) {
-            o->ready = true;
-            if (parent->state == SP_PARENT_SERVING) {
-                sp_log_info(SP_EVENT("restarted"), SP_F_STR("process", kinds[process].name));
-            }
-        }
-    } else if (err == SP_ERR_CLOSED) { /* its end comes as a signal */
-        close(o->control);
-        o->control = -1;
     }
 }
 
@@ -362,7 +411,7 @@ bool sp_children_any_alive(const struct sp_parent *parent)
 {
     bool any = false;
     for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
-        any = any || parent->children[p].pid != 0;
+        any = any || parent->children[p].pid != 0 || parent->upgrade.old[p].pid != 0;
     }
     return any;
 }
@@ -373,5 +422,36 @@ void sp_children_kill(struct sp_parent *parent, int signal)
         if (parent->children[p].pid != 0) {
             (void)kill(parent->children[p].pid, signal);
         }
+        if (parent->upgrade.old[p].pid != 0) {
+            (void)kill(parent->upgrade.old[p].pid, signal);
+        }
+    }
+}
+
+void sp_children_discard(struct sp_parent *parent)
+{
+    for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
+        struct sp_offspring *o = &parent->children[p];
+        if (o->pid != 0) {
+            (void)kill(o->pid, SIGKILL);
+            while (waitpid(o->pid, NULL, 0) < 0 && errno == EINTR) {
+            }
+        }
+        if (o->control >= 0) {
+            close(o->control);
+        }
+        *o = (struct sp_offspring){.control = -1};
+    }
+}
+
+void sp_children_adopt(struct sp_parent *parent, const struct sp_offspring *children)
+{
+    uint64_t now = sp_parent_now();
+    for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
+        struct sp_offspring *o = &parent->children[p];
+        *o = children[p];
+        o->ready = o->pid != 0;
+        o->started_ms = now;
+        o->due_ms = o->pid != 0 ? 0 : now; /* it died in the meantime */
     }
 }

@@ -7,6 +7,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -92,6 +93,58 @@ static void log_listening(const struct sp_listener_config *listener, uint16_t po
     }
 }
 
+/* How many listeners before this one have the same address, as with two on any free port. */
+static size_t namesakes(const struct sp_parent *parent, size_t index)
+{
+    const struct sp_listener_config *all = parent->config->listeners;
+    size_t count = 0;
+    for (size_t i = 0; i < index; i++) {
+        count += strcmp(all[i].address, all[index].address) == 0;
+    }
+    return count;
+}
+
+/* The socket of a loop that another program has opened for the same listener; NULL: it has not. */
+static const struct sp_given_listener *find_given(const struct sp_parent *parent, size_t index,
+                                                  uint32_t loop)
+{
+    const struct sp_baton *baton = parent->upgrade.baton;
+    size_t before = namesakes(parent, index);
+    for (size_t i = 0; baton != NULL && i < baton->listener_count; i++) {
+        const struct sp_given_listener *given = &baton->listeners[i];
+        if (given->loop == loop &&
+            strcmp(given->address, parent->config->listeners[index].address) == 0 &&
+            before-- == 0) {
+            return given;
+        }
+    }
+    return NULL;
+}
+
+/* What is there is used; only what is missing is opened. A socket that was opened for one loop alone cannot have others beside it: they share it. */
+static enum sp_err reuse_listener(struct sp_parent *parent, size_t index)
+{
+    const struct sp_listener_config *listener = &parent->config->listeners[index];
+    const struct sp_given_listener *first = find_given(parent, index, 0);
+    bool alone = find_given(parent, index, 1) == NULL;
+    for (uint32_t loop = 0; loop < parent->config->threads; loop++) {
+        const struct sp_given_listener *given = find_given(parent, index, loop);
+        int fd = given != NULL ? dup(given->fd) : -1;
+        if (given == NULL) {
+            fd = alone ? dup(first->fd) : open_socket(listener, (uint16_t)first->port, true);
+        }
+        if (fd < 0) {
+            sp_log_error(SP_EVENT("cannot_listen"), SP_F_STR("address", listener->address),
+                         SP_F_ERRNO(errno));
+            return SP_ERR_IO;
+        }
+        (void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+        parent->listeners[loop * parent->listener_count + index] = fd;
+    }
+    parent->ports[index] = (uint16_t)first->port;
+    return SP_OK;
+}
+
 /* The sockets of one listener, one per loop. */
 static enum sp_err open_listener(struct sp_parent *parent, size_t index)
 {
@@ -133,9 +186,19 @@ enum sp_err sp_parent_listen(struct sp_parent *parent)
     }
     memset(parent->listeners, 0xFF, all * sizeof(*parent->listeners)); /* all -1 */
     for (size_t i = 0; i < count; i++) {
-        SP_TRY(open_listener(parent, i));
+        bool given = find_given(parent, i, 0) != NULL;
+        SP_TRY(given ? reuse_listener(parent, i) : open_listener(parent, i));
     }
     return SP_OK;
+}
+
+void sp_parent_listen_prune(struct sp_parent *parent)
+{
+    struct sp_baton *baton = parent->upgrade.baton;
+    for (size_t i = 0; i < baton->listener_count; i++) {
+        close(baton->listeners[i].fd);
+        baton->listeners[i].fd = -1;
+    }
 }
 
 void sp_parent_listen_close(struct sp_parent *parent)

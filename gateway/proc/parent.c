@@ -128,7 +128,7 @@ static void raise_fd_limit(const struct sp_config *config)
 
 static enum sp_err take_signals(struct sp_parent *parent)
 {
-    static const int wanted[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP};
+    static const int wanted[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP, SIGUSR2};
     sigset_t set;
     (void)sigemptyset(&set);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
@@ -159,6 +159,10 @@ static enum sp_err start(struct sp_parent *parent)
 {
     harden();
     SP_TRY(take_signals(parent));
+    if (parent->upgrade.baton != NULL) {
+        raise_fd_limit(parent->config);
+        return sp_upgrade_start(parent);
+    }
     SP_TRY(take_state(parent));
     raise_fd_limit(parent->config);
     SP_TRY(sp_metrics_init());
@@ -174,6 +178,7 @@ static void begin_to_stop(struct sp_parent *parent)
         sp_children_kill(parent, SIGKILL); /* asked twice */
         return;
     }
+    sp_upgrade_abandon(parent);
     parent->state = SP_PARENT_STOPPING;
     parent->stop_ms = sp_parent_now();
     sp_log_info(SP_EVENT("stopping"));
@@ -206,6 +211,8 @@ static void handle_signals(struct sp_parent *parent)
             sp_children_reap(parent);
         } else if (info.ssi_signo == SIGHUP) {
             parent->reload = true;
+        } else if (info.ssi_signo == SIGUSR2) {
+            parent->upgrade_asked = true;
         } else {
             begin_to_stop(parent);
         }
@@ -215,7 +222,13 @@ static void handle_signals(struct sp_parent *parent)
 /* Once for all signals that came, and not before every child is there to be told. */
 static void reload_if_asked(struct sp_parent *parent)
 {
-    if (parent->reload && parent->state == SP_PARENT_SERVING) {
+    if (parent->state != SP_PARENT_SERVING || parent->upgrade.step != SP_UPGRADE_NONE) {
+        return;
+    }
+    if (parent->upgrade_asked) {
+        parent->upgrade_asked = false;
+        sp_upgrade_ask(parent); /* which reads the configuration anew too */
+    } else if (parent->reload) {
         parent->reload = false;
         sp_notify("RELOADING=1");
         sp_parent_reload(parent);
@@ -259,7 +272,8 @@ static int time_to_wait(const struct sp_parent *parent, uint64_t watchdog_ms)
             wait = due <= now ? 0 : (due - now < wait ? due - now : wait);
         }
     }
-    if (parent->state == SP_PARENT_STOPPING && wait > 100U) {
+    bool stopping = parent->state == SP_PARENT_STOPPING;
+    if ((stopping || parent->upgrade.step != SP_UPGRADE_NONE) && wait > 100U) {
         wait = 100U;
     }
     return (int)wait;
@@ -267,17 +281,19 @@ static int time_to_wait(const struct sp_parent *parent, uint64_t watchdog_ms)
 
 static void turn(struct sp_parent *parent, uint64_t watchdog_ms)
 {
-    struct pollfd fds[2U + SP_PROCESS_COUNT] = {{.fd = parent->signals, .events = POLLIN},
-                                                {.fd = parent->status, .events = POLLIN}};
+    const struct sp_offspring *old_gate = &parent->upgrade.old[SP_PROCESS_GATE];
+    struct pollfd fds[3U + SP_PROCESS_COUNT] = {{.fd = parent->signals, .events = POLLIN},
+                                                {.fd = parent->status, .events = POLLIN},
+                                                {.fd = old_gate->control, .events = POLLIN}};
     for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
-        fds[2U + p] = (struct pollfd){.fd = parent->children[p].control, .events = POLLIN};
+        fds[3U + p] = (struct pollfd){.fd = parent->children[p].control, .events = POLLIN};
     }
-    if (poll(fds, 2U + SP_PROCESS_COUNT, time_to_wait(parent, watchdog_ms)) < 0) {
+    if (poll(fds, 3U + SP_PROCESS_COUNT, time_to_wait(parent, watchdog_ms)) < 0) {
         return;
     }
     for (unsigned p = 0; p < SP_PROCESS_COUNT;
          p++) { /* what they said before what became of them */
-        if (fds[2U + p].revents != 0) {
+        if (fds[3U + p].revents != 0) {
             sp_children_hear(parent, (enum sp_process)p);
         }
     }
@@ -296,6 +312,7 @@ static int supervise(struct sp_parent *parent)
     while (parent->state != SP_PARENT_STOPPING || sp_children_any_alive(parent)) {
         turn(parent, watchdog_ms);
         notice_ready(parent);
+        sp_upgrade_turn(parent);
         reload_if_asked(parent);
         if (parent->failed && parent->state == SP_PARENT_STARTING) {
             begin_to_stop(parent);
@@ -326,6 +343,7 @@ static void finish(struct sp_parent *parent)
     if (parent->signals >= 0) {
         close(parent->signals);
     }
+    sp_upgrade_end(parent);
     sp_config_destroy(parent->reloaded);
 }
 
@@ -337,6 +355,7 @@ int sp_parent_main(const struct sp_config *config)
         parent.children[p].control = -1;
     }
     sp_log_init("parent", SP_LOG_INFO);
+    sp_upgrade_begin(&parent);
     enum sp_err err = start(&parent);
     int status = status_of(err);
     if (err == SP_OK) {

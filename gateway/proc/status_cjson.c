@@ -9,9 +9,14 @@
 
 static const char *state_name(const struct sp_parent *parent)
 {
+    if (parent->upgrade.step != SP_UPGRADE_NONE && parent->state != SP_PARENT_STOPPING) {
+        return "upgrading";
+    }
     switch (parent->state) {
     case SP_PARENT_STARTING:
         return "starting";
+    case SP_PARENT_UPGRADING:
+        return "upgrading";
     case SP_PARENT_SERVING:
         return sp_children_all_ready(parent) ? "serving" : "degraded";
     case SP_PARENT_STOPPING:
@@ -91,6 +96,10 @@ char *sp_parent_status(const struct sp_parent *parent)
                             (double)((sp_parent_now() - parent->started_ms) / 1000U));
     add_processes(doc, parent);
     add_listeners(doc, parent);
+    cJSON *upgrades = cJSON_AddObjectToObject(doc, "upgrades");
+    cJSON_AddNumberToObject(upgrades, "asked", parent->upgrade.attempts);
+    cJSON_AddBoolToObject(upgrades, "under_way", parent->upgrade.step != SP_UPGRADE_NONE);
+    cJSON_AddStringToObject(upgrades, "result", parent->upgrade.result);
     add_cloud(doc, parent->config);
     cJSON *journal = cJSON_AddObjectToObject(doc, "journal");
     add_metric(journal, "messages", SP_M_JOURNAL_DEPTH);

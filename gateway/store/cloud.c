@@ -14,14 +14,13 @@
 #include "gateway/store/rest.h"
 #include "gateway/store/uplink.h"
 
-#define EVENTS_MAX       32
-#define ID_HANDOFF       UINT32_MAX
-#define ID_RESOLVER      (UINT32_MAX - 1U)
-#define FAREWELL_WAIT_MS 1500U /* for acknowledgements, when stopping */
-#define BUSY_US          5000U /* a turn so soon after the one before: there is traffic … */
-#define REST_US          2000U /* … and turns start so far apart */
-#define BACKLOG_ROWS     64U   /* so many wait for acknowledgements of others … */
-#define REST_BACKLOG_US  50U   /* … who come by sooner then */
+#define EVENTS_MAX      32
+#define ID_HANDOFF      UINT32_MAX
+#define ID_RESOLVER     (UINT32_MAX - 1U)
+#define BUSY_US         5000U /* a turn so soon after the one before: there is traffic … */
+#define REST_US         2000U /* … and turns start so far apart */
+#define BACKLOG_ROWS    64U   /* so many wait for acknowledgements of others … */
+#define REST_BACKLOG_US 50U   /* … who come by sooner then */
 
 struct sp_cloud {
     struct sp_uplink_env env;
@@ -143,9 +142,10 @@ static void dispatch(struct sp_cloud *c, const struct epoll_event *event, uint64
 
 static void look_at_stop(struct sp_cloud *c, uint64_t now)
 {
-    if (!c->stopping && sp_handoff_stopping(c->env.handoff)) {
+    uint32_t wait_ms = 0;
+    if (!c->stopping && sp_handoff_stopping(c->env.handoff, &wait_ms)) {
         c->stopping = true;
-        c->stop_at = now + FAREWELL_WAIT_MS;
+        c->stop_at = now + wait_ms;
         for (uint32_t i = 0; i < c->count; i++) {
             sp_uplink_stop(c->links[i]);
         }

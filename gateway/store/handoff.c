@@ -37,6 +37,7 @@ struct sp_handoff {
     size_t taken_count;
     struct sp_config *config; /* new, for the cloud thread; NULL: none */
     bool stop;
+    uint32_t stop_wait_ms;
     uint32_t links;
     struct link_lists link[];
 };
@@ -183,10 +184,11 @@ void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config)
     sp_config_destroy(passed_over);
 }
 
-void sp_handoff_stop(struct sp_handoff *h)
+void sp_handoff_stop(struct sp_handoff *h, uint32_t wait_ms)
 {
     lock(h);
     h->stop = true;
+    h->stop_wait_ms = wait_ms;
     unlock_and_wake(h, &h->cloud);
 }
 
@@ -202,10 +204,11 @@ void sp_handoff_clear_cloud_fd(struct sp_handoff *h)
     unlock(h);
 }
 
-bool sp_handoff_stopping(struct sp_handoff *h)
+bool sp_handoff_stopping(struct sp_handoff *h, uint32_t *wait_ms)
 {
     lock(h);
     bool stop = h->stop;
+    *wait_ms = stop ? h->stop_wait_ms : *wait_ms;
     unlock(h);
     return stop;
 }

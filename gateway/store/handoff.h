@@ -43,7 +43,7 @@ int sp_handoff_journal_fd(const struct sp_handoff *h);
 /** Hand rows to a link, in order; empties `rows`. */
 void sp_handoff_give(struct sp_handoff *h, uint32_t link, struct sp_row_list *rows);
 
-/** The link is connected: QoS 0 has a chance. */
+/** QoS 0 has a chance: the link is connected, or will be in a moment. */
 bool sp_handoff_is_up(struct sp_handoff *h, uint32_t link);
 
 /** Rows that the cloud thread is done with, appended to `ended`, and commands, oldest first. */
@@ -59,14 +59,15 @@ void sp_handoff_command_taken(struct sp_handoff *h, uint64_t tag, uint8_t reason
 /** A new configuration for the cloud thread; takes the reference over. */
 void sp_handoff_configure(struct sp_handoff *h, struct sp_config *config);
 
-/** Ask the cloud thread to say good-bye and end. */
-void sp_handoff_stop(struct sp_handoff *h);
+/** Ask the cloud thread to say good-bye and end; it waits so long for acknowledgements. */
+void sp_handoff_stop(struct sp_handoff *h, uint32_t wait_ms);
 
 /* ---- cloud thread ---- */
 
 int sp_handoff_cloud_fd(const struct sp_handoff *h);
 void sp_handoff_clear_cloud_fd(struct sp_handoff *h);
-bool sp_handoff_stopping(struct sp_handoff *h);
+/** @param[out] wait_ms Written when it is so. */
+bool sp_handoff_stopping(struct sp_handoff *h, uint32_t *wait_ms);
 
 /** The newest configuration that was given and not taken, now the caller's; NULL: none. */
 struct sp_config *sp_handoff_take_config(struct sp_handoff *h);
@@ -77,6 +78,7 @@ void sp_handoff_take(struct sp_handoff *h, uint32_t link, struct sp_row_list *ro
 /** Rows that are done (QoS 0 ones too); empties `ended`. A few do not wake the journal thread, which looks by itself. */
 void sp_handoff_end(struct sp_handoff *h, struct sp_row_list *ended);
 
+/** Also before the threads start, to give QoS 0 a chance until the first try has failed. */
 void sp_handoff_set_up(struct sp_handoff *h, uint32_t link, bool up);
 
 /** Rows of a link that have ended and are still in the journal: a crash now would repeat them. */

@@ -82,6 +82,7 @@ struct sp_keeper {
     int epoll;
     int control;
     bool stop;
+    bool hurry;
     uint32_t level;      /* of pressure, as gate was told */
     bool refused_full;   /* a message did not fit, this turn */
     uint64_t free_below; /* bytes; when full: what it takes to be free again */
@@ -634,6 +635,7 @@ static void read_control(struct sp_keeper *k)
     }
     if (err != SP_OK || message.type == SP_CONTROL_STOP) {
         k->stop = true;
+        k->hurry = err == SP_OK && message.loop == 1;
     } else if (message.type == SP_CONTROL_CHANNEL) {
         change_door(k, &message, fd);
         return;
@@ -1025,6 +1027,11 @@ void sp_keeper_run(struct sp_keeper *keeper)
             flush_door(k, i);
         }
     }
+}
+
+bool sp_keeper_in_a_hurry(const struct sp_keeper *keeper)
+{
+    return keeper->hurry;
 }
 
 void sp_keeper_finish(struct sp_keeper *keeper)

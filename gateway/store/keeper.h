@@ -33,6 +33,9 @@ void sp_keeper_destroy(struct sp_keeper *keeper); /**< NULL is fine */
 /** Serve until SP_CONTROL_STOP or the parent's end: what was read by then is committed and answered. */
 void sp_keeper_run(struct sp_keeper *keeper);
 
+/** It was told to end because another store waits for the journal. */
+bool sp_keeper_in_a_hurry(const struct sp_keeper *keeper);
+
 /** After the cloud thread has ended: the journal lets go of what the cloud took. */
 void sp_keeper_finish(struct sp_keeper *keeper);
 

@@ -20,6 +20,9 @@
 #include "gateway/store/journal.h"
 #include "gateway/store/keeper.h"
 
+#define FAREWELL_MS       1500U /* for acknowledgements of the cloud, when stopping … */
+#define FAREWELL_SHORT_MS 100U  /* … while devices wait for another store */
+
 struct store {
     struct sp_journal *journal;
     struct sp_handoff *handoff;
@@ -56,12 +59,22 @@ static bool open_cloud(struct store *s, const struct sp_config *config)
     return true;
 }
 
+/* In an upgrade the link was up a moment ago. */
+static void expect_links(struct store *s, const struct sp_child *child)
+{
+    for (uint32_t i = 0; child->beside && s->cloud != NULL && i < child->config->cloud.connections;
+         i++) {
+        sp_handoff_set_up(s->handoff, i, true);
+    }
+}
+
 static bool serve(struct store *s, const struct sp_child *child)
 {
     enum sp_err err = sp_keeper_create(child, s->journal, s->handoff, &s->keeper);
     if (err == SP_OK) {
         err = sp_sandbox_enter(SP_PROCESS_STORE, child->config);
     }
+    expect_links(s, child);
     if (err == SP_OK && s->cloud != NULL) {
         err = sp_cloud_start(s->cloud);
     }
@@ -75,7 +88,8 @@ static bool serve(struct store *s, const struct sp_child *child)
         sp_keeper_run(s->keeper);
     }
     if (s->handoff != NULL) {
-        sp_handoff_stop(s->handoff);
+        bool hurry = s->keeper != NULL && sp_keeper_in_a_hurry(s->keeper);
+        sp_handoff_stop(s->handoff, hurry ? FAREWELL_SHORT_MS : FAREWELL_MS);
         sp_cloud_join(s->cloud);
     }
     if (s->keeper != NULL) {

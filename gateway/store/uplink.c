@@ -225,13 +225,13 @@ void sp_uplink_lose(struct sp_uplink *l, uint64_t now, const char *reason, bool 
     sp_metric_inc(SP_M_CLOUD_FAILURES);
     if (up) {
         sp_metric_add(SP_M_CLOUD_CONNECTED, -1);
-        sp_handoff_set_up(l->env->handoff, l->index, false);
         if (by_peer) {
             sp_uplink_count_loss(l);
         }
         sp_lanes_give_back(&l->queue, &l->flying);
-        sp_uplink_drop_loose(l);
     }
+    sp_handoff_set_up(l->env->handoff, l->index, false);
+    sp_uplink_drop_loose(l);
     shut(l);
     sp_mqtt_client_close(&l->mqtt);
     l->generation++;
@@ -560,7 +560,10 @@ void sp_uplink_stop(struct sp_uplink *link)
 
 bool sp_uplink_is_quiet(const struct sp_uplink *link)
 {
-    return link->state != SP_UPLINK_UP || link->flying.head == NULL;
+    if (link->state != SP_UPLINK_UP) {
+        return link->loose.head == NULL; /* it may come up in time */
+    }
+    return link->flying.head == NULL && link->loose.head == NULL && link->out.used == 0;
 }
 
 void sp_uplink_farewell(struct sp_uplink *link, uint64_t now_ms)
@@ -575,6 +578,7 @@ void sp_uplink_farewell(struct sp_uplink *link, uint64_t now_ms)
     }
     shut(link);
     sp_mqtt_client_close(&link->mqtt);
+    sp_uplink_drop_loose(link);
     link->state = SP_UPLINK_WAIT;
     link->deadline = UINT64_MAX;
     sp_handoff_end(link->env->handoff, &link->ended);

@@ -61,7 +61,7 @@ void sp_uplink_command_taken(struct sp_uplink *link, uint64_t tag, uint8_t reaso
 /** Send nothing new from now on. */
 void sp_uplink_stop(struct sp_uplink *link);
 
-/** After sp_uplink_stop(): nothing is waiting for the cloud's acknowledgement any more. */
+/** After sp_uplink_stop(): nothing is waiting for the cloud's acknowledgement any more, and no QoS 0 for being sent. */
 bool sp_uplink_is_quiet(const struct sp_uplink *link);
 
 /** DISCONNECT and close. */

@@ -61,7 +61,7 @@ void sp_uplink_take_rows(struct sp_uplink *l)
             sp_lanes_push(&l->queue, row);
         }
     }
-    if (l->state != SP_UPLINK_UP) {
+    if (!sp_handoff_is_up(l->env->handoff, l->index)) {
         sp_uplink_drop_loose(l);
     }
 }
@@ -176,10 +176,10 @@ static bool send_row(struct sp_uplink *l, uint64_t now, const struct sp_row *row
     return false;
 }
 
-/* QoS 0 goes when nothing that was accepted can. */
+/* QoS 0 goes when nothing that was accepted can. It is in no journal: what is here goes before the end, too. */
 static const struct sp_row *next_row(const struct sp_uplink *l)
 {
-    const struct sp_row *row = may_go(l) ? sp_lanes_peek(&l->queue) : NULL;
+    const struct sp_row *row = !l->stopping && may_go(l) ? sp_lanes_peek(&l->queue) : NULL;
     return row != NULL ? row : l->loose.head;
 }
 
@@ -188,7 +188,7 @@ void sp_uplink_send_rows(struct sp_uplink *l, uint64_t now, struct sp_writer *w)
     l->bucket_wait_until = 0;
     sp_lanes_wake(&l->queue, now);
     l->unreleased = sp_handoff_unreleased(l->env->handoff, l->index);
-    while (l->state == SP_UPLINK_UP && !l->stopping && l->out.used < OUT_HIGH) {
+    while (l->state == SP_UPLINK_UP && l->out.used < OUT_HIGH) {
         const struct sp_row *row = next_row(l);
         if (row == NULL || !send_row(l, now, row, w)) {
             return;

@@ -110,6 +110,23 @@ void sp_tls_close(struct sp_tls *tls, struct sp_tls_out *out);
 /** The 32 bytes of RFC 9266, context present and empty. @retval SP_ERR_STATE Not OPEN. */
 SP_MUST_CHECK enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32]);
 
+/** Bytes that sp_tls_pack() writes at most. */
+#define SP_TLS_PACK_MAX (128U + SP_TLS_RECORD_MAX + 64U)
+
+/** It is OPEN and detached, and no input is left that was given. */
+bool sp_tls_can_pack(const struct sp_tls *tls);
+
+/**
+ * Write a session down, for another process to carry on with: its record state, the exporter, and what is held of a
+ * record that is not whole. Secret: wipe what was written. The session stays as it is; only one of the two may be used.
+ * @retval SP_ERR_UNSUPPORTED Not one that sp_tls_can_pack().
+ * @retval SP_ERR_SPACE       Less than SP_TLS_PACK_MAX bytes, and too few.
+ */
+SP_MUST_CHECK enum sp_err sp_tls_pack(const struct sp_tls *tls, struct sp_writer *w);
+
+/** A session as sp_tls_pack() wrote it. @retval SP_ERR_MALFORMED @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_tls_unpack(struct sp_reader *r, struct sp_tls **out);
+
 /** For logs: `TLS1.2 PSK AES-128-CCM`. Static until the next call in this thread. */
 const char *sp_tls_describe(const struct sp_tls *tls);
 

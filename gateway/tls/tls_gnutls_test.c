@@ -569,6 +569,59 @@ static void a_part_of_a_record_is_known_to_be_one(void)
     finish(&run);
 }
 
+static void a_session_goes_on_in_another_place(void)
+{
+    struct run run = make_run(CCM);
+    handshake(&run);
+    uint8_t before[32];
+    uint8_t after[32];
+    uint8_t packed[SP_TLS_PACK_MAX];
+    uint8_t buf[64];
+    size_t len = 0;
+    SP_CHECK_INT(sp_tls_exporter(run.server, before), SP_OK);
+    SP_CHECK_INT(gnutls_record_send(run.client, "0123456789", 10), 10);
+    sp_tls_input(run.server, sp_view(run.to_server, 7)); /* a part of a record goes along */
+    SP_CHECK_INT(sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client), SP_ERR_AGAIN);
+    for (size_t cap = 0; cap < 100; cap++) { /* or not at all */
+        struct sp_writer small;
+        sp_writer_init(&small, packed, cap);
+        SP_CHECK_INT(sp_tls_pack(run.server, &small), SP_ERR_SPACE);
+    }
+    struct sp_writer w;
+    struct sp_reader r;
+    sp_writer_init(&w, packed, sizeof(packed));
+    SP_CHECK_INT(sp_tls_pack(run.server, &w), SP_OK);
+    sp_tls_destroy(run.server);
+    for (size_t cut = 0; cut < w.used; cut++) {
+        sp_reader_init(&r, sp_view_first(sp_writer_view(&w), cut));
+        SP_CHECK_INT(sp_tls_unpack(&r, &run.server), SP_ERR_MALFORMED);
+    }
+    sp_reader_init(&r, sp_writer_view(&w));
+    SP_CHECK_INT(sp_tls_unpack(&r, &run.server), SP_OK);
+    SP_CHECK_INT(sp_reader_finish(&r), SP_OK);
+    SP_CHECK_INT(sp_tls_exporter(run.server, after), SP_OK);
+    SP_CHECK(memcmp(before, after, sizeof(before)) == 0);
+    sp_tls_input(run.server, sp_view(run.to_server + 7, run.to_server_len - 7));
+    SP_CHECK_INT(sp_tls_read(run.server, buf, sizeof(buf), &len, &run.to_client), SP_OK);
+    SP_CHECK(len == 10 && memcmp(buf, "0123456789", 10) == 0);
+    SP_CHECK_INT(sp_tls_write(run.server, SP_VIEW_LIT("back"), &run.to_client), SP_OK);
+    SP_CHECK_INT(gnutls_record_recv(run.client, buf, sizeof(buf)), 4);
+    finish(&run);
+}
+
+static void an_attached_session_stays_where_it_is(void)
+{
+    struct run run =
+        make_run("NORMAL:-VERS-ALL:+VERS-TLS1.3:+ECDHE-PSK:+DHE-PSK:-ECDHE-ECDSA:-ECDHE-RSA");
+    handshake(&run);
+    uint8_t packed[SP_TLS_PACK_MAX];
+    struct sp_writer w;
+    sp_writer_init(&w, packed, sizeof(packed));
+    SP_CHECK(!sp_tls_can_pack(run.server));
+    SP_CHECK_INT(sp_tls_pack(run.server, &w), SP_ERR_UNSUPPORTED);
+    finish(&run);
+}
+
 static void a_key_may_come_late(void)
 {
     struct run run = make_run(CCM);
@@ -630,6 +683,8 @@ static const struct sp_test tests[] = {
     SP_TEST(tls13_with_an_external_psk_works),
     SP_TEST(a_client_with_everything_gets_forward_secrecy),
     SP_TEST(a_handshake_in_single_bytes_works),
+    SP_TEST(a_session_goes_on_in_another_place),
+    SP_TEST(an_attached_session_stays_where_it_is),
     SP_TEST(what_is_not_in_the_set_is_refused),
     SP_TEST(a_wrong_key_ends_in_one_and_the_same_alert),
     SP_TEST(identities_come_as_raw_bytes),

@@ -188,6 +188,26 @@ const char *sp_tls_describe(const struct sp_tls *tls)
     return "none";
 }
 
+/* Nobody hands over here. */
+bool sp_tls_can_pack(const struct sp_tls *tls)
+{
+    (void)tls;
+    return false;
+}
+
+enum sp_err sp_tls_pack(const struct sp_tls *tls, struct sp_writer *w)
+{
+    (void)tls, (void)w;
+    return SP_ERR_UNSUPPORTED;
+}
+
+enum sp_err sp_tls_unpack(struct sp_reader *r, struct sp_tls **out)
+{
+    (void)r;
+    *out = NULL;
+    return SP_ERR_UNSUPPORTED;
+}
+
 const char *sp_tls_error(const struct sp_tls *tls)
 {
     (void)tls;

@@ -30,6 +30,7 @@ class Gateway:
                      f"  key: {crt}/gateway.key\n  client_id: {gateway_id}\n{cloud_extra}")
             text += routes
         self.config.write_text(text + extra)
+        self.binary = program("sallyport")  # what runs; the command line is always the built one
         self.process = None
         self.port = None
         self._on_line = on_line
@@ -37,7 +38,7 @@ class Gateway:
         self.env = {}  # more for the environment of the next run
 
     def start(self, seconds=15):
-        self.process = Process([program("sallyport"), "run", "-c", self.config], self._line, env=self.env)
+        self.process = Process([self.binary, "run", "-c", self.config], self._line, env=self.env)
         self.process.wait_line("event=ready", seconds)
         line = self.process.wait_line("event=listening", 2)
         self.port = int(re.search(r"address=\"?\S*?:(\d+)\"?(\s|$)", line).group(1))

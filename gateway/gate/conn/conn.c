@@ -85,6 +85,15 @@ static void watch_for(struct sp_conn *conn, uint32_t events)
     }
 }
 
+static struct sp_conn *take_conn(struct sp_worker *worker)
+{
+    struct sp_conn *conn = sp_slab_take(&slab);
+    if (conn != NULL) {
+        conn->client.home = &worker->home;
+    }
+    return conn;
+}
+
 static void free_conn(struct sp_conn *conn)
 {
     if (conn != NULL) {
@@ -97,10 +106,7 @@ static void free_conn(struct sp_conn *conn)
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
                   const struct sp_peer *peer)
 {
-    struct sp_conn *conn = sp_slab_take(&slab);
-    if (conn != NULL) {
-        conn->client.home = &worker->home;
-    }
+    struct sp_conn *conn = take_conn(worker);
     if (conn == NULL || sp_client_work(&conn->client) == NULL ||
         sp_tls_accept(server, &conn->tls) != SP_OK) {
         free_conn(conn);
@@ -612,4 +618,82 @@ static void timer_due(struct sp_timer *timer)
 enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out)
 {
     return sp_tls_exporter(sp_conn_of(client)->tls, out);
+}
+
+/* ---- to another process, and from one ---- */
+
+bool sp_conn_can_go(const struct sp_conn *conn)
+{
+    const struct sp_client *client = &conn->client;
+    return conn->stage == SP_CONN_ADMITTED && client->state == SP_CLIENT_OPEN && !client->lost &&
+           sp_client_now(client)->out.used == 0 && sp_tls_can_pack(conn->tls);
+}
+
+enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
+{
+    struct sp_writer w;
+    size_t size = SP_TLS_PACK_MAX + 4U + work_of(conn)->unsent.used;
+    uint8_t *at = sp_buf_reserve(out, size);
+    if (at == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    sp_writer_init(&w, at, size);
+    SP_TRY(sp_tls_pack(conn->tls, &w));
+    sp_write_u32(&w, work_of(conn)->unsent.used);
+    sp_write_view(&w, sp_buf_view(&work_of(conn)->unsent));
+    out->used += (uint32_t)w.used;
+    return w.err;
+}
+
+static enum sp_err unpack(struct sp_conn *conn, struct sp_view packed)
+{
+    struct sp_reader r;
+    struct sp_client_work *work = sp_client_work(&conn->client);
+    if (work == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    sp_reader_init(&r, packed);
+    SP_TRY(sp_tls_unpack(&r, &conn->tls));
+    struct sp_view unsent = sp_read_bytes(&r, sp_read_u32(&r));
+    SP_TRY(sp_reader_finish(&r));
+    return unsent.len == 0 ? SP_OK : sp_buf_append(&work->unsent, unsent);
+}
+
+enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view packed,
+                           struct sp_conn **out)
+{
+    *out = NULL;
+    struct sp_conn *conn = take_conn(worker);
+    enum sp_err err = conn == NULL ? SP_ERR_NOMEM : unpack(conn, packed);
+    if (err == SP_OK) {
+        err = sp_client_init(&conn->client, &worker->home);
+    }
+    if (err != SP_OK) {
+        if (conn != NULL) {
+            sp_conn_free(conn);
+        }
+        close(fd);
+        return err;
+    }
+    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
+    conn->client.timer.fire = timer_due;
+    conn->homed = true;
+    sp_worker_link(worker, conn);
+    enter_stage(conn, SP_CONN_ADMITTED);
+    *out = conn;
+    return SP_OK;
+}
+
+enum sp_err sp_conn_go_on(struct sp_conn *conn)
+{
+    struct sp_client *client = &conn->client;
+    uint32_t unsent = work_of(conn)->unsent.used;
+    bool reads = !client->paused && unsent <= client->home->config->limits.write_buffer / 2;
+    conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));
+    if (unsent > 0) {
+        client->work->progress_ms = now_of(conn);
+        set_deadline(conn, now_of(conn) + STALL_MS);
+    }
+    sp_client_rest(client);
+    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, conn->events);
 }

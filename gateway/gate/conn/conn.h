@@ -70,6 +70,23 @@ void sp_conn_settle(struct sp_conn *conn);
 void sp_conn_close(struct sp_conn *conn);
 void sp_conn_free(struct sp_conn *conn);
 
+/** Another process can carry on with it: it is admitted, its TLS session detached, and it does not end just now. */
+bool sp_conn_can_go(const struct sp_conn *conn);
+
+/** Append what another process needs for that, the socket apart. Secret. Nothing changes. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out);
+
+/**
+ * A connection as sp_conn_pack() wrote it, on its client's home loop. Takes `fd` over, also with an error. Its client has been initialised,
+ * and knows nothing yet; sp_conn_go_on() when it does.
+ * @retval SP_ERR_MALFORMED, SP_ERR_NOMEM
+ */
+SP_MUST_CHECK enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view packed,
+                                         struct sp_conn **out);
+
+/** From now on its socket is watched. @retval SP_ERR_IO */
+SP_MUST_CHECK enum sp_err sp_conn_go_on(struct sp_conn *conn);
+
 /** For struct sp_home. */
 enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out);
 void sp_conn_flush(struct sp_client *client);

@@ -124,6 +124,16 @@ struct sp_table_node *sp_table_any(const struct sp_table *table)
     return NULL;
 }
 
+struct sp_table_node *sp_table_each(const struct sp_table *table, const struct sp_table_node *last)
+{
+    struct sp_table_node *next = last == NULL ? NULL : last->next;
+    size_t i = last == NULL ? 0 : (last->hash & table->mask) + 1;
+    while (next == NULL && table->buckets != NULL && i <= table->mask) {
+        next = table->buckets[i++];
+    }
+    return next;
+}
+
 void sp_table_deinit(struct sp_table *table)
 {
     free(table->buckets);

@@ -33,6 +33,9 @@ SP_MUST_CHECK enum sp_err sp_table_insert(struct sp_table *table, struct sp_tabl
                                           uint64_t hash);
 void sp_table_remove(struct sp_table *table, struct sp_table_node *node);
 
+/** Walk all, in no order: the entry behind `last`, which must still be there; NULL begins, and NULL ends. */
+struct sp_table_node *sp_table_each(const struct sp_table *table, const struct sp_table_node *last);
+
 /** Any entry, to empty the table one by one; NULL when there is none. */
 struct sp_table_node *sp_table_any(const struct sp_table *table);
 

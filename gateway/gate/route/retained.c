@@ -310,6 +310,16 @@ size_t sp_retained_next(struct sp_retained *retained, struct sp_view filter, str
     return found;
 }
 
+void sp_retained_each(struct sp_retained *retained, sp_retained_fn fn, void *arg)
+{
+    pthread_mutex_lock(&retained->mutex);
+    for (size_t i = 0; i < retained->count; i++) {
+        const struct kept *kept = &retained->items[i];
+        fn(arg, sp_view(kept->owner->name, kept->owner->len), kept->message);
+    }
+    pthread_mutex_unlock(&retained->mutex);
+}
+
 size_t sp_retained_count(struct sp_retained *retained)
 {
     pthread_mutex_lock(&retained->mutex);

@@ -49,6 +49,12 @@ SP_MUST_CHECK enum sp_err sp_retained_put(struct sp_retained *retained, struct s
 size_t sp_retained_next(struct sp_retained *retained, struct sp_view filter, struct sp_view after,
                         uint64_t now_ms, struct sp_mail **out, size_t max);
 
+/** Called for each; must not call back. */
+typedef void (*sp_retained_fn)(void *arg, struct sp_view owner, struct sp_mail *message);
+
+/** All of them, in the order of their topics. */
+void sp_retained_each(struct sp_retained *retained, sp_retained_fn fn, void *arg);
+
 /** How many there are. */
 size_t sp_retained_count(struct sp_retained *retained);
 

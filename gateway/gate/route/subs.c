@@ -481,6 +481,15 @@ struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint
     return found;
 }
 
+sp_slot_tag sp_subs_share(struct sp_subs *subs, const struct sp_filter *filter, uint16_t loop)
+{
+    pthread_mutex_lock(&subs->locks[loop].mutex);
+    const struct group *group = group_of(subs, filter);
+    sp_slot_tag tag = group != NULL ? group->tag : 0;
+    pthread_mutex_unlock(&subs->locks[loop].mutex);
+    return tag;
+}
+
 void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
                     sp_slot_tag session)
 {

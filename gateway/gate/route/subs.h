@@ -81,13 +81,16 @@ SP_MUST_CHECK enum sp_err sp_subs_add(struct sp_subs *subs, struct sp_view filte
 struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint16_t loop,
                                sp_slot_tag session);
 
+/** How a session subscribes to one of its filters. @return false: it does not. */
+bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
+                 struct sp_subscriber *out);
+
 /** Remove a subscription that is there. */
 void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,
                     sp_slot_tag session);
 
-/** How a session has subscribed. @return false: it has not. */
-bool sp_subs_get(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop, sp_slot_tag session,
-                 struct sp_subscriber *out);
+/** The group that a shared filter makes, as in struct sp_match. */
+sp_slot_tag sp_subs_share(struct sp_subs *subs, const struct sp_filter *filter, uint16_t loop);
 
 /** Switch an option of a subscription that is there. */
 void sp_subs_mark(struct sp_subs *subs, struct sp_filter *filter, uint16_t loop,

@@ -91,3 +91,54 @@ void sp_aliases_apply(struct sp_aliases *aliases, struct sp_mqtt_publish *publis
     publish->props.present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS);
     publish->props.topic_alias = (uint16_t)(i + 1);
 }
+
+/* ---- to another process, and from one ---- */
+
+static size_t count_of(const struct sp_aliases *aliases)
+{
+    return (size_t)aliases->in_max + aliases->out_max;
+}
+
+size_t sp_aliases_size(const struct sp_aliases *aliases)
+{
+    size_t size = 3 * sizeof(uint16_t);
+    for (size_t i = 0; i < count_of(aliases); i++) {
+        size += sizeof(uint16_t) + aliases->topics[i].len;
+    }
+    return size;
+}
+
+void sp_aliases_write(const struct sp_aliases *aliases, struct sp_writer *w)
+{
+    sp_write_u16(w, aliases->in_max);
+    sp_write_u16(w, aliases->out_max);
+    sp_write_u16(w, aliases->out_count);
+    for (size_t i = 0; i < count_of(aliases); i++) {
+        sp_write_u16(w, aliases->topics[i].len);
+        sp_write_view(w, sp_view(aliases->topics[i].text, aliases->topics[i].len));
+    }
+}
+
+struct sp_aliases *sp_aliases_read(struct sp_reader *r)
+{
+    uint16_t in_max = sp_read_u16(r);
+    uint16_t out_max = sp_read_u16(r);
+    uint16_t out_count = sp_read_u16(r);
+    if (out_count > out_max || sp_reader_left(r) / sizeof(uint16_t) < (size_t)in_max + out_max) {
+        sp_reader_fail(r, SP_ERR_MALFORMED);
+    }
+    struct sp_aliases *aliases = r->err == SP_OK ? sp_aliases_create(in_max, out_max) : NULL;
+    for (size_t i = 0; aliases != NULL && i < count_of(aliases); i++) {
+        struct sp_view text = sp_read_bytes(r, sp_read_u16(r));
+        if (text.len > 0 && !set(&aliases->topics[i], text)) {
+            sp_reader_fail(r, SP_ERR_NOMEM);
+        }
+    }
+    if (aliases == NULL || r->err != SP_OK) {
+        sp_reader_fail(r, SP_ERR_NOMEM);
+        sp_aliases_destroy(aliases);
+        return NULL;
+    }
+    aliases->out_count = out_count;
+    return aliases;
+}

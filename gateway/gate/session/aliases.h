@@ -37,4 +37,12 @@ SP_MUST_CHECK enum sp_err sp_aliases_resolve(struct sp_aliases *aliases,
  */
 void sp_aliases_apply(struct sp_aliases *aliases, struct sp_mqtt_publish *publish, size_t room);
 
+/* For carry.h. */
+
+/** Bytes that sp_aliases_write() writes. */
+size_t sp_aliases_size(const struct sp_aliases *aliases);
+void sp_aliases_write(const struct sp_aliases *aliases, struct sp_writer *w);
+/** NULL: `r` has failed, with SP_ERR_MALFORMED or SP_ERR_NOMEM. */
+struct sp_aliases *sp_aliases_read(struct sp_reader *r);
+
 #endif

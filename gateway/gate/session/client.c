@@ -136,10 +136,10 @@ enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
     return sp_slots_put(&home->clients, client, &client->tag);
 }
 
-static bool join_group(struct sp_client *client, struct sp_view name)
+enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
 {
-    client->group = sp_name_hold(&client->home->names, client->home->seed, name);
-    return client->group != NULL || name.len == 0;
+    client->group = sp_name_hold(&client->home->names, client->home->seed, group);
+    return client->group != NULL || group.len == 0 ? SP_OK : SP_ERR_NOMEM;
 }
 
 enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
@@ -153,10 +153,8 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->attestation = answer->row.attestation;
     client->binding = answer->row.binding;
     client->records = answer->row.records;
-    if (!join_group(client, sp_view((const uint8_t *)answer->group,
-                                    strnlen(answer->group, sizeof(answer->group) - 1)))) {
-        return SP_ERR_NOMEM;
-    }
+    size_t group_len = strnlen(answer->group, sizeof(answer->group) - 1);
+    SP_TRY(sp_client_join(client, sp_view((const uint8_t *)answer->group, group_len)));
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
     client->work->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
@@ -748,7 +746,7 @@ void sp_client_stored(struct sp_client *client, const struct sp_client_answer *a
 void sp_client_resume(struct sp_client *client)
 {
     if (!client->paused && sp_client_now(client)->in.used > 0 &&
-        client->state != SP_CLIENT_CLOSED) {
+        client->state != SP_CLIENT_CLOSED && !client->home->frozen) {
         take_buffered(client);
     }
 }

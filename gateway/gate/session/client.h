@@ -84,6 +84,7 @@ struct sp_client {
     struct sp_aliases *aliases;  /* MQTT 5, and it uses them; else NULL */
     sp_slot_tag tag;             /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
+    /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
     uint64_t heard_ms;      /* last input; once stalled, when that was */
     uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
     uint32_t max_packet;    /* of the peer */
@@ -189,6 +190,9 @@ struct sp_client *sp_client_take_dirty(struct sp_home *home);
 
 /** The version of its row. */
 uint64_t sp_client_row(const struct sp_client *client);
+
+/** Put a new one into a group, by name; empty: none. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_join(struct sp_client *client, struct sp_view group);
 
 /** Of the row of its identity; empty: none. */
 struct sp_view sp_client_group(const struct sp_client *client);

@@ -89,8 +89,7 @@ static void device_due(struct sp_timer *timer)
     sp_device_settle(device);
 }
 
-/* NULL: no memory, so nothing can wait. */
-static struct sp_device_wait *may_wait(struct sp_device *device)
+struct sp_device_wait *sp_device_may_wait(struct sp_device *device)
 {
     if (device->wait == NULL) {
         device->wait = calloc(1, sizeof(*device->wait));
@@ -164,7 +163,7 @@ void sp_device_end_session(struct sp_device *device)
 void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct sp_will *will)
 {
     struct sp_home *home = device->home;
-    struct sp_device_wait *wait = session_expiry_s == 0 ? NULL : may_wait(device);
+    struct sp_device_wait *wait = session_expiry_s == 0 ? NULL : sp_device_may_wait(device);
     if (will != NULL && will->delay_s > 0 && wait != NULL) {
         wait->will = will;
         wait->will_due_ms = home->timers->now_ms + (uint64_t)will->delay_s * 1000;
@@ -185,7 +184,7 @@ void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct
 enum sp_err sp_device_wait_for(struct sp_device *device, uint64_t wall_ms)
 {
     const struct sp_timers *timers = device->home->timers;
-    struct sp_device_wait *wait = may_wait(device);
+    struct sp_device_wait *wait = sp_device_may_wait(device);
     if (wait == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -203,7 +202,7 @@ void sp_device_return(struct sp_device *device)
 void sp_device_refused(struct sp_device *device)
 {
     uint64_t now = device->home->timers->now_ms;
-    struct sp_device_wait *wait = may_wait(device);
+    struct sp_device_wait *wait = sp_device_may_wait(device);
     if (wait == NULL) {
         return;
     }

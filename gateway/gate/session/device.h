@@ -72,6 +72,9 @@ SP_MUST_CHECK enum sp_err sp_device_wait_for(struct sp_device *device, uint64_t 
 /** A client resumed the session: a will that waits is not published. */
 void sp_device_return(struct sp_device *device);
 
+/** Room for what waits; NULL: no memory, so nothing can wait. sp_device_settle() when something was put into it. */
+struct sp_device_wait *sp_device_may_wait(struct sp_device *device);
+
 /** Count a refused token. */
 void sp_device_refused(struct sp_device *device);
 /** So many tokens were refused within a minute that another attempt has to wait. */

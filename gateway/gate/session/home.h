@@ -41,6 +41,7 @@ struct sp_home {
     struct sp_marks marks;     /**< counters of protected records */
     struct sp_sensors sensors; /**< what devices reported last */
     struct sp_fuse *fuse;      /**< NULL in tests that fuse nothing */
+    bool frozen;               /**< set by the owner: no packet of a device is handled now */
     uint32_t generation;       /**< of the configuration: the same in all homes once all have it */
     /** The 32 bytes that tie a token to this client's TLS session. */
     enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);

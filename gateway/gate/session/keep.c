@@ -348,7 +348,10 @@ void sp_keep_connected(struct sp_home *home)
     keep->last_ticket = 0;
     if (!keep->loading || keep->loaded) {
         tell_all(home);
-    } else if (sp_edge_send(&home->tickets.store, SP_MSG_KEPT_LOAD, 0, NULL, 0) != SP_OK) {
+        return;
+    }
+    keep->stale = false; /* there is nothing here that the journal does not have */
+    if (sp_edge_send(&home->tickets.store, SP_MSG_KEPT_LOAD, 0, NULL, 0) != SP_OK) {
         sp_log_error(SP_EVENT("sessions_not_loaded"));
     }
 }
@@ -555,6 +558,31 @@ static void store_until(struct sp_home *home, struct sp_session *session, uint64
 void sp_keep_store(struct sp_home *home, struct sp_session *session)
 {
     store_until(home, session, UINT64_MAX);
+}
+
+void sp_keep_store_all(struct sp_home *home)
+{
+    while (home->keep.fresh != NULL) {
+        struct sp_session *session = home->keep.fresh;
+        sp_keep_store(home, session);
+        sp_keep_quiet(session);
+    }
+}
+
+void sp_keep_tell_again(struct sp_home *home)
+{
+    home->keep.stale = true;
+    look_again(home, 0);
+}
+
+bool sp_keep_is_calm(const struct sp_home *home)
+{
+    const struct sp_keep *keep = &home->keep;
+    uint32_t index = 0;
+    bool told = !keep->stale || home->tickets.store.send == NULL;
+    return !keep->loading && told && !keep->failed && keep->ring_count == 0 &&
+           keep->batch_count == 0 && keep->ended == NULL && keep->fresh == NULL &&
+           sp_slots_each(&home->receipts, &index) == NULL;
 }
 
 void sp_keep_offered(struct sp_home *home, struct sp_session *session)

@@ -97,6 +97,12 @@ void sp_keep_unsubscribe(struct sp_home *home, const struct sp_session *session,
 void sp_keep_offered(struct sp_home *home, struct sp_session *session);
 /** Journal those that are in memory alone. */
 void sp_keep_store(struct sp_home *home, struct sp_session *session);
+/** The same for all sessions: a time without their devices begins. */
+void sp_keep_store_all(struct sp_home *home);
+/** The journal may lack something: tell it all again. */
+void sp_keep_tell_again(struct sp_home *home);
+/** Everything is in the journal, and nothing waits for it; or there is no store, and it all has to be told again (`stale`). */
+bool sp_keep_is_calm(const struct sp_home *home);
 /** It has no messages in memory alone any more, or nobody looks. */
 void sp_keep_quiet(struct sp_session *session);
 /** A message leaves the queue: it is settled here, in the journal, and for who waits for it. */

@@ -136,7 +136,7 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     sp_slab_give(&slab, session);
 }
 
-static void tell_groups(struct sp_home *home, struct sp_session *session, bool away)
+void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away)
 {
     for (uint16_t i = 0; i < session->sub_count; i++) {
         if (sp_filter_shared(session->subs[i])) {
@@ -162,13 +162,13 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
     }
     sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     session->full = false;
-    tell_groups(home, session, false);
+    sp_session_tell_groups(home, session, false);
     sp_session_pump(home, session);
 }
 
 void sp_session_detach(struct sp_home *home, struct sp_session *session)
 {
-    tell_groups(home, session, true);
+    sp_session_tell_groups(home, session, true);
     session->client->session = NULL;
     session->client = NULL;
     session->unsent = session->first;

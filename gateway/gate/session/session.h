@@ -117,6 +117,9 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session);
 /** A client is there: send again what it did not acknowledge, then what waits. */
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client);
 
+/** The groups of its shared subscriptions: give to others first while it is away. */
+void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away);
+
 /** The client is gone; what it did not acknowledge is kept. */
 void sp_session_detach(struct sp_home *home, struct sp_session *session);
 
