@@ -194,6 +194,21 @@ def test_mosquitto_sub_resumes_its_session(open_house, version, how, qos):
     run("mosquitto_sub", *words(gateway, other, version, *how, "-t", "lab/kept/#", "-E"))  # and the session is no more
 
 
+@VERSIONS
+def test_mosquitto_sub_resumes_after_the_gateway_was_killed(open_house, version):
+    gateway, bundle, other = open_house
+    keep = ["-c", "-q", "1", "-t", "lab/cut"] + (["-x", "600"] if version == "5" else [])
+    run("mosquitto_sub", *words(gateway, other, version, *keep, "-E"))
+    lines = [f"message {n}" for n in range(20)]
+    publish(gateway, bundle, version, "lab/cut", "-q", "1", "-l", data="\n".join(lines))
+    gateway.kill()
+    gateway.start()
+    publish(gateway, bundle, version, "lab/cut", "-q", "1", "-m", "after")
+    got = run("mosquitto_sub", *words(gateway, other, version, *keep, "-C", "21", "-W", "30")).stdout.splitlines()
+    assert got == lines + ["after"]
+    run("mosquitto_sub", *words(gateway, other, version, "-t", "lab/cut", "-E"))
+
+
 def test_mosquitto_sub_without_c_keeps_nothing(open_house, sub):
     gateway, bundle, other = open_house
     run("mosquitto_sub", *words(gateway, other, "5", "-q", "1", "-t", "lab/left", "-E"))
