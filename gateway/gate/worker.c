@@ -15,7 +15,6 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -603,19 +602,13 @@ static void finish_turn(struct sp_worker *worker)
 
 /* ---- another process takes over ---- */
 
-void sp_worker_listen(struct sp_worker *worker, int wait_ms)
+void sp_worker_listen(struct sp_worker *worker)
 {
     struct sp_watch *watches[] = {&worker->inbox.watch, &worker->keys.watch, &worker->store.watch};
-    const nfds_t count = 3;
-    struct pollfd fds[3];
-    for (nfds_t i = 0; i < count; i++) {
-        fds[i] = (struct pollfd){.fd = watches[i]->fd, .events = POLLIN};
-    }
-    int ready = poll(fds, count, wait_ms);
     sp_loop_read_clocks(&worker->loop);
-    for (nfds_t i = 0; ready > 0 && i < count; i++) {
-        if (fds[i].revents != 0 && watches[i]->fd >= 0) {
-            watches[i]->ready(watches[i], EPOLLIN);
+    for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++) {
+        if (watches[i]->fd >= 0) {
+            watches[i]->ready(watches[i], EPOLLIN); /* there may be nothing */
         }
     }
     sp_keep_store_all(&worker->home);
@@ -682,19 +675,21 @@ static bool has_group(const struct sp_home *home)
 
 enum sp_err sp_worker_await_keys(struct sp_worker *worker, int wait_ms)
 {
+    uint64_t end_ms = sp_clock_ms() + (uint64_t)wait_ms;
     bool grouped = has_group(&worker->home);
-    uint64_t end_ms = sp_clock_ms() + (grouped ? (uint64_t)wait_ms : 0);
-    while (!worker->home.keyring.known) {
-        struct pollfd fd = {.fd = worker->keys.watch.fd, .events = POLLIN};
-        uint64_t now_ms = sp_clock_ms();
-        if (worker->keys.channel == NULL) {
-            return SP_ERR_CLOSED;
-        }
-        if (poll(&fd, 1, now_ms < end_ms ? (int)(end_ms - now_ms) : 0) <= 0) {
-            return grouped ? SP_ERR_AGAIN : SP_OK;
-        }
+    while (worker->keys.channel != NULL && !worker->home.keyring.known) {
         sp_loop_read_clocks(&worker->loop);
         link_ready(&worker->keys.watch, EPOLLIN);
+        if (!grouped) {
+            break;
+        }
+        if (worker->loop.timers.now_ms >= end_ms) {
+            return SP_ERR_AGAIN;
+        }
+        sp_loop_nap();
+    }
+    if (worker->keys.channel == NULL) {
+        return SP_ERR_CLOSED;
     }
     return SP_OK;
 }

@@ -95,10 +95,10 @@ void sp_worker_leave(struct sp_worker *worker, atomic_uint *count);
 void sp_worker_freeze(struct sp_worker *worker);
 
 /**
- * In place of a turn while it stands still: hear other loops, keys and store, for at most `wait_ms`; send what there is to send, and
+ * In place of a turn while it stands still: hear other loops, keys and store, without waiting; send what there is to send, and
  * journal what is in memory alone. Nothing is read from devices.
  */
-void sp_worker_listen(struct sp_worker *worker, int wait_ms);
+void sp_worker_listen(struct sp_worker *worker);
 
 /** Nothing waits for keys or store any more. */
 bool sp_worker_is_quiet(const struct sp_worker *worker);
