@@ -19,6 +19,7 @@ torture: build
 	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/torture.py --cycles $(CYCLES) --seed $(SEED)
 	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/bugs.py run
 	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/bridge.py
+	SALLYPORT_BUILD=build /usr/bin/python3 -B tests/faults/backlog.py
 cm33:
 	cmake --preset cm33 && cmake --build --preset cm33
 firmware:

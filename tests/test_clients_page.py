@@ -70,9 +70,9 @@ def test_every_command_of_the_page(terminals, tmp_path):
             here.paste(block)
             assert here.printed() == (expected, 0), block
         else:
-            before = subscriptions(tmp_path)
+            wait_for(lambda: subscriptions(tmp_path) == 0, 30, "the end of earlier sessions")
             beside.append((terminals(), block, expected))
             beside[-1][0].paste(block)
-            wait_for(lambda: subscriptions(tmp_path) > before, 30, "the subscription of the second terminal")
+            wait_for(lambda: subscriptions(tmp_path) == 1, 30, "the subscription of the second terminal")
     for terminal, block, expected in beside:
         assert terminal.printed() == (expected, 0), block

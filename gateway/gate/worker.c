@@ -15,7 +15,6 @@
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -620,6 +619,7 @@ static void trim(struct sp_timer *timer)
     if (worker->admission.in_service == 0 || now_ms >= worker->trimmed_ms + TRIM_LATEST_MS) {
         worker->stirred = 0;
         worker->trimmed_ms = now_ms;
+        sp_client_trim(&worker->home);
         (void)malloc_trim(0);
     }
 }
@@ -733,19 +733,13 @@ static void finish_turn(struct sp_worker *worker)
 
 /* ---- another process takes over ---- */
 
-void sp_worker_listen(struct sp_worker *worker, int wait_ms)
+void sp_worker_listen(struct sp_worker *worker)
 {
     struct sp_watch *watches[] = {&worker->inbox.watch, &worker->keys.watch, &worker->store.watch};
-    const nfds_t count = 3;
-    struct pollfd fds[3];
-    for (nfds_t i = 0; i < count; i++) {
-        fds[i] = (struct pollfd){.fd = watches[i]->fd, .events = POLLIN};
-    }
-    int ready = poll(fds, count, wait_ms);
     sp_loop_read_clocks(&worker->loop);
-    for (nfds_t i = 0; ready > 0 && i < count; i++) {
-        if (fds[i].revents != 0 && watches[i]->fd >= 0) {
-            watches[i]->ready(watches[i], EPOLLIN);
+    for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++) {
+        if (watches[i]->fd >= 0) {
+            watches[i]->ready(watches[i], EPOLLIN); /* there may be nothing */
         }
     }
     sp_keep_store_all(&worker->home);
@@ -776,7 +770,7 @@ void sp_worker_thaw(struct sp_worker *worker)
     worker->leaving = false;
     worker->home.frozen = false;
     while ((client = sp_slots_each(&worker->home.clients, &index)) != NULL) {
-        if (client->in.used > 0) {
+        if (sp_client_now(client)->in.used > 0) {
             sp_client_mark(client); /* what it said before */
         }
     }
@@ -803,7 +797,7 @@ static bool has_group(const struct sp_home *home)
     const struct sp_client *client;
     uint32_t index = 0;
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (client->group_len > 0) {
+        if (client->group != NULL) {
             return true;
         }
     }
@@ -812,19 +806,21 @@ static bool has_group(const struct sp_home *home)
 
 enum sp_err sp_worker_await_keys(struct sp_worker *worker, int wait_ms)
 {
+    uint64_t end_ms = sp_clock_ms() + (uint64_t)wait_ms;
     bool grouped = has_group(&worker->home);
-    uint64_t end_ms = sp_clock_ms() + (grouped ? (uint64_t)wait_ms : 0);
-    while (!worker->home.keyring.known) {
-        struct pollfd fd = {.fd = worker->keys.watch.fd, .events = POLLIN};
-        uint64_t now_ms = sp_clock_ms();
-        if (worker->keys.channel == NULL) {
-            return SP_ERR_CLOSED;
-        }
-        if (poll(&fd, 1, now_ms < end_ms ? (int)(end_ms - now_ms) : 0) <= 0) {
-            return grouped ? SP_ERR_AGAIN : SP_OK;
-        }
+    while (worker->keys.channel != NULL && !worker->home.keyring.known) {
         sp_loop_read_clocks(&worker->loop);
         link_ready(&worker->keys.watch, EPOLLIN);
+        if (!grouped) {
+            break;
+        }
+        if (worker->loop.timers.now_ms >= end_ms) {
+            return SP_ERR_AGAIN;
+        }
+        sp_loop_nap();
+    }
+    if (worker->keys.channel == NULL) {
+        return SP_ERR_CLOSED;
     }
     return SP_OK;
 }

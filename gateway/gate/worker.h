@@ -57,9 +57,10 @@ struct sp_worker {
     bool accepting; /* listeners are watched */
     bool short_of_fds;
     bool stopping;
-    bool leaving;        /* another process is to take over: no new connections */
-    atomic_uint waiting; /* who is in a handshake or about to be, while leaving, for other threads */
-    uint64_t stop_ms;    /* the last moment to write, while stopping */
+    bool leaving; /* another process is to take over: no new connections */
+    atomic_uint
+        waiting;      /* who is in a handshake or about to be, while leaving, for other threads */
+    uint64_t stop_ms; /* the last moment to write, while stopping */
 };
 
 /** What all loops share. */
@@ -72,9 +73,9 @@ struct sp_gate {
     atomic_uint connections;
     int control;                  /* to the parent */
     struct sp_handover *handover; /* under way, to another process; loop 0 sets it; NULL: none */
-    uint32_t descriptors; /* for connections and the reserve */
-    atomic_bool failed;   /* this process cannot go on: it ends, and the parent starts it again */
-    atomic_uint loading;  /* loops that have not loaded their sessions yet */
+    uint32_t descriptors;         /* for connections and the reserve */
+    atomic_bool failed;  /* this process cannot go on: it ends, and the parent starts it again */
+    atomic_uint loading; /* loops that have not loaded their sessions yet */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
@@ -103,10 +104,10 @@ void sp_worker_leave(struct sp_worker *worker, atomic_uint *count);
 void sp_worker_freeze(struct sp_worker *worker);
 
 /**
- * In place of a turn while it stands still: hear other loops, keys and store, for at most `wait_ms`; send what there is to send, and
+ * In place of a turn while it stands still: hear other loops, keys and store, without waiting; send what there is to send, and
  * journal what is in memory alone. Nothing is read from devices.
  */
-void sp_worker_listen(struct sp_worker *worker, int wait_ms);
+void sp_worker_listen(struct sp_worker *worker);
 
 /** Nothing waits for keys or store any more. */
 bool sp_worker_is_quiet(const struct sp_worker *worker);

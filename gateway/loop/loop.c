@@ -20,6 +20,12 @@ static uint64_t clock_ms(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+void sp_loop_nap(void)
+{
+    const struct timespec time = {.tv_nsec = 200000};
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
 uint64_t sp_clock_ms(void)
 {
     return clock_ms(CLOCK_MONOTONIC);

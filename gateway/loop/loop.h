@@ -48,6 +48,9 @@ SP_MUST_CHECK enum sp_err sp_loop_turn(struct sp_loop *loop);
 /** Read the clocks outside of a turn. */
 void sp_loop_read_clocks(struct sp_loop *loop);
 
+/** Sleep a fraction of a millisecond: for the few places that look again and again, since no sandbox lets them poll(). */
+void sp_loop_nap(void);
+
 /** Milliseconds of the monotonic clock. */
 uint64_t sp_clock_ms(void);
 /** Milliseconds since 1970. */

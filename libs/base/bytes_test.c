@@ -116,7 +116,14 @@ static void constant_time_compare_looks_at_every_byte(void)
 
 static void every_error_has_a_text_and_a_class(void)
 {
-    SP_CHECK(strcmp(sp_err_name(SP_ERR_LIMIT), "ERR_LIMIT") == 0);
+#define X(name, number, class, text)                                  \
+    SP_CHECK_CASE(strcmp(sp_err_name(SP_##name), #name) == 0, #name); \
+    SP_CHECK_CASE(strcmp(sp_err_text(SP_##name), text) == 0, #name);  \
+    SP_CHECK_CASE(sp_err_class(SP_##name) == SP_CLASS_##class, #name);
+    SP_ERR_MAP(X)
+#undef X
+    SP_CHECK(strcmp(sp_err_name((enum sp_err)250), "ERR_UNKNOWN") == 0);
+    SP_CHECK_INT(sp_err_class((enum sp_err)250), SP_CLASS_BUG);
     SP_CHECK_INT(sp_err_class(SP_ERR_MALFORMED), SP_CLASS_PEER);
     SP_CHECK(strcmp(sp_err_text((enum sp_err)250), "unknown error") == 0);
 }

@@ -8,11 +8,13 @@
 
 A bug is one replacement in one source file, which has to be there exactly once, and the cycles that bring it to light.
 """
+import concurrent.futures
 import pathlib
 import sys
 from collections import namedtuple
 
 Bug = namedtuple("Bug", "file old new cycles")
+AT_A_TIME = 4  # trials mostly wait
 POWER, STORE, ALL = ("power",), ("kill", "store"), ("all",)
 TRAPS = [("trap", "store", "sync", n, "before") for n in (3, 9, 20)] + [("trap", "store", "pwrite", n, "halfway") for n in (2, 7)]
 
@@ -108,13 +110,16 @@ def run(names):
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
     from tests.faults import torture
     away = 0
-    for name in names:
-        caught, why = torture.trial(f"sallyport-bug-{name}", BUGS[name].cycles)
-        away += not caught
-        print(f"{'caught' if caught else 'GOT AWAY':9} {name:28} {why}", flush=True)
-    caught, why = torture.trial("sallyport", [c for bug in BUGS.values() for c in bug.cycles[:2]])
+    with concurrent.futures.ProcessPoolExecutor(AT_A_TIME) as pool:
+        innocent = pool.submit(torture.trial, "sallyport", [c for bug in BUGS.values() for c in bug.cycles[:2]])
+        trials = [pool.submit(torture.trial, f"sallyport-bug-{name}", BUGS[name].cycles) for name in names]
+        for name, trial in zip(names, trials):
+            caught, why = trial.result()
+            away += not caught
+            print(f"{'caught' if caught else 'GOT AWAY':9} {name:29} {why}", flush=True)
+        caught, why = innocent.result()
     away += caught
-    print(f"{'ACCUSED' if caught else 'cleared':9} {'no bug at all':28} {why}")
+    print(f"{'ACCUSED' if caught else 'cleared':9} {'no bug at all':29} {why}")
     print(f"{len(names) + 1 - away} passed, {away} failed")
     return away
 

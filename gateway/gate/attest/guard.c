@@ -21,21 +21,25 @@ static bool is_guest(const struct sp_client *client)
 
 bool sp_guard_keep_nonce(struct sp_client *client, const uint8_t *nonce)
 {
-    if (client->nonce == NULL) {
-        client->nonce = malloc(SP_LINK_NONCE_LEN);
+    struct sp_client_work *work = sp_client_work(client);
+    if (work == NULL) {
+        return false;
     }
-    if (client->nonce != NULL) {
-        sp_copy(client->nonce, nonce, SP_LINK_NONCE_LEN);
+    if (work->nonce == NULL) {
+        work->nonce = malloc(SP_LINK_NONCE_LEN);
     }
-    return client->nonce != NULL;
+    if (work->nonce != NULL) {
+        sp_copy(work->nonce, nonce, SP_LINK_NONCE_LEN);
+    }
+    return work->nonce != NULL;
 }
 
 static void drop_nonce(struct sp_client *client)
 {
-    if (client->nonce != NULL) {
-        sp_wipe(client->nonce, SP_LINK_NONCE_LEN);
-        free(client->nonce);
-        client->nonce = NULL;
+    if (sp_client_now(client)->nonce != NULL) {
+        sp_wipe(client->work->nonce, SP_LINK_NONCE_LEN);
+        free(client->work->nonce);
+        client->work->nonce = NULL;
     }
 }
 
@@ -45,7 +49,7 @@ static void publish_challenge(struct sp_client *client)
         .qos = 1,
         .packet_id = SP_CHALLENGE_ID,
         .topic = SP_VIEW_LIT(SP_LINK_TOPIC_CHALLENGE),
-        .payload = sp_view(client->nonce, SP_LINK_NONCE_LEN),
+        .payload = sp_view(sp_client_now(client)->nonce, SP_LINK_NONCE_LEN),
     };
     client->challenge_unacked = true;
     sp_client_publish(client, &publish);
@@ -61,7 +65,7 @@ static void send_auth(struct sp_client *client)
                 .present = (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_AUTH_METHOD) |
                                       SP_MQTT_HAS(SP_MQTT_P_AUTH_DATA)),
                 .auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding)),
-                .auth_data = sp_view(client->nonce, SP_LINK_NONCE_LEN),
+                .auth_data = sp_view(sp_client_now(client)->nonce, SP_LINK_NONCE_LEN),
             },
     };
     sp_client_send_reasoned(client, SP_MQTT_AUTH, &auth);
@@ -233,7 +237,7 @@ void sp_guard_token(struct sp_client *client, struct sp_view token)
     sp_client_arm(client);
     if (client->nonce_open && send_token(client, token)) {
         client->nonce_open = false;
-        client->judged = client->group_len > 0;
+        client->judged = client->group != NULL;
     } else {
         unavailable(client);
     }
@@ -272,7 +276,7 @@ static void tell_time(struct sp_client *client)
 /* When keys cannot be told, it has forgotten the verdict too, and asks for another one when it is back. */
 static void ready_for_keys(struct sp_client *client)
 {
-    if (client->group_len > 0) {
+    if (client->group != NULL) {
         (void)!sp_edge_send(&client->home->keys, SP_MSG_GRANT_READY, client->tag, NULL, 0);
     }
 }
@@ -317,7 +321,8 @@ void sp_guard_verdict(struct sp_client *client, const struct sp_msg_verdict *ver
     if (client->state == SP_CLIENT_CLOSED || client->guard != SP_GUARD_APPRAISING) {
         return;
     }
-    bool early = client->in.used > 0 || (client->early && client->state == SP_CLIENT_GUEST_5);
+    bool early =
+        sp_client_now(client)->in.used > 0 || (client->early && client->state == SP_CLIENT_GUEST_5);
     if (is_guest(client) && early) {
         /* The beginning of a packet, or of a record, was sent before the verdict. */
         sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_GUEST_EARLY,

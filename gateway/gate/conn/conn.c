@@ -41,7 +41,13 @@ static uint64_t now_of(const struct sp_conn *conn)
 
 static void set_deadline(struct sp_conn *conn, uint64_t when)
 {
-    conn->client.owner_due_ms = when;
+    struct sp_client_work *work = sp_client_work(&conn->client);
+    if (work == NULL) { /* there always is one before it is homed */
+        conn->client.lost = true;
+        sp_client_mark(&conn->client);
+        return;
+    }
+    work->owner_due_ms = when;
     if (conn->homed) {
         sp_client_arm(&conn->client);
     } else {
@@ -51,7 +57,9 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
 
 static void clear_deadline(struct sp_conn *conn)
 {
-    conn->client.owner_due_ms = UINT64_MAX;
+    if (conn->client.work != NULL) {
+        conn->client.work->owner_due_ms = 0;
+    }
     if (conn->homed) {
         sp_client_arm(&conn->client);
     } else {
@@ -64,10 +72,21 @@ static const struct sp_limits_config *limits_of(const struct sp_conn *conn)
     return &worker_of(conn)->home.config->limits;
 }
 
+static const struct sp_client_work *work_of(const struct sp_conn *conn)
+{
+    return sp_client_now(&conn->client);
+}
+
+static uint64_t stall_ends(const struct sp_conn *conn)
+{
+    return work_of(conn)->progress_ms + limits_of(conn)->stall_timeout_ms;
+}
+
 static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
 {
     uint64_t when = now_of(conn) + timeout_ms;
-    return when < conn->visitor->preauth_ms ? when : conn->visitor->preauth_ms;
+    uint64_t preauth_ms = work_of(conn)->visitor->preauth_ms;
+    return when < preauth_ms ? when : preauth_ms;
 }
 
 static void watch_for(struct sp_conn *conn, uint32_t events)
@@ -75,6 +94,24 @@ static void watch_for(struct sp_conn *conn, uint32_t events)
     if (conn->events != events && conn->watch.fd >= 0 &&
         sp_loop_change(&worker_of(conn)->loop, &conn->watch, events) == SP_OK) {
         conn->events = (uint8_t)events;
+    }
+}
+
+static struct sp_conn *take_conn(struct sp_worker *worker)
+{
+    struct sp_conn *conn = sp_slab_take(&slab);
+    if (conn != NULL) {
+        conn->client.home = &worker->home;
+    }
+    return conn;
+}
+
+static void free_conn(struct sp_conn *conn)
+{
+    if (conn != NULL) {
+        sp_client_free_work(&conn->client);
+        sp_tls_destroy(conn->tls);
+        sp_slab_give(&slab, conn);
     }
 }
 
@@ -90,9 +127,10 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
         sp_conn_turned_away(peer, sp_view(NULL, 0), why);
         return;
     }
-    struct sp_conn *conn = sp_slab_take(&slab);
-    if (conn == NULL || sp_tls_accept(server, &conn->tls) != SP_OK) {
-        sp_slab_give(&slab, conn);
+    struct sp_conn *conn = take_conn(worker);
+    if (conn == NULL || sp_client_work(&conn->client) == NULL ||
+        sp_tls_accept(server, &conn->tls) != SP_OK) {
+        free_conn(conn);
         sp_admission_leave(&worker->admission, limits, visitor, false);
         sp_admission_gone(&worker->admission, peer, now_ms);
         close(fd);
@@ -101,9 +139,8 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     visitor->owner = conn;
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
-    conn->visitor = visitor;
+    conn->client.work->visitor = visitor;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->client.home = &worker->home;
     conn->client.timer.fire = timer_due;
     conn->client.peer = *peer;
     conn->events = EPOLLIN;
@@ -127,9 +164,11 @@ static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
     bool visited = is_visitor(conn);
     conn->stage = (uint8_t)stage;
     if (visited && !is_visitor(conn)) {
-        sp_admission_leave(&worker_of(conn)->admission, limits_of(conn), conn->visitor,
+        struct sp_client_work *work = conn->client.work;
+        sp_admission_leave(&worker_of(conn)->admission, limits_of(conn), work->visitor,
                            stage == SP_CONN_ADMITTED);
-        conn->progress_ms = now_of(conn); /* in its place */
+        work->visitor = NULL;
+        work->progress_ms = now_of(conn);
     }
 }
 
@@ -154,9 +193,7 @@ void sp_conn_close(struct sp_conn *conn)
 
 void sp_conn_free(struct sp_conn *conn)
 {
-    sp_tls_destroy(conn->tls);
-    sp_buf_free(&conn->unsent);
-    sp_slab_give(&slab, conn);
+    free_conn(conn);
 }
 
 void sp_conn_turned_away(const struct sp_peer *peer, struct sp_view device, enum sp_shed why)
@@ -211,14 +248,19 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
 /* Keep what the socket did not take, and wait until it takes more. */
 static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
 {
-    if (conn->unsent.used == 0) {
+    struct sp_client_work *work = sp_client_work(&conn->client);
+    if (work == NULL) {
+        conn->client.lost = true;
+        return;
+    }
+    if (work->unsent.used == 0) {
         if (!is_visitor(conn)) {
-            conn->progress_ms = now_of(conn);
-            set_deadline(conn, now_of(conn) + limits_of(conn)->stall_timeout_ms);
+            work->progress_ms = now_of(conn);
+            set_deadline(conn, stall_ends(conn));
         }
         watch_for(conn, conn->events | EPOLLOUT);
     }
-    if (sp_buf_append(&conn->unsent, rest) != SP_OK) {
+    if (sp_buf_append(&work->unsent, rest) != SP_OK) {
         conn->client.lost = true;
     }
 }
@@ -240,7 +282,7 @@ static void send_out(struct sp_conn *conn)
     struct sp_view bytes = sp_view(out->buf, out->used);
     out->used = 0;
     if (bytes.len > 0 && conn->watch.fd >= 0 && !conn->client.lost) {
-        if (conn->unsent.used == 0) {
+        if (work_of(conn)->unsent.used == 0) {
             bytes = sp_view_from(bytes, try_send(conn, bytes));
         }
         if (bytes.len > 0) {
@@ -250,26 +292,28 @@ static void send_out(struct sp_conn *conn)
     if (out->cap > 4UL * SP_WORKER_BUFFER) {
         sp_tls_out_deinit(out);
     }
-    conn->client.unsent = conn->unsent.used;
 }
 
 static void send_unsent(struct sp_conn *conn)
 {
-    size_t sent = try_send(conn, sp_buf_view(&conn->unsent));
+    struct sp_client_work *work = conn->client.work;
+    if (work == NULL) {
+        return; /* nothing is unsent */
+    }
+    size_t sent = try_send(conn, sp_buf_view(&work->unsent));
     if (sent > 0) {
         if (!is_visitor(conn)) {
-            conn->progress_ms = now_of(conn);
+            work->progress_ms = now_of(conn);
         }
-        sp_buf_consume(&conn->unsent, sent);
+        sp_buf_consume(&work->unsent, sent);
     }
-    if (conn->unsent.used == 0) {
-        sp_buf_free(&conn->unsent);
+    if (work->unsent.used == 0) {
+        sp_buf_free(&work->unsent);
         if (conn->stage == SP_CONN_ADMITTED) {
             clear_deadline(conn);
         }
         watch_for(conn, conn->events & ~(uint32_t)EPOLLOUT);
     }
-    conn->client.unsent = conn->unsent.used;
     if (conn->homed) {
         sp_client_writable(&conn->client);
         sp_client_mark(&conn->client);
@@ -280,11 +324,12 @@ static void send_unsent(struct sp_conn *conn)
 static void seal(struct sp_conn *conn)
 {
     struct sp_client *client = &conn->client;
-    if (client->out.used > 0 && !client->lost) {
-        if (sp_tls_write(conn->tls, sp_buf_view(&client->out), &worker_of(conn)->out) != SP_OK) {
+    if (work_of(conn)->out.used > 0 && !client->lost) {
+        struct sp_view plain = sp_buf_view(&work_of(conn)->out);
+        if (sp_tls_write(conn->tls, plain, &worker_of(conn)->out) != SP_OK) {
             client->lost = true;
         }
-        client->out.used = 0;
+        sp_client_written(client);
     }
 }
 
@@ -298,7 +343,7 @@ void sp_conn_flush(struct sp_client *client)
 /* The client is closed: let the peer read why, then close the socket. */
 static void finish(struct sp_conn *conn)
 {
-    if (conn->stage == SP_CONN_CLOSING && conn->unsent.used == 0) {
+    if (conn->stage == SP_CONN_CLOSING && work_of(conn)->unsent.used == 0) {
         if (!conn->client.linger || shutdown(conn->watch.fd, SHUT_WR) != 0) {
             sp_conn_close(conn);
             return;
@@ -322,15 +367,14 @@ void sp_conn_settle(struct sp_conn *conn)
         set_deadline(conn, now_of(conn) + limits_of(conn)->stall_timeout_ms);
     }
     send_out(conn);
-    sp_buf_free(&client->out);
     if (client->lost) {
         sp_conn_close(conn);
         return;
     }
     if (client->state == SP_CLIENT_OPEN && conn->stage == SP_CONN_GUEST) {
         enter_stage(conn, SP_CONN_ADMITTED);
-        if (conn->unsent.used > 0) {
-            set_deadline(conn, conn->progress_ms + limits_of(conn)->stall_timeout_ms);
+        if (work_of(conn)->unsent.used > 0) {
+            set_deadline(conn, stall_ends(conn));
         } else {
             clear_deadline(conn);
         }
@@ -341,8 +385,8 @@ void sp_conn_settle(struct sp_conn *conn)
     if (conn->stage != SP_CONN_DEAD) {
         /* Who does not read is not read from either: what we owe it stays bounded. */
         bool reads = !client->paused && conn->stage != SP_CONN_CLOSING &&
-                     conn->unsent.used <= client->home->config->limits.write_buffer / 2;
-        watch_for(conn, (reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
+                     work_of(conn)->unsent.used <= client->home->config->limits.write_buffer / 2;
+        watch_for(conn, (reads ? EPOLLIN : 0U) | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
         sp_client_rest(client);
     }
 }
@@ -406,14 +450,12 @@ static void ask_psk(struct sp_conn *conn)
 {
     struct sp_view identity = sp_tls_identity(conn->tls);
     struct sp_home *home = &worker_of(conn)->home;
-    uint64_t due_ms = conn->client.owner_due_ms;
     if (sp_client_init(&conn->client, home) != SP_OK) {
         sp_conn_shed(conn, SP_SHED_MEMORY);
         return;
     }
     conn->homed = true;
     conn->client.timer.fire = timer_due;
-    conn->client.owner_due_ms = due_ms;
     enter_stage(conn, SP_CONN_PSK);
     if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
         sp_conn_keys_lost(conn);
@@ -432,8 +474,9 @@ void sp_conn_keys_lost(struct sp_conn *conn)
 /* The time that the handshake may take, from where it began. */
 static uint64_t handshake_deadline(const struct sp_conn *conn)
 {
-    uint64_t when = conn->visitor->since_ms + limits_of(conn)->tls_timeout_ms;
-    return when < conn->visitor->preauth_ms ? when : conn->visitor->preauth_ms;
+    const struct sp_visitor *visitor = work_of(conn)->visitor;
+    uint64_t when = visitor->since_ms + limits_of(conn)->tls_timeout_ms;
+    return when < visitor->preauth_ms ? when : visitor->preauth_ms;
 }
 
 /* The identity is known: its home is where this connection belongs. */
@@ -447,7 +490,7 @@ static void go_home(struct sp_conn *conn)
     }
     conn->fd = sp_loop_remove(&worker->loop, &conn->watch);
     clear_deadline(conn);
-    sp_admission_detach(&worker->admission, limits_of(conn), conn->visitor, now_of(conn));
+    sp_admission_detach(&worker->admission, limits_of(conn), work_of(conn)->visitor, now_of(conn));
     sp_worker_unlink(worker, conn);
     conn->parcel.run = arrive;
     sp_home_post(&worker->home, home, &conn->parcel);
@@ -460,10 +503,11 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     struct sp_worker *worker = owner;
     conn->client.home = &worker->home;
     conn->watch.fd = conn->fd;
-    conn->events = (uint8_t)(EPOLLIN | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
-    if (sp_admission_adopt(&worker->admission, &conn->client.peer, conn->visitor) != SP_OK) {
+    conn->events = (uint8_t)(EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
+    struct sp_visitor *visitor = work_of(conn)->visitor;
+    if (sp_admission_adopt(&worker->admission, &conn->client.peer, visitor) != SP_OK) {
         sp_conn_turned_away(&conn->client.peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
-        sp_visitor_free(conn->visitor);
+        sp_visitor_free(visitor);
         close(conn->fd);
         sp_conn_free(conn);
         return;
@@ -542,7 +586,7 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     }
     uint32_t usual_ms = worker_of(conn)->home.config->attestation.answer_timeout_ms;
     if (!conn->unknown && answer->row.answer_timeout_ms > usual_ms) {
-        conn->visitor->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
+        work_of(conn)->visitor->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
     sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
@@ -586,8 +630,9 @@ void sp_conn_read(struct sp_conn *conn)
     }
     sp_tls_input(conn->tls, sp_view(worker_of(conn)->cipher, len));
     if (conn->stage == SP_CONN_WAITING) {
-        if (sp_tls_greet(conn->tls) && conn->visitor->state == SP_VISITOR_SILENT) {
-            sp_admission_ready(&worker_of(conn)->admission, conn->visitor, limits_of(conn));
+        struct sp_visitor *visitor = work_of(conn)->visitor;
+        if (sp_tls_greet(conn->tls) && visitor->state == SP_VISITOR_SILENT) {
+            sp_admission_ready(&worker_of(conn)->admission, visitor, limits_of(conn));
         }
     } else if (conn->stage == SP_CONN_HANDSHAKE) {
         carry_on(conn);
@@ -638,19 +683,15 @@ static void guest_deadline(struct sp_conn *conn)
  */
 static void waited(struct sp_conn *conn)
 {
-    uint64_t ends = conn->visitor->preauth_ms - limits_of(conn)->preauth_timeout_ms / 2;
-    if (conn->visitor->state == SP_VISITOR_SILENT) {
+    const struct sp_visitor *visitor = work_of(conn)->visitor;
+    uint64_t ends = visitor->preauth_ms - limits_of(conn)->preauth_timeout_ms / 2;
+    if (visitor->state == SP_VISITOR_SILENT) {
         refuse(conn, SP_M_DEADLINE_TIMEOUTS, "deadline_passed", "no ClientHello");
     } else if (now_of(conn) < ends) {
         set_deadline(conn, ends);
     } else {
         sp_conn_shed(conn, SP_SHED_QUEUE);
     }
-}
-
-static uint64_t stall_ends(const struct sp_conn *conn)
-{
-    return conn->progress_ms + limits_of(conn)->stall_timeout_ms;
 }
 
 static void deadline_passed(struct sp_conn *conn)
@@ -664,16 +705,17 @@ static void deadline_passed(struct sp_conn *conn)
         refuse(conn, SP_M_DEADLINE_TIMEOUTS, "deadline_passed", "TLS handshake not finished");
         break;
     case SP_CONN_GUEST:
-        if (conn->client.state != SP_CLIENT_CONNECT && now_of(conn) < conn->visitor->preauth_ms) {
-            set_deadline(conn, conn->visitor->preauth_ms);
+        if (conn->client.state != SP_CLIENT_CONNECT &&
+            now_of(conn) < work_of(conn)->visitor->preauth_ms) {
+            set_deadline(conn, work_of(conn)->visitor->preauth_ms);
         } else {
             guest_deadline(conn);
         }
         break;
     case SP_CONN_ADMITTED:
-        if (conn->unsent.used > 0 && now_of(conn) < stall_ends(conn)) {
+        if (work_of(conn)->unsent.used > 0 && now_of(conn) < stall_ends(conn)) {
             set_deadline(conn, stall_ends(conn));
-        } else if (conn->unsent.used > 0) {
+        } else if (work_of(conn)->unsent.used > 0) {
             refuse(conn, SP_M_SLOW_CLOSED, "slow_reader", "nothing read for stall_timeout");
         }
         break;
@@ -692,8 +734,8 @@ static void timer_due(struct sp_timer *timer)
     struct sp_client *client =
         (struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer));
     struct sp_conn *conn = sp_conn_of(client);
-    if (now_of(conn) >= client->owner_due_ms) {
-        client->owner_due_ms = UINT64_MAX;
+    if (work_of(conn)->owner_due_ms != 0 && now_of(conn) >= work_of(conn)->owner_due_ms) {
+        client->work->owner_due_ms = 0;
         deadline_passed(conn);
     }
     if (conn->homed && conn->stage != SP_CONN_DEAD) {
@@ -712,21 +754,21 @@ bool sp_conn_can_go(const struct sp_conn *conn)
 {
     const struct sp_client *client = &conn->client;
     return conn->stage == SP_CONN_ADMITTED && client->state == SP_CLIENT_OPEN && !client->lost &&
-           client->out.used == 0 && sp_tls_can_pack(conn->tls);
+           sp_client_now(client)->out.used == 0 && sp_tls_can_pack(conn->tls);
 }
 
 enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
 {
     struct sp_writer w;
-    size_t size = SP_TLS_PACK_MAX + 4U + conn->unsent.used;
+    size_t size = SP_TLS_PACK_MAX + 4U + work_of(conn)->unsent.used;
     uint8_t *at = sp_buf_reserve(out, size);
     if (at == NULL) {
         return SP_ERR_NOMEM;
     }
     sp_writer_init(&w, at, size);
     SP_TRY(sp_tls_pack(conn->tls, &w));
-    sp_write_u32(&w, conn->unsent.used);
-    sp_write_view(&w, sp_buf_view(&conn->unsent));
+    sp_write_u32(&w, work_of(conn)->unsent.used);
+    sp_write_view(&w, sp_buf_view(&work_of(conn)->unsent));
     out->used += (uint32_t)w.used;
     return w.err;
 }
@@ -734,18 +776,22 @@ enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
 static enum sp_err unpack(struct sp_conn *conn, struct sp_view packed)
 {
     struct sp_reader r;
+    struct sp_client_work *work = sp_client_work(&conn->client);
+    if (work == NULL) {
+        return SP_ERR_NOMEM;
+    }
     sp_reader_init(&r, packed);
     SP_TRY(sp_tls_unpack(&r, &conn->tls));
     struct sp_view unsent = sp_read_bytes(&r, sp_read_u32(&r));
     SP_TRY(sp_reader_finish(&r));
-    return unsent.len == 0 ? SP_OK : sp_buf_append(&conn->unsent, unsent);
+    return unsent.len == 0 ? SP_OK : sp_buf_append(&work->unsent, unsent);
 }
 
 enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view packed,
                            struct sp_conn **out)
 {
     *out = NULL;
-    struct sp_conn *conn = sp_slab_take(&slab);
+    struct sp_conn *conn = take_conn(worker);
     enum sp_err err = conn == NULL ? SP_ERR_NOMEM : unpack(conn, packed);
     if (err == SP_OK) {
         err = sp_client_init(&conn->client, &worker->home);
@@ -759,7 +805,6 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
     }
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
     conn->client.timer.fire = timer_due;
-    conn->client.unsent = conn->unsent.used;
     conn->homed = true;
     conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
     sp_worker_link(worker, conn);
@@ -769,14 +814,15 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
 
 enum sp_err sp_conn_go_on(struct sp_conn *conn)
 {
-    const struct sp_client *client = &conn->client;
+    struct sp_client *client = &conn->client;
     SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &client->peer));
-    bool reads =
-        !client->paused && conn->unsent.used <= client->home->config->limits.write_buffer / 2;
-    conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (conn->unsent.used > 0 ? EPOLLOUT : 0U));
-    conn->progress_ms = now_of(conn);
-    if (conn->unsent.used > 0) {
-        set_deadline(conn, conn->progress_ms + STALL_MS);
+    uint32_t unsent = work_of(conn)->unsent.used;
+    bool reads = !client->paused && unsent <= client->home->config->limits.write_buffer / 2;
+    conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));
+    if (unsent > 0) {
+        client->work->progress_ms = now_of(conn);
+        set_deadline(conn, stall_ends(conn));
     }
+    sp_client_rest(client);
     return sp_loop_add(&worker_of(conn)->loop, &conn->watch, conn->events);
 }

@@ -38,12 +38,6 @@ struct sp_conn {
         };
     };
     struct sp_tls *tls;
-    struct sp_buf unsent; /* ciphertext that the socket did not take */
-    union {
-        struct sp_visitor *visitor; /* until it is admitted or closing */
-        uint64_t
-            progress_ms; /* afterwards: when the socket took something last, while there is unsent */
-    };
     int fd;                  /* while it moves */
     uint8_t events;          /* watched: EPOLLIN, EPOLLOUT */
     uint8_t stage;           /* enum sp_conn_stage */

@@ -10,7 +10,7 @@
 #include "gateway/gate/session/carry.h"
 #include "gateway/log/log.h"
 
-#include <poll.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -155,13 +155,17 @@ static enum sp_err take_items(struct coming *c)
 /* @retval SP_ERR_CLOSED Also when the parent has something else to say: it gives this up. */
 static enum sp_err hear(struct coming *c)
 {
-    struct pollfd fds[] = {{.fd = c->passage.fd, .events = POLLIN},
-                           {.fd = c->gate->control, .events = POLLIN}};
-    int ready = poll(fds, 2, -1);
-    if (ready > 0 && fds[1].revents != 0) {
+    char first;
+    ssize_t said = recv(c->gate->control, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (said >= 0 || (errno != EAGAIN && errno != EINTR)) {
         return SP_ERR_CLOSED;
     }
-    return ready > 0 && fds[0].revents != 0 ? sp_passage_receive(&c->passage) : SP_OK;
+    uint32_t before = c->passage.bytes.used;
+    enum sp_err err = sp_passage_receive(&c->passage);
+    if (err == SP_OK && c->passage.bytes.used == before) {
+        sp_loop_nap();
+    }
+    return err;
 }
 
 static enum sp_err take_all(struct coming *c)
@@ -183,12 +187,15 @@ static enum sp_err take_all(struct coming *c)
 static enum sp_err await_go(struct coming *c)
 {
     const char taken = SP_HANDOVER_TAKEN;
+    uint64_t end_ms = sp_clock_ms() + GO_MS;
     (void)send(c->passage.fd, &taken, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     enum sp_err err = SP_OK;
     while (err == SP_OK && c->passage.bytes.used == 0) {
-        struct pollfd socket = {.fd = c->passage.fd, .events = POLLIN};
-        int ready = poll(&socket, 1, GO_MS);
-        err = ready == 0 ? SP_ERR_AGAIN : ready < 0 ? SP_OK : sp_passage_receive(&c->passage);
+        err = sp_passage_receive(&c->passage);
+        if (err == SP_OK && c->passage.bytes.used == 0) {
+            err = sp_clock_ms() >= end_ms ? SP_ERR_AGAIN : SP_OK;
+            sp_loop_nap();
+        }
     }
     if (c->passage.bytes.used > 0) {
         return c->passage.bytes.ptr[0] == SP_HANDOVER_GO ? SP_OK : SP_ERR_CLOSED;

@@ -14,7 +14,7 @@
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
 
-#include <poll.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -219,13 +219,16 @@ static enum sp_err write_all(struct sp_handover *h)
 
 static enum sp_err await_taken(const struct sp_handover *h)
 {
-    struct pollfd socket = {.fd = h->fd, .events = POLLIN};
+    uint64_t end_ms = sp_clock_ms() + TAKE_MS;
     char said = 0;
-    if (poll(&socket, 1, TAKE_MS) <= 0) {
-        return SP_ERR_AGAIN;
+    ssize_t got;
+    while ((got = recv(h->fd, &said, 1, MSG_DONTWAIT)) < 0 && (errno == EAGAIN || errno == EINTR)) {
+        if (sp_clock_ms() >= end_ms) {
+            return SP_ERR_AGAIN;
+        }
+        sp_loop_nap();
     }
-    return recv(h->fd, &said, 1, MSG_DONTWAIT) == 1 && said == SP_HANDOVER_TAKEN ? SP_OK
-                                                                                 : SP_ERR_CLOSED;
+    return got == 1 && said == SP_HANDOVER_TAKEN ? SP_OK : SP_ERR_CLOSED;
 }
 
 static void say(const struct sp_handover *h, char what)
@@ -276,7 +279,7 @@ static void await_others(struct sp_handover *h, const unsigned *count, unsigned 
 /* Hear what there is, and say whether anything is still waited for. */
 static void drain(struct sp_handover *h, struct sp_worker *worker, bool *counted)
 {
-    sp_worker_listen(worker, 1);
+    sp_worker_listen(worker);
     bool quiet = sp_worker_is_quiet(worker);
     if (quiet && !*counted) {
         atomic_fetch_add(&h->quiet, 1);
@@ -284,6 +287,7 @@ static void drain(struct sp_handover *h, struct sp_worker *worker, bool *counted
         atomic_fetch_sub(&h->quiet, 1);
     }
     *counted = quiet;
+    sp_loop_nap();
 }
 
 /* A loop that is quiet may have been sent something by one that was not yet. */

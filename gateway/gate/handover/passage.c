@@ -3,7 +3,6 @@
 #include "gateway/gate/handover/passage.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -46,12 +45,10 @@ enum sp_err sp_passage_send(int fd, struct sp_view bytes, const int *fds, size_t
             bytes = sp_view_from(bytes, (size_t)sent);
             count = 0;
         } else if (errno == EAGAIN || errno == ETOOMANYREFS) {
-            /* There is no event for fewer files being on their way. */
-            struct pollfd socket = {.fd = fd, .events = errno == EAGAIN ? POLLOUT : 0};
             if (sp_clock_ms() >= end_ms) {
                 return SP_ERR_AGAIN;
             }
-            (void)poll(&socket, 1, errno == EAGAIN ? 100 : 1);
+            sp_loop_nap();
         } else if (errno != EINTR) {
             return errno == EPIPE || errno == ECONNRESET ? SP_ERR_CLOSED : SP_ERR_IO;
         }

@@ -26,7 +26,7 @@ struct sp_passage {
 SP_MUST_CHECK enum sp_err sp_passage_send(int fd, struct sp_view bytes, const int *fds,
                                           size_t count, int wait_ms);
 
-/** Receive what is there, once poll() has said so. @retval SP_ERR_CLOSED The end. @retval SP_ERR_IO @retval SP_ERR_NOMEM */
+/** Receive what is there, if anything. @retval SP_ERR_CLOSED The end. @retval SP_ERR_IO @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_passage_receive(struct sp_passage *passage);
 
 /** The next file, now the caller's; -1: none has come. */

@@ -310,15 +310,13 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_number(out, client->keep_alive_ms, 4);
     sp_carry_number(out, client->answer_timeout_ms, 4);
     sp_carry_number(out, client->max_packet, 4);
-    sp_carry_number(out, client->keep_alive_s, 2);
     sp_carry_number(out, client->window, 2);
     sp_carry_number(out, client->receive_maximum, 2);
-    sp_carry_number(out, client->unreleased, 2);
+    sp_carry_number(out, sp_client_now(client)->unreleased, 2);
     sp_carry_number(out, client->unopened, 1);
-    sp_carry_number(out, client->row_version, 8);
-    sp_carry_block(out, sp_view(client->group, client->group_len));
-    sp_carry_block(out, sp_buf_view(&client->in));
-    sp_carry_block(out, sp_buf_view(&client->grant));
+    sp_carry_block(out, sp_client_group(client));
+    sp_carry_block(out, sp_buf_view(&sp_client_now(client)->in));
+    sp_carry_block(out, sp_buf_view(&sp_client_now(client)->grant));
     put_aliases(out, client->aliases);
     put_will(out, client->will);
     sp_carry_number(out, client->peer.port, 2);
@@ -738,7 +736,7 @@ enum sp_err sp_carry_read_device(struct sp_carry_in *in, struct sp_home *home, s
 static uint64_t attest_due(const struct sp_client *client, uint64_t carried)
 {
     const struct sp_home *home = client->home;
-    if (!client->attested || client->group_len == 0 || client->guard != SP_GUARD_IDLE) {
+    if (!client->attested || client->group == NULL || client->guard != SP_GUARD_IDLE) {
         return carried;
     }
     uint64_t spread = sp_hash(home->seed, sp_client_identity(client)) % SP_CARRY_REGRANT_MS;
@@ -793,12 +791,10 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->keep_alive_ms = sp_read_u32(r);
     client->answer_timeout_ms = sp_read_u32(r);
     client->max_packet = sp_read_u32(r);
-    client->keep_alive_s = sp_read_u16(r);
     client->window = sp_read_u16(r);
     client->receive_maximum = sp_read_u16(r);
-    client->unreleased = sp_read_u16(r);
+    client->work->unreleased = sp_read_u16(r);
     client->unopened = sp_read_u8(r);
-    client->row_version = sp_read_u64(r);
     struct sp_view group = get_block(r);
     struct sp_view buffered = get_block(r);
     struct sp_view grant = get_block(r);
@@ -809,14 +805,13 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     if (client->role == NULL || (client->version != SP_MQTT_311 && client->version != SP_MQTT_5) ||
         client->attestation > SP_ATTESTATION_NONE || client->binding > SP_LINK_BINDING_NONE ||
         client->records > SP_RECORDS_SEALED || client->window == 0 ||
-        client->receive_maximum == 0 || group.len >= sizeof(client->group)) {
+        client->receive_maximum == 0 || group.len >= SP_GROUP_NAME_MAX) {
         return SP_ERR_MALFORMED;
     }
-    client->group_len = (uint8_t)group.len;
-    sp_copy(client->group, group.ptr, group.len);
     client->attest_due_ms = due;
-    SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&client->in, buffered));
-    return grant.len == 0 ? SP_OK : sp_buf_append(&client->grant, grant);
+    SP_TRY(sp_client_join(client, group));
+    SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&client->work->in, buffered));
+    return grant.len == 0 ? SP_OK : sp_buf_append(&client->work->grant, grant);
 }
 
 enum sp_err sp_carry_read_client(struct sp_carry_in *in, struct sp_client *client,
@@ -841,7 +836,7 @@ enum sp_err sp_carry_read_client(struct sp_carry_in *in, struct sp_client *clien
     sp_metric_add(SP_M_DEVICES_ATTESTED, client->attested ? 1 : 0);
     sp_device_settle(device);
     sp_client_arm(client);
-    if (client->in.used > 0) {
+    if (sp_client_now(client)->in.used > 0) {
         sp_client_mark(client);
     }
     return SP_OK;

@@ -7,6 +7,7 @@
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
 #include "gateway/log/log.h"
+#include "gateway/slab/slab.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 #define GUEST_PACKET_MAX 8192U  /* a packet before the verdict: a token, or a CONNECT */
 #define GIVE_UP_MS       10000U /* to one that is stalled */
 #define TAIL_KEEP_MAX    1024U  /* an empty input buffer larger than this is given back */
+#define SPARES_MAX       256U   /* struct sp_client_work that a loop keeps to use them again … */
+#define SPARE_BUFFER_MAX 512U   /* … with an output buffer of at most so many bytes */
 #define LINES_PER_MINUTE 100U   /* in the log, about single messages of one client */
 
 static void on_ping(struct sp_client *client, const struct sp_mqtt_header *header,
@@ -43,15 +46,105 @@ static const sp_packet_fn handlers[SP_CLIENT_STATES][16] = {
 
 static void timer_due(struct sp_timer *timer);
 
+/* ---- what is in flight ---- */
+
+static struct sp_slab works = SP_SLAB_INIT(sizeof(struct sp_client_work));
+const struct sp_client_work sp_client_idle;
+
+struct sp_client_work *sp_client_work(struct sp_client *client)
+{
+    struct sp_home *home = client->home;
+    if (client->work == NULL && home->spare != NULL) {
+        client->work = home->spare;
+        home->spare = client->work->next;
+        home->spares--;
+        client->work->next = NULL;
+    } else if (client->work == NULL) {
+        client->work = sp_slab_take(&works);
+    }
+    return client->work;
+}
+
+/* Nothing is in it but a buffer, which the next one needs too. */
+static void spare(struct sp_home *home, struct sp_client_work *work)
+{
+    if (home->spares >= SPARES_MAX) {
+        sp_buf_free(&work->out);
+        sp_slab_give(&works, work);
+        return;
+    }
+    if (work->out.cap > SPARE_BUFFER_MAX) {
+        sp_buf_free(&work->out);
+    }
+    *work = (struct sp_client_work){.out = work->out, .next = home->spare};
+    home->spare = work;
+    home->spares++;
+}
+
+void sp_client_trim(struct sp_home *home)
+{
+    while (home->spare != NULL) {
+        struct sp_client_work *work = home->spare;
+        home->spare = work->next;
+        sp_buf_free(&work->out);
+        sp_slab_give(&works, work);
+    }
+    home->spares = 0;
+}
+
+static bool is_idle(const struct sp_client_work *work, uint64_t now)
+{
+    return work->in.ptr == NULL && work->out.used == 0 && work->unsent.used == 0 &&
+           work->grant.ptr == NULL && work->nonce == NULL && work->receipts == NULL &&
+           work->visitor == NULL && work->owner_due_ms == 0 && work->unacked == 0 &&
+           work->unreleased == 0 && (work->lines == 0 || now >= work->lines_until_ms);
+}
+
+void sp_client_written(struct sp_client *client)
+{
+    if (client->work != NULL) {
+        client->work->out.used = 0;
+    }
+}
+
+void sp_client_rest(struct sp_client *client)
+{
+    struct sp_client_work *work = client->work;
+    if (client->resting && !client->dirty) {
+        client->dirty = true;
+        client->next_dirty = client->home->resting;
+        client->home->resting = client;
+    }
+    if (work == NULL || client->dirty) {
+        return;
+    }
+    if (client->state == SP_CLIENT_OPEN && is_idle(work, client->home->timers->now_ms)) {
+        client->work = NULL;
+        spare(client->home, work);
+    } else if (work->out.used == 0) {
+        sp_buf_free(&work->out);
+    }
+}
+
+/* ---- the beginning ---- */
+
 enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
 {
     client->home = home;
     client->timer.fire = timer_due;
     client->attest_due_ms = UINT64_MAX;
-    client->owner_due_ms = UINT64_MAX;
     client->heard_ms = home->timers->now_ms;
     client->max_packet = UINT32_MAX;
+    if (sp_client_work(client) == NULL) {
+        return SP_ERR_NOMEM;
+    }
     return sp_slots_put(&home->clients, client, &client->tag);
+}
+
+enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
+{
+    client->group = sp_name_hold(&client->home->names, client->home->seed, group);
+    return client->group != NULL || group.len == 0 ? SP_OK : SP_ERR_NOMEM;
 }
 
 enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
@@ -65,10 +158,10 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->attestation = answer->row.attestation;
     client->binding = answer->row.binding;
     client->records = answer->row.records;
-    client->group_len = (uint8_t)strnlen(answer->group, sizeof(answer->group) - 1);
-    sp_copy(client->group, answer->group, client->group_len);
+    size_t group_len = strnlen(answer->group, sizeof(answer->group) - 1);
+    SP_TRY(sp_client_join(client, sp_view((const uint8_t *)answer->group, group_len)));
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
-    client->row_version = answer->row.version;
+    client->work->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
     client->blocked = answer->nonce_ok == 0;
     client->role = sp_config_role(client->home->config, answer->row.role);
@@ -81,6 +174,16 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
 struct sp_view sp_client_identity(const struct sp_client *client)
 {
     return client->device == NULL ? (struct sp_view){NULL, 0} : sp_device_identity(client->device);
+}
+
+struct sp_view sp_client_group(const struct sp_client *client)
+{
+    return sp_name_text(client->group);
+}
+
+uint64_t sp_client_row(const struct sp_client *client)
+{
+    return client->session != NULL ? client->session->version : sp_client_now(client)->row_version;
 }
 
 /* ---- time ---- */
@@ -101,10 +204,10 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 /* Input does not set the timer anew; when it fires, it looks how long ago the last input was. */
 void sp_client_arm(struct sp_client *client)
 {
-    uint64_t next =
-        earlier(silence_ends(client), earlier(client->attest_due_ms, client->owner_due_ms));
-    if (client->state == SP_CLIENT_CLOSED) {
-        next = client->owner_due_ms;
+    uint64_t owner = sp_client_now(client)->owner_due_ms;
+    uint64_t next = owner == 0 ? UINT64_MAX : owner;
+    if (client->state != SP_CLIENT_CLOSED) {
+        next = earlier(next, earlier(silence_ends(client), client->attest_due_ms));
     }
     if (next == UINT64_MAX) {
         sp_timer_clear(client->home->timers, &client->timer);
@@ -221,10 +324,33 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
 /* Packets in the buffer of the connection, once it holds a tail. */
 static void take_buffered(struct sp_client *client)
 {
-    size_t used = take_packets(client, sp_buf_view(&client->in));
-    sp_buf_consume(&client->in, used);
-    if (client->in.used == 0 && (client->in.cap > TAIL_KEEP_MAX || !client->paused)) {
-        sp_buf_free(&client->in);
+    struct sp_buf *in = &client->work->in;
+    size_t used = take_packets(client, sp_buf_view(in));
+    sp_buf_consume(in, used);
+    if (in->used == 0 && (in->cap > TAIL_KEEP_MAX || !client->paused)) {
+        sp_buf_free(in);
+    }
+}
+
+/* What is not a whole packet is kept. */
+static void take_input(struct sp_client *client, struct sp_view bytes)
+{
+    struct sp_buf *in = &client->work->in;
+    if (in->used == 0) {
+        bytes = sp_view_from(bytes, take_packets(client, bytes));
+        if (client->state == SP_CLIENT_CLOSED) {
+            return;
+        }
+    }
+    if (bytes.len > 0) {
+        bool had = in->used > 0;
+        if (sp_buf_append(in, bytes) != SP_OK) {
+            sp_client_end(client, true);
+            return;
+        }
+        if (had) {
+            take_buffered(client);
+        }
     }
 }
 
@@ -236,22 +362,12 @@ void sp_client_input(struct sp_client *client, struct sp_view bytes)
     if (!client->stalled) {
         client->heard_ms = client->home->timers->now_ms;
     }
-    if (client->in.used == 0) {
-        bytes = sp_view_from(bytes, take_packets(client, bytes));
-        if (client->state == SP_CLIENT_CLOSED) {
-            return;
-        }
+    if (sp_client_work(client) == NULL) {
+        sp_client_lost(client);
+        return;
     }
-    if (bytes.len > 0) {
-        bool had = client->in.used > 0;
-        if (sp_buf_append(&client->in, bytes) != SP_OK) {
-            sp_client_end(client, true);
-            return;
-        }
-        if (had) {
-            take_buffered(client);
-        }
-    }
+    take_input(client, bytes);
+    sp_client_rest(client);
 }
 
 static void on_ping(struct sp_client *client, const struct sp_mqtt_header *header,
@@ -290,18 +406,22 @@ static void on_disconnect(struct sp_client *client, const struct sp_mqtt_header 
 bool sp_client_may_log(struct sp_client *client)
 {
     uint64_t now = client->home->timers->now_ms;
-    if (now >= client->lines_until_ms) {
-        client->lines_until_ms = now + 60000;
-        client->lines = 0;
+    struct sp_client_work *work = sp_client_work(client);
+    if (work == NULL) {
+        return false;
     }
-    if (client->lines == LINES_PER_MINUTE) {
+    if (now >= work->lines_until_ms) {
+        work->lines_until_ms = now + 60000;
+        work->lines = 0;
+    }
+    if (work->lines == LINES_PER_MINUTE) {
         sp_log_warn(SP_EVENT("log_limited"), SP_F_VIEW("device", sp_client_identity(client)),
                     SP_F_STR("detail", "no more lines about its messages this minute"));
     }
-    if (client->lines <= LINES_PER_MINUTE) {
-        client->lines++;
+    if (work->lines <= LINES_PER_MINUTE) {
+        work->lines++;
     }
-    return client->lines <= LINES_PER_MINUTE;
+    return work->lines <= LINES_PER_MINUTE;
 }
 
 /* ---- the end ---- */
@@ -466,7 +586,21 @@ void sp_client_shutdown(struct sp_client *client)
     }
 }
 
-static void forget_receipts(struct sp_client *client);
+static void forget_receipts(struct sp_client_work *work, struct sp_home *home);
+
+void sp_client_free_work(struct sp_client *client)
+{
+    struct sp_client_work *work = client->work;
+    client->work = NULL;
+    if (work != NULL) {
+        sp_buf_free(&work->in);
+        sp_buf_free(&work->out);
+        sp_buf_free(&work->unsent);
+        sp_buf_free(&work->grant);
+        forget_receipts(work, client->home);
+        sp_slab_give(&works, work);
+    }
+}
 
 /* One that is closed in the turn in which it rests. */
 static void leave_resting(struct sp_client *client)
@@ -489,12 +623,11 @@ void sp_client_deinit(struct sp_client *client)
     if (client->resting) {
         leave_resting(client);
     }
-    sp_buf_free(&client->in);
-    sp_buf_free(&client->out);
-    sp_buf_free(&client->grant);
-    forget_receipts(client);
+    sp_client_free_work(client);
     sp_aliases_destroy(client->aliases);
     client->aliases = NULL;
+    sp_name_release(&client->home->names, client->group);
+    client->group = NULL;
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }
@@ -515,7 +648,7 @@ static void say_answer(struct sp_client *client, const struct sp_client_answer *
         return;
     }
     if (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80) {
-        client->unreleased++;
+        client->work->unreleased++;
     } else if (answer->type == SP_MQTT_PUBREC && client->session != NULL) {
         (void)sp_session_release(client->session, answer->packet_id);
     }
@@ -528,16 +661,16 @@ static void say_answer(struct sp_client *client, const struct sp_client_answer *
 
 void sp_client_receipted(struct sp_client *client)
 {
-    while (client->receipts != NULL && client->receipts->waits == 0) {
-        struct sp_receipt *receipt = client->receipts;
+    while (sp_client_now(client)->receipts != NULL && sp_client_now(client)->receipts->waits == 0) {
+        struct sp_receipt *receipt = client->work->receipts;
         struct sp_client_answer answer = receipt->answer;
         /* What the journal has for the cloud is accepted, whoever else has no room for it. */
         bool refused = receipt->refused && !receipt->in_cloud;
         answer.reason = refused && answer.reason == SP_MQTT_RC_SUCCESS
                             ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED
                             : answer.reason;
-        client->receipts = receipt->next;
-        client->held--;
+        client->work->receipts = receipt->next;
+        client->work->held--;
         sp_receipt_free(client->home, receipt);
         say_answer(client, &answer);
     }
@@ -547,35 +680,36 @@ void sp_client_receipted(struct sp_client *client)
 static void answer_due(struct sp_client *client, const struct sp_client_answer *answer)
 {
     struct sp_receipt *receipt = sp_receipt_find(client->home, answer->receipt);
-    if (receipt == NULL && client->receipts == NULL) {
+    struct sp_client_work *work = sp_client_work(client);
+    if (work != NULL && receipt == NULL && work->receipts == NULL) {
         say_answer(client, answer);
         return;
     }
-    if (receipt == NULL) {
+    if (work != NULL && receipt == NULL) {
         receipt = sp_receipt_open(client->home, client->tag, 0);
     }
-    if (receipt == NULL) {
+    if (work == NULL || receipt == NULL) {
         client->lost = true;
         sp_client_mark(client);
         return;
     }
     receipt->answer = *answer;
     receipt->held = true;
-    struct sp_receipt **end = &client->receipts;
+    struct sp_receipt **end = &work->receipts;
     while (*end != NULL) {
         end = &(*end)->next;
     }
     *end = receipt;
-    client->held++;
+    work->held++;
     sp_client_receipted(client);
 }
 
-static void forget_receipts(struct sp_client *client)
+static void forget_receipts(struct sp_client_work *work, struct sp_home *home)
 {
-    while (client->receipts != NULL) {
-        struct sp_receipt *receipt = client->receipts;
-        client->receipts = receipt->next;
-        sp_receipt_orphan(client->home, receipt->tag);
+    while (work->receipts != NULL) {
+        struct sp_receipt *receipt = work->receipts;
+        work->receipts = receipt->next;
+        sp_receipt_orphan(home, receipt->tag);
     }
 }
 
@@ -588,10 +722,11 @@ static void acknowledge(struct sp_client *client, const struct sp_mqtt_publish *
         .reason = reason,
         .type = publish->qos == 2 ? SP_MQTT_PUBREC : SP_MQTT_PUBACK,
     };
-    if (client->unacked == 0 || sp_tickets_follow(client->home, client->tag, &answer) != SP_OK) {
+    if (client->work->unacked == 0 ||
+        sp_tickets_follow(client->home, client->tag, &answer) != SP_OK) {
         answer_due(client, &answer);
     } else {
-        client->unacked++;
+        client->work->unacked++;
     }
 }
 
@@ -628,26 +763,17 @@ void sp_client_no_release(struct sp_client *client)
 
 void sp_client_stored(struct sp_client *client, const struct sp_client_answer *answer)
 {
-    if (client->unacked > 0) {
-        client->unacked--;
+    if (sp_client_now(client)->unacked > 0) {
+        client->work->unacked--;
     }
     answer_due(client, answer);
 }
 
 void sp_client_resume(struct sp_client *client)
 {
-    if (!client->paused && client->in.used > 0 && client->state != SP_CLIENT_CLOSED &&
-        !client->home->frozen) {
+    if (!client->paused && sp_client_now(client)->in.used > 0 &&
+        client->state != SP_CLIENT_CLOSED && !client->home->frozen) {
         take_buffered(client);
-    }
-}
-
-void sp_client_rest(struct sp_client *client)
-{
-    if (client->resting && !client->dirty) {
-        client->dirty = true;
-        client->next_dirty = client->home->resting;
-        client->home->resting = client;
     }
 }
 

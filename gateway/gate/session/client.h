@@ -15,6 +15,7 @@
 #define SP_GATEWAY_GATE_SESSION_CLIENT_H
 
 #include "gateway/gate/core/buf.h"
+#include "gateway/gate/core/names.h"
 #include "gateway/gate/core/peer.h"
 #include "gateway/gate/session/home.h"
 #include "gateway/metrics/metrics.h"
@@ -22,6 +23,7 @@
 #include "libs/mqtt/mqtt.h"
 
 struct sp_aliases;
+struct sp_visitor;
 
 enum sp_client_state {
     SP_CLIENT_CONNECT,   /**< waits for CONNECT */
@@ -41,6 +43,33 @@ enum sp_guard_state {
     SP_GUARD_APPRAISING, /**< keys has the token */
 };
 
+/**
+ * What a client has from its beginning to its admission, and later only while something is in flight: sp_client_work()
+ * gives it one, sp_client_rest() takes it back.
+ */
+struct sp_client_work {
+    struct sp_buf in;           /* an incomplete packet */
+    struct sp_buf out;          /**< plaintext to be written; the owner consumes it */
+    struct sp_buf unsent;       /**< the owner's: bytes that the socket did not take yet */
+    struct sp_buf grant;        /* waits for room in the peer's window */
+    uint64_t owner_due_ms;      /**< set by the owner, whose fire() comes then; 0: never */
+    struct sp_visitor *visitor; /**< the owner's, until it is admitted or closing; then NULL */
+    uint64_t progress_ms;       /**< the owner's: when the socket took something of `unsent` last */
+    struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
+    union {
+        uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
+        struct sp_client_work *next; /* nobody's: home->spare */
+    };
+    uint64_t row_version;    /* of the registry's row; once it is OPEN, the session has it */
+    uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
+    uint64_t last_ticket;    /* of its last message for the store; looked at while `unacked` */
+    uint16_t lines;          /* in the log, about single messages */
+    uint16_t keep_alive_s;   /* as asked for */
+    uint16_t unacked;        /* messages and PUBRELs of the peer that wait for their answer */
+    uint16_t held;           /* answers in `receipts` */
+    uint16_t unreleased;     /* QoS 2 messages of this connection that wait for their PUBREL */
+};
+
 struct sp_client {
     struct sp_home *home;
     struct sp_client *next_dirty;
@@ -48,31 +77,20 @@ struct sp_client {
     struct sp_session *session; /**< while OPEN */
     const struct sp_role_config *role;
     struct sp_will *will;
-    struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
-    uint64_t row_version;        /* of the registry's row */
-    uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
+    struct sp_client_work *work; /**< NULL: nothing is in flight; to read it, sp_client_now() */
+    struct sp_name *group;       /* of the row; NULL: none */
+    struct sp_aliases *aliases;  /* MQTT 5, and it uses them; else NULL */
     sp_slot_tag tag;             /**< names it to keys, store and the ring of acks */
     struct sp_timer timer;
     /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
-    uint64_t heard_ms;       /* last input; once stalled, when that was */
-    uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
-    uint64_t attest_due_ms;  /* answer timeout or next challenge; UINT64_MAX: none */
-    uint64_t last_ticket;    /* of its last message for the store; looked at while `unacked` */
-    uint64_t owner_due_ms;   /**< set by the owner, whose fire() comes then; UINT64_MAX: never */
-    struct sp_buf in;        /* an incomplete packet */
-    struct sp_buf out;       /**< plaintext to be written; the owner consumes it */
-    uint32_t unsent;         /**< set by the owner: bytes that the socket did not take yet */
-    uint32_t max_packet;     /* of the peer */
+    uint64_t heard_ms;      /* last input; once stalled, when that was */
+    uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
+    uint32_t max_packet;    /* of the peer */
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
-    uint16_t lines;             /* in the log, about single messages */
-    uint16_t keep_alive_s;      /* as asked for */
     uint16_t window;            /* QoS 1 and 2 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
-    uint16_t unacked;           /* messages and PUBRELs of the peer that wait for their answer */
-    uint16_t held;              /* answers in `receipts` */
-    uint16_t unreleased;        /* QoS 2 messages of this connection that wait for their PUBREL */
     uint8_t state;              /**< enum sp_client_state */
     uint8_t guard;              /* enum sp_guard_state */
     uint8_t version;            /* 0 before CONNECT, then enum sp_mqtt_version */
@@ -102,12 +120,29 @@ struct sp_client {
     bool terse : 1;          /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
     bool wants_response : 1; /* it asked for Response Information */
     uint8_t unopened;        /* protected records that did not open */
-    uint8_t group_len;       /* of the row; 0: none */
-    uint8_t group[SP_GROUP_NAME_MAX];
-    struct sp_peer peer;        /**< set by the owner, for logs */
-    struct sp_buf grant;        /* waits for room in the peer's window */
-    struct sp_aliases *aliases; /* MQTT 5, and it uses them; else NULL */
+    struct sp_peer peer;     /**< set by the owner, for logs */
 };
+
+/** What sp_client_now() shows of one with nothing in flight. */
+extern const struct sp_client_work sp_client_idle;
+
+/** To look at what is in flight. */
+static inline const struct sp_client_work *sp_client_now(const struct sp_client *client)
+{
+    return client->work == NULL ? &sp_client_idle : client->work;
+}
+
+/** To change what is in flight: there always is one before OPEN, and while input is handled. NULL: no memory. */
+struct sp_client_work *sp_client_work(struct sp_client *client);
+
+/** The owner has written what was in `out`. */
+void sp_client_written(struct sp_client *client);
+
+/**
+ * At the end of a turn: give back what is not needed while nothing is in flight. One that has had its share of the turn is
+ * settled again in the next.
+ */
+void sp_client_rest(struct sp_client *client);
 
 /* ---- for the owner ---- */
 
@@ -147,14 +182,26 @@ void sp_client_shutdown(struct sp_client *client);
 /** Close if need be, give back everything and the tag. */
 void sp_client_deinit(struct sp_client *client);
 
-/** After settling a client that rests: the next turn goes on with it. */
-void sp_client_rest(struct sp_client *client);
-
-/** A new turn: those that rested are dirty again. */
+/** A new turn: those that have had their share of the last are dirty again. */
 void sp_client_wake_all(struct sp_home *home);
+
+/** Free what sp_client_rest() has kept to be used again. */
+void sp_client_trim(struct sp_home *home);
+
+/** Give back all that is in flight, as sp_client_deinit() does; for one that never got a tag. */
+void sp_client_free_work(struct sp_client *client);
 
 /** Take the next client off home->dirty; NULL at the end. */
 struct sp_client *sp_client_take_dirty(struct sp_home *home);
+
+/** The version of its row. */
+uint64_t sp_client_row(const struct sp_client *client);
+
+/** Put a new one into a group, by name; empty: none. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_join(struct sp_client *client, struct sp_view group);
+
+/** Of the row of its identity; empty: none. */
+struct sp_view sp_client_group(const struct sp_client *client);
 
 /** Empty before sp_client_identify() and after CLOSED. */
 struct sp_view sp_client_identity(const struct sp_client *client);

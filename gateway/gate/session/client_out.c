@@ -13,7 +13,8 @@
 /* Room for one packet; false: the client has ended. */
 static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
 {
-    uint8_t *at = client->lost ? NULL : sp_buf_reserve(&client->out, size);
+    struct sp_client_work *work = client->lost ? NULL : sp_client_work(client);
+    uint8_t *at = work == NULL ? NULL : sp_buf_reserve(&work->out, size);
     if (at == NULL) {
         client->lost = true;
         sp_client_mark(client);
@@ -26,7 +27,7 @@ static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
 static void finish(struct sp_client *client, const struct sp_writer *w)
 {
     if (w->err == SP_OK) {
-        client->out.used += (uint32_t)w->used;
+        client->work->out.used += (uint32_t)w->used;
         sp_client_mark(client);
     } else {
         client->lost = true;
@@ -40,11 +41,12 @@ bool sp_client_room(struct sp_client *client, size_t size)
         return false;
     }
     size_t most = client->home->config->limits.write_buffer;
-    if (client->out.used + size > FLUSH_AT ||
-        (size_t)client->out.used + client->unsent + size > most) {
+    const struct sp_client_work *work = sp_client_now(client);
+    if (work->out.used + size > FLUSH_AT ||
+        (size_t)work->out.used + work->unsent.used + size > most) {
         client->home->flush(client);
     }
-    return (size_t)client->out.used + client->unsent + size <= most;
+    return (size_t)work->out.used + work->unsent.used + size <= most;
 }
 
 bool sp_client_fits(const struct sp_client *client, const struct sp_mqtt_publish *publish)
@@ -190,13 +192,14 @@ uint16_t sp_client_window(const struct sp_client *client)
 {
     /* Challenges and grants count like any other QoS 1 message, and go first. */
     unsigned reserved = client->challenge_unacked || client->guard == SP_GUARD_NONCE;
-    reserved += client->grant_unacked || client->grant.used > 0;
+    reserved += client->grant_unacked || sp_client_now(client)->grant.used > 0;
     return reserved < client->window ? (uint16_t)(client->window - reserved) : 0;
 }
 
 void sp_client_pump_grant(struct sp_client *client)
 {
-    if (client->grant.used == 0 || client->grant_unacked || client->state != SP_CLIENT_OPEN ||
+    if (sp_client_now(client)->grant.used == 0 || client->grant_unacked ||
+        client->state != SP_CLIENT_OPEN ||
         client->session->in_flight + (unsigned)client->challenge_unacked >= client->window) {
         return;
     }
@@ -204,11 +207,11 @@ void sp_client_pump_grant(struct sp_client *client)
         .qos = 1,
         .packet_id = SP_GRANT_ID,
         .topic = SP_VIEW_LIT(SP_LINK_TOPIC_GRANT),
-        .payload = sp_buf_view(&client->grant),
+        .payload = sp_buf_view(&client->work->grant),
     };
     client->grant_unacked = true;
     sp_client_publish(client, &publish);
-    sp_buf_free(&client->grant);
+    sp_buf_free(&client->work->grant);
 }
 
 void sp_client_grant(struct sp_client *client, struct sp_view grant)
@@ -216,8 +219,12 @@ void sp_client_grant(struct sp_client *client, struct sp_view grant)
     if (client->state != SP_CLIENT_OPEN) {
         return;
     }
-    client->grant.used = 0; /* one that still waits is stale: its successor has a higher serial */
-    if (sp_buf_append(&client->grant, grant) == SP_OK) {
+    struct sp_client_work *work = sp_client_work(client);
+    if (work == NULL) {
+        return;
+    }
+    work->grant.used = 0; /* one that still waits is stale: its successor has a higher serial */
+    if (sp_buf_append(&work->grant, grant) == SP_OK) {
         sp_client_pump_grant(client);
     }
 }

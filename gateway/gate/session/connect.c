@@ -118,9 +118,10 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
 static uint32_t keep_alive_s(const struct sp_client *client)
 {
     const struct sp_limits_config *limits = &client->home->config->limits;
-    return client->keep_alive_s == 0
+    return client->work->keep_alive_s == 0
                ? limits->keep_alive_max_s
-               : clamp(client->keep_alive_s, limits->keep_alive_min_s, limits->keep_alive_max_s);
+               : clamp(client->work->keep_alive_s, limits->keep_alive_min_s,
+                       limits->keep_alive_max_s);
 }
 
 static void keep_options(struct sp_client *client, const struct sp_mqtt_connect *packet)
@@ -141,7 +142,7 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     if (has(props, SP_MQTT_P_MAXIMUM_PACKET_SIZE)) {
         client->max_packet = props->max_packet_size;
     }
-    client->keep_alive_s = packet->keep_alive;
+    client->work->keep_alive_s = packet->keep_alive;
     client->terse = has(props, SP_MQTT_P_REQUEST_PROBLEM_INFO) && props->request_problem_info == 0;
     client->wants_response = props->request_response_info != 0;
 }
@@ -252,7 +253,7 @@ static void welcome_5(struct sp_client *client, bool present)
     props->topic_alias_maximum = (uint16_t)client->role->topic_aliases;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
-    if (seconds != client->keep_alive_s) {
+    if (seconds != client->work->keep_alive_s) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SERVER_KEEP_ALIVE);
         props->server_keep_alive = (uint16_t)clamp(seconds, 1, UINT16_MAX);
     }
@@ -290,7 +291,8 @@ static bool end_former(struct sp_client *client)
 {
     struct sp_device *device = client->device;
     struct sp_session *session = device->session;
-    if (session == NULL || (!client->clean_start && session->version == client->row_version)) {
+    if (session == NULL ||
+        (!client->clean_start && session->version == client->work->row_version)) {
         return true;
     }
     bool kept = session->kept;
@@ -318,7 +320,7 @@ void sp_client_admit(struct sp_client *client)
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
         return;
     }
-    device->session->version = client->row_version;
+    device->session->version = client->work->row_version;
     sp_device_return(device);
     device->client = client;
     client->state = SP_CLIENT_OPEN;

@@ -24,6 +24,8 @@ void sp_home_deinit(struct sp_home *home)
         sp_device_destroy((struct sp_device *)node);
     }
     sp_table_deinit(&home->devices);
+    sp_table_deinit(&home->names);
+    sp_client_trim(home);
     sp_keep_deinit(home);
     sp_receipts_deinit(home);
     sp_slots_deinit(&home->clients);
@@ -76,7 +78,7 @@ void sp_home_revoke(struct sp_home *home, struct sp_view identity, uint64_t vers
     struct sp_client *client;
     (void)sp_keep_park_revocation(home, identity, version); /* its session may come yet */
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        bool current = version != 0 && client->row_version == version;
+        bool current = version != 0 && sp_client_row(client) == version;
         if (!current && sp_view_equal(sp_client_identity(client), identity)) {
             sp_client_refuse(client, &(struct sp_refusal){
                                          .metric = SP_M_REVOKED_CLOSED,
@@ -118,7 +120,7 @@ void sp_home_regrant(struct sp_home *home)
     uint32_t index = 0;
     struct sp_client *client;
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (client->state == SP_CLIENT_OPEN && client->attested && client->group_len > 0) {
+        if (client->state == SP_CLIENT_OPEN && client->attested && client->group != NULL) {
             sp_guard_again(client);
         }
     }

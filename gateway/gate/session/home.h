@@ -5,7 +5,7 @@
  *
  * A home belongs to one thread. Everything about one identity (guest place, take-over, session, queue) happens
  * in its home, so nothing here is locked; only the subscription index is shared, and parcels go to other homes.
- * It knows no socket and no TLS: bytes come in through sp_client_input(), go out through sp_client.out, and the
+ * It knows no socket and no TLS: bytes come in through sp_client_input(), go out through sp_client_work.out, and the
  * few other ways out are the functions below. Tests give their own.
  */
 #ifndef SP_GATEWAY_GATE_SESSION_HOME_H
@@ -21,6 +21,7 @@
 #include "gateway/loop/loop.h"
 
 struct sp_client;
+struct sp_client_work;
 struct sp_fuse;
 struct sp_retained;
 
@@ -44,19 +45,21 @@ struct sp_home {
     uint32_t generation;       /**< of the configuration: the same in all homes once all have it */
     /** The 32 bytes that tie a token to this client's TLS session. */
     enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);
-    /** Write client->out now, as far as it goes; never ends the client at once. */
+    /** Write client->work->out now, as far as it goes; never ends the client at once. */
     void (*flush)(struct sp_client *client);
 
     /* private to gate/session */
     uint64_t seed;
-    struct sp_table devices;   /* struct sp_device, by identity */
-    struct sp_slots clients;   /* struct sp_client, by tag */
-    struct sp_slots sessions;  /* struct sp_session, by tag */
-    struct sp_slots receipts;  /* struct sp_receipt, by tag */
-    struct sp_matches matches; /* scratch */
-    struct sp_client
-        *resting; /* have had their share of the turn; linked and marked like the dirty */
-    struct sp_client *dirty; /* have something to be written, or are to be closed */
+    struct sp_table devices;      /* struct sp_device, by identity */
+    struct sp_table names;        /* of groups, shared by the clients that are in one */
+    struct sp_slots clients;      /* struct sp_client, by tag */
+    struct sp_slots sessions;     /* struct sp_session, by tag */
+    struct sp_slots receipts;     /* struct sp_receipt, by tag */
+    struct sp_matches matches;    /* scratch */
+    struct sp_client *resting;    /* had their share of the turn; linked, marked like the dirty */
+    struct sp_client *dirty;      /* have something to be written, or are to be closed */
+    struct sp_client_work *spare; /* to be used again */
+    uint32_t spares;
 };
 
 /** The caller has set the public fields. */

@@ -290,7 +290,7 @@ static void event(struct seat *seat, struct moves *m)
         break;
     default:
         if (seat->taken) {
-            seat->client.unsent = (what & 0x80) != 0 ? 1000000U : 0;
+            sp_client_work(&seat->client)->unsent.used = (what & 0x80) != 0 ? 1000000U : 0;
             sp_client_writable(&seat->client);
         }
         break;

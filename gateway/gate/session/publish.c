@@ -50,6 +50,12 @@ static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
     return false;
 }
 
+/* Messages of the client that wait for their answer. */
+static unsigned unanswered(const struct sp_client *client)
+{
+    return client->work->unacked + (unsigned)client->work->held;
+}
+
 /* What CONNACK announced and the client has to keep to. false: it was closed. */
 static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
@@ -68,7 +74,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
     } else if (publish->qos > 0 && v5 &&
-               client->unacked + client->held + client->unreleased >= client->receive_maximum) {
+               unanswered(client) + client->work->unreleased >= client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
     } else if (publish->topic.len > limits->topic_bytes ||
@@ -131,13 +137,12 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
     if (routed == SP_ROUTED) {
         sp_client_accept(client, publish, receipt);
     } else if (routed == SP_ROUTED_STORING) {
-        client->unacked++;
+        client->work->unacked++;
     } else {
         cannot_store(client, publish, "cannot be stored now");
     }
     /* 3.1.1 knows no Receive Maximum: there the socket is what holds the client back. */
-    if (client->version == SP_MQTT_311 &&
-        client->unacked + client->held >= client->receive_maximum) {
+    if (client->version == SP_MQTT_311 && unanswered(client) >= client->receive_maximum) {
         client->paused = true;
         sp_client_mark(client);
     }
@@ -253,7 +258,7 @@ static void route_record(struct sp_client *client, const struct sp_mqtt_publish 
     const struct sp_record_room room = {&home->keyring, &home->marks, home->timers->wall_ms};
     const struct sp_record_sender sender = {
         .device = origin->device,
-        .group = sp_view(client->group, client->group_len),
+        .group = sp_client_group(client),
         .allowed = climate ? (enum sp_records)client->records : SP_RECORDS_ANY,
         .climate = climate,
     };
@@ -315,8 +320,7 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
     }
     /* A protected record belongs to its topic: carried to another one it must not pass as something else. */
     bool climate = sp_acl_is_record(origin.device, publish->topic);
-    if (climate ||
-        sp_record_is_protected(publish->payload, sp_view(client->group, client->group_len))) {
+    if (climate || sp_record_is_protected(publish->payload, sp_client_group(client))) {
         route_record(client, publish, &origin, climate);
         return;
     }
@@ -349,7 +353,7 @@ static void take_ack(struct sp_client *client, const struct sp_mqtt_publish *pub
 /* `$sp/…` is between this device and the gateway: only what a device has to say there is in turn. */
 static void own_topic(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
-    if (client->state == SP_CLIENT_OPEN && client->group_len > 0 &&
+    if (client->state == SP_CLIENT_OPEN && client->group != NULL &&
         sp_view_equal(publish->topic, SP_VIEW_LIT(SP_LINK_TOPIC_ACK))) {
         take_ack(client, publish);
         return;
@@ -463,7 +467,7 @@ static bool store_release(struct sp_client *client, uint16_t packet_id)
         sp_tickets_put(home, &release, client->tag, packet_id) != SP_OK) {
         return false;
     }
-    client->unacked++;
+    client->work->unacked++;
     return true;
 }
 
@@ -475,7 +479,9 @@ void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
         return;
     }
     bool known = sp_session_release(client->session, ack.packet_id);
-    client->unreleased = (uint16_t)(client->unreleased - (client->unreleased > 0));
+    if (client->work->unreleased > 0) {
+        client->work->unreleased--;
+    }
     if (!client->home->config->cloud.enabled) {
         sp_client_send_ack(client, SP_MQTT_PUBCOMP, ack.packet_id,
                            known ? SP_MQTT_RC_SUCCESS : SP_MQTT_RC_PACKET_IDENTIFIER_NOT_FOUND);

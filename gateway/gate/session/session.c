@@ -79,15 +79,25 @@ static void replay_end(struct sp_replay **at)
     free(replay);
 }
 
+/* Free it when it is empty. */
+static void settle_more(struct sp_session *session)
+{
+    struct sp_session_more *more = session->more;
+    if (more != NULL && more->replays == NULL && more->received_count == 0) {
+        free(more->received);
+        free(more);
+        session->more = NULL;
+    }
+}
+
 static void forget_more(struct sp_session *session)
 {
+    while (session->more != NULL && session->more->replays != NULL) {
+        replay_end(&session->more->replays);
+    }
     if (session->more != NULL) {
-        while (session->more->replays != NULL) {
-            replay_end(&session->more->replays);
-        }
-        free(session->more->received);
-        free(session->more);
-        session->more = NULL;
+        session->more->received_count = 0;
+        settle_more(session);
     }
 }
 
@@ -452,7 +462,8 @@ static bool replay_fits(const struct sp_home *home, struct sp_session *session,
                session->bytes + size <= home->config->limits.session_queue_bytes;
     }
     const struct sp_client *client = session->client;
-    return sp_client_room(session->client, size) || client->out.used + client->unsent == 0;
+    return sp_client_room(session->client, size) ||
+           sp_client_now(client)->out.used + sp_client_now(client)->unsent.used == 0;
 }
 
 /* @return false: the rest has to wait. */
@@ -490,6 +501,9 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session)
     while (session->more != NULL && session->more->replays != NULL && session->client != NULL &&
            !session->client->lost && !session->client->keeping && session->unsent == NULL &&
            replay_some(home, session, session->more->replays)) {
+    }
+    if (session->more != NULL) {
+        settle_more(session);
     }
 }
 

@@ -58,7 +58,7 @@ static enum sp_err exporter(struct sp_client *client, uint8_t *out)
 
 static void flush(struct sp_client *client)
 {
-    client->out.used = 0;
+    sp_client_written(client);
 }
 
 static void turn(struct sp_home *home)
@@ -67,7 +67,7 @@ static void turn(struct sp_home *home)
     sp_tickets_flush(home);
     while ((client = sp_client_take_dirty(home)) != NULL) {
         sp_client_resume(client);
-        sp_buf_free(&client->out);
+        sp_client_rest(client);
     }
 }
 

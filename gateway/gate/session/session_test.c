@@ -591,7 +591,7 @@ static void a_qos_2_message_and_its_release_are_answered_only_when_they_are_dura
     SP_CHECK(record.packet_id == 5 && record.qos == 1 && record.flags == SP_RECORD_ATTESTED);
     durable(1, SP_OK);
     SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 5), 0);
-    SP_CHECK_INT(peer->client.unreleased, 1);
+    SP_CHECK_INT(sp_client_now(&peer->client)->unreleased, 1);
     say_pubrel(peer, 5);
     SP_CHECK_INT(peer->len, 0);
     append = last(&w->store, SP_MSG_APPEND);
@@ -600,7 +600,7 @@ static void a_qos_2_message_and_its_release_are_answered_only_when_they_are_dura
     SP_CHECK(record.topic_len == 0 && record.payload_len == 0);
     durable(2, SP_OK);
     SP_CHECK_INT(answer(peer, SP_MQTT_PUBCOMP, 5), 0);
-    SP_CHECK_INT(peer->client.unreleased, 0);
+    SP_CHECK_INT(sp_client_now(&peer->client)->unreleased, 0);
     hang_up(peer);
     end();
 }
@@ -612,7 +612,7 @@ static void a_qos_2_message_that_cannot_be_stored_is_refused_and_its_release_clo
     say_publish(peer, "dt/dev1/x", "one", 2, 5);
     durable(1, SP_ERR_SPACE);
     SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 5), 0x97);
-    SP_CHECK_INT(peer->client.unreleased, 0);
+    SP_CHECK_INT(sp_client_now(&peer->client)->unreleased, 0);
     say_publish(peer, "cmd/dev1/x", "denied", 2, 6);
     SP_CHECK_INT(answer(peer, SP_MQTT_PUBREC, 6), 0x87);
     say_pubrel(peer, 7);
@@ -1285,7 +1285,7 @@ static void packets_may_come_byte_by_byte(void)
     turn();
     SP_CHECK_INT(connack_code(peer), 0);
     SP_CHECK_INT(puback(peer, 1), 0);
-    SP_CHECK(peer->client.in.ptr == NULL);
+    SP_CHECK(peer->client.work == NULL);
     hang_up(peer);
     end();
 }

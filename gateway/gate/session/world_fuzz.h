@@ -100,15 +100,15 @@ static inline void world_read(struct seat *seat)
 static inline void world_flush(struct sp_client *client)
 {
     struct seat *seat = (struct seat *)(void *)client;
-    size_t len = client->out.used;
-    if (seat->received + len <= sizeof(seat->inbox)) {
-        sp_copy(seat->inbox + seat->received, client->out.ptr, len);
-        seat->received += len;
+    struct sp_view out = sp_buf_view(&sp_client_now(client)->out);
+    if (seat->received + out.len <= sizeof(seat->inbox)) {
+        sp_copy(seat->inbox + seat->received, out.ptr, out.len);
+        seat->received += out.len;
         world_read(seat);
     } else {
         seat->received = 0; /* more than anybody reads: from here on it is not looked at */
     }
-    client->out.used = 0;
+    sp_client_written(client);
 }
 
 /* The journal takes every change to sessions. */
@@ -129,7 +129,7 @@ static inline void world_turn(void)
     while ((client = sp_client_take_dirty(&world.home)) != NULL) {
         sp_client_resume(client);
         world_flush(client);
-        sp_buf_free(&client->out);
+        sp_client_rest(client);
         sp_tickets_flush(&world.home);
     }
 }

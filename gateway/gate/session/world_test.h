@@ -143,11 +143,12 @@ struct peer {
 HELPER void flush(struct sp_client *client)
 {
     struct peer *peer = (struct peer *)client; /* first member */
-    if (peer->len + client->out.used <= sizeof(peer->inbox)) {
-        sp_copy(peer->inbox + peer->len, client->out.ptr, client->out.used);
-        peer->len += (size_t)client->out.used;
+    struct sp_view out = sp_buf_view(&sp_client_now(client)->out);
+    if (peer->len + out.len <= sizeof(peer->inbox)) {
+        sp_copy(peer->inbox + peer->len, out.ptr, out.len);
+        peer->len += out.len;
     }
-    client->out.used = 0;
+    sp_client_written(client);
 }
 
 /* The journal has taken all changes to sessions, or none of them. */
@@ -174,7 +175,7 @@ HELPER void turn(void)
         struct peer *peer = (struct peer *)client;
         sp_client_resume(client);
         flush(client);
-        sp_buf_free(&client->out);
+        sp_client_rest(client);
         peer->closed = client->state == SP_CLIENT_CLOSED;
         sp_tickets_flush(&w->home);
     }

@@ -181,7 +181,8 @@ static void answer(struct sp_verdict *v, const struct sp_entry *e, struct messag
 {
     if (e->code < 0x80) {
         struct device *d = &v->devices[e->device];
-        v->found.overtaken += (m->state & DELIVERED) == 0 && e->number < d->taken;
+        /* a copy of what was refused for good may be taken, whenever it comes */
+        v->found.overtaken += (m->state & (DELIVERED | CONDEMNED)) == 0 && e->number < d->taken;
         d->taken = e->number > d->taken ? e->number : d->taken;
         m->state |= DELIVERED;
         return;

@@ -159,6 +159,10 @@ static void what_the_cloud_refused_must_not_be_overtaken(void)
     SP_CHECK_INT(f.disorder, 0);
     SP_CHECK_INT(f.overtaken, 1);
     SP_CHECK(!sp_findings_good(&f));
+    f = JUDGE(SENT(1), SENT(1), SENT(2), GOT(1, 1, 1), SAID(1, 1, 0x99), GOT(2, 2, 1), TOOK(2, 2),
+              GOT(1, 3, 1),
+              TOOK(1, 3)); /* refused for good; the device's own copy is another matter */
+    SP_CHECK_INT(f.overtaken, 0);
 }
 
 static void more_repeats_than_the_bound_are_seen(void)
