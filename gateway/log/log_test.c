@@ -183,6 +183,12 @@ static void lines_that_others_cause_are_counted_when_they_are_too_many(void)
     sp_log_limit(0);
     capture_start();
     SP_CHECK(sp_log_limited(SP_EVENT("tls_refused")));
+    for (unsigned i = 0; i < 2 * SP_LOG_BURST; i++) {
+        SP_CHECK(sp_log_limited(SP_EVENT("without_a_limit")));
+    }
+    sp_log_limit(1); /* nothing was taken off what it may say */
+    SP_CHECK(sp_log_limited(SP_EVENT("without_a_limit")));
+    sp_log_limit(0);
     capture_end();
 }
 
