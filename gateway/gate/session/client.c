@@ -158,7 +158,7 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
     client->work->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
-    client->blocked = answer->nonce_ok == 0;
+    client->work->blocked = answer->nonce_ok == 0;
     client->role = sp_config_role(client->home->config, answer->row.role);
     if (client->role == NULL) {
         return SP_ERR_NOT_FOUND;
