@@ -198,6 +198,7 @@ def test_a_session_that_is_not_kept_leaves_nothing(own):
     gateway = own()
     bundle = gateway.add("dev")
     kept(gateway, bundle)
+    wait_for(lambda: gateway.metric("sessions_kept") == 1, 10, "the session in the journal")
     dev = enter(gateway, bundle, props=None)  # resumed, and not kept from now on
     assert dev.connack.session_present
     wait_for(lambda: gateway.metric("sessions_kept") == 0, 10, "no session in the journal")
