@@ -7,7 +7,6 @@
 #include <sys/random.h>
 
 #define FIRST_BUCKETS 16U
-#define LOAD          2U /* entries per bucket before there are more buckets */
 
 static uint64_t process_seed;
 static pthread_once_t seeded = PTHREAD_ONCE_INIT;
@@ -96,7 +95,7 @@ struct sp_table_node *sp_table_next(const struct sp_table_node *node)
 
 enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node, uint64_t hash)
 {
-    if (table->buckets == NULL || table->count > LOAD * table->mask) {
+    if (table->buckets == NULL || table->count > table->mask) {
         SP_TRY(grow(table));
     }
     node->hash = hash;
