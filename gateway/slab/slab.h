@@ -35,8 +35,8 @@ void *sp_slab_take(struct sp_slab *slab);
 void sp_slab_give(struct sp_slab *slab, void *item);
 
 /** Things of different sizes, each from the slab of its size. */
-#define SP_SLAB_STEP  16U
-#define SP_SLAB_SIZES 16U
+#define SP_SLAB_STEP  8U
+#define SP_SLAB_SIZES 32U
 struct sp_slabs {
     struct sp_slab by_size[SP_SLAB_SIZES];
 };
@@ -48,14 +48,14 @@ void *sp_slabs_take(struct sp_slabs *slabs, size_t bytes);
 void sp_slabs_give(struct sp_slabs *slabs, void *item, size_t bytes);
 
 #define SP_SLAB_OF(n) SP_SLAB_INIT((n)*SP_SLAB_STEP)
-#define SP_SLABS_INIT                                                                           \
-    {                                                                                           \
-        {                                                                                       \
-            SP_SLAB_OF(1), SP_SLAB_OF(2), SP_SLAB_OF(3), SP_SLAB_OF(4), SP_SLAB_OF(5),          \
-                SP_SLAB_OF(6), SP_SLAB_OF(7), SP_SLAB_OF(8), SP_SLAB_OF(9), SP_SLAB_OF(10),     \
-                SP_SLAB_OF(11), SP_SLAB_OF(12), SP_SLAB_OF(13), SP_SLAB_OF(14), SP_SLAB_OF(15), \
-                SP_SLAB_OF(16)                                                                  \
-        }                                                                                       \
+#define SP_SLAB_EIGHT(n)                                                                \
+    SP_SLAB_OF((n) + 1), SP_SLAB_OF((n) + 2), SP_SLAB_OF((n) + 3), SP_SLAB_OF((n) + 4), \
+        SP_SLAB_OF((n) + 5), SP_SLAB_OF((n) + 6), SP_SLAB_OF((n) + 7), SP_SLAB_OF((n) + 8)
+#define SP_SLABS_INIT                                                                \
+    {                                                                                \
+        {                                                                            \
+            SP_SLAB_EIGHT(0), SP_SLAB_EIGHT(8), SP_SLAB_EIGHT(16), SP_SLAB_EIGHT(24) \
+        }                                                                            \
     }
 
 #endif

@@ -96,7 +96,7 @@ void sp_guard_begin(struct sp_client *client)
         client->state = SP_CLIENT_GUEST_5;
         send_auth(client);
     } else {
-        const struct sp_mqtt_connack connack = {.session_present = !client->clean_start &&
+        const struct sp_mqtt_connack connack = {.session_present = !client->work->clean_start &&
                                                                    has_session(client->device)};
         client->state = SP_CLIENT_GUEST_311;
         sp_client_send_connack(client, &connack);

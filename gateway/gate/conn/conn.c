@@ -621,7 +621,7 @@ void sp_conn_read(struct sp_conn *conn)
         watch_for(conn, conn->events & ~(uint32_t)EPOLLIN);
         return;
     }
-    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING || conn->client.resting) {
+    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING || work_of(conn)->resting) {
         return;
     }
     size_t len = receive(conn);

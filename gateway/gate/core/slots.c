@@ -11,10 +11,6 @@ static enum sp_err grow(struct sp_slots *slots)
     if (grown == NULL) {
         return SP_ERR_NOMEM;
     }
-    for (uint32_t i = slots->cap; i < cap; i++) {
-        grown[i] = (struct sp_slot){NULL, 1, i + 1 < cap ? i + 2 : 0};
-    }
-    slots->first_free = slots->cap + 1;
     slots->slots = grown;
     slots->cap = cap;
     return SP_OK;
@@ -22,12 +18,16 @@ static enum sp_err grow(struct sp_slots *slots)
 
 enum sp_err sp_slots_put(struct sp_slots *slots, void *item, sp_slot_tag *out)
 {
-    if (slots->first_free == 0) {
+    if (slots->first_free == 0 && slots->fresh == slots->cap) {
         SP_TRY(grow(slots));
     }
-    uint32_t index = slots->first_free - 1;
+    uint32_t index = slots->first_free == 0 ? slots->fresh++ : slots->first_free - 1;
     struct sp_slot *slot = &slots->slots[index];
-    slots->first_free = slot->next_free;
+    if (slots->first_free == 0) {
+        slot->generation = 1;
+    } else {
+        slots->first_free = slot->next_free;
+    }
     slot->item = item;
     *out = (uint64_t)slot->generation << 32 | index;
     return SP_OK;
@@ -36,7 +36,7 @@ enum sp_err sp_slots_put(struct sp_slots *slots, void *item, sp_slot_tag *out)
 static struct sp_slot *find(const struct sp_slots *slots, sp_slot_tag tag)
 {
     uint32_t index = (uint32_t)tag;
-    if (index >= slots->cap) {
+    if (index >= slots->fresh) {
         return NULL;
     }
     struct sp_slot *slot = &slots->slots[index];
@@ -62,7 +62,7 @@ void sp_slots_remove(struct sp_slots *slots, sp_slot_tag tag)
 
 void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
 {
-    while (*index < slots->cap) {
+    while (*index < slots->fresh) {
         void *item = slots->slots[(*index)++].item;
         if (item != NULL) {
             return item;
@@ -74,5 +74,5 @@ void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
 void sp_slots_deinit(struct sp_slots *slots)
 {
     free(slots->slots);
-    *slots = (struct sp_slots){NULL, 0, 0};
+    *slots = (struct sp_slots){.slots = NULL};
 }

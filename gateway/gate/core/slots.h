@@ -22,7 +22,8 @@ struct sp_slot {
 struct sp_slots {
     struct sp_slot *slots;
     uint32_t cap;
-    uint32_t first_free; /* index + 1; 0: none */
+    uint32_t fresh;      /* those from here on were never used, and their memory never touched */
+    uint32_t first_free; /* index + 1 of one that was; 0: none */
 };
 
 /** @retval SP_ERR_NOMEM */

@@ -110,7 +110,7 @@ void sp_client_written(struct sp_client *client)
 void sp_client_rest(struct sp_client *client)
 {
     struct sp_client_work *work = client->work;
-    if (client->resting && !client->dirty) {
+    if (work != NULL && work->resting && !client->dirty) {
         client->dirty = true;
         client->next_dirty = client->home->resting;
         client->home->resting = client;
@@ -163,7 +163,7 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->answer_timeout_ms = answer->row.answer_timeout_ms;
     client->work->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
-    client->blocked = answer->nonce_ok == 0;
+    client->work->blocked = answer->nonce_ok == 0;
     client->role = sp_config_role(client->home->config, answer->row.role);
     if (client->role == NULL) {
         return SP_ERR_NOT_FOUND;
@@ -292,7 +292,8 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         client->keeping = true;
         client->paused = true;
     }
-    while (in.len > 0 && !client->paused && !client->resting && client->state != SP_CLIENT_CLOSED) {
+    while (in.len > 0 && !client->paused && !client->work->resting &&
+           client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = peek(client, in, &header);
         if (err == SP_ERR_AGAIN) {
@@ -314,7 +315,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         in = sp_view_from(in, size);
         used += size;
         if (--left == 0) {
-            client->resting = true;
+            client->work->resting = true;
             sp_client_mark(client);
         }
     }
@@ -620,7 +621,7 @@ void sp_client_deinit(struct sp_client *client)
     if (client->state != SP_CLIENT_CLOSED) {
         sp_client_lost(client);
     }
-    if (client->resting) {
+    if (sp_client_now(client)->resting) {
         leave_resting(client);
     }
     sp_client_free_work(client);
@@ -782,7 +783,7 @@ void sp_client_wake_all(struct sp_home *home)
     while (home->resting != NULL) {
         struct sp_client *client = home->resting;
         home->resting = client->next_dirty;
-        client->resting = false;
+        client->work->resting = false;
         client->dirty = false;
         sp_client_mark(client);
     }

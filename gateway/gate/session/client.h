@@ -68,6 +68,11 @@ struct sp_client_work {
     uint16_t unacked;        /* messages and PUBRELs of the peer that wait for their answer */
     uint16_t held;           /* answers in `receipts` */
     uint16_t unreleased;     /* QoS 2 messages of this connection that wait for their PUBREL */
+    bool clean_start;        /* before OPEN, as the next three */
+    bool assigned_id;
+    bool wants_response; /* it asked for Response Information */
+    bool blocked;        /* keys has refused too many of its tokens */
+    bool resting; /**< it had its share of this turn: the owner reads no more until the next */
 };
 
 struct sp_client {
@@ -91,36 +96,30 @@ struct sp_client {
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
     uint16_t window;            /* QoS 1 and 2 messages that may be in flight to the peer */
     uint16_t receive_maximum;   /* as CONNACK said */
-    uint8_t state;              /**< enum sp_client_state */
-    uint8_t guard;              /* enum sp_guard_state */
+    unsigned state : 4;         /**< enum sp_client_state */
+    unsigned guard : 4;         /* enum sp_guard_state */
     uint8_t version;            /* 0 before CONNECT, then enum sp_mqtt_version */
     uint8_t attestation;        /* of the row, as are the next two */
     uint8_t binding;
     uint8_t records;
     bool dirty : 1;
-    bool paused : 1;  /**< the owner should not read */
-    bool stalled : 1; /* 3.1.1: paused for good, for a message that could not be stored */
-    bool lost : 1;    /**< the transport is gone: nothing can be written */
-    bool linger : 1;  /**< we ended it: let the peer read why before the socket is closed */
-    bool
-        resting : 1; /**< it has had its share of this turn: the owner reads no more until the next */
-    bool early : 1; /**< set by the owner: the transport holds the beginning of more input */
-    bool clean_start : 1;
-    bool assigned_id : 1;
+    bool paused : 1;   /**< the owner should not read */
+    bool stalled : 1;  /* 3.1.1: paused for good, for a message that could not be stored */
+    bool lost : 1;     /**< the transport is gone: nothing can be written */
+    bool linger : 1;   /**< we ended it: let the peer read why before the socket is closed */
+    bool early : 1;    /**< set by the owner: the transport holds the beginning of more input */
     bool method : 1;   /* MQTT 5: the CONNECT named the method */
     bool attested : 1; /* the last verdict was ok */
     bool again : 1;    /* challenge once more after this one */
     bool challenge_unacked : 1;
     bool nonce_open : 1; /* keys may hold an open nonce for this tag */
-    bool blocked : 1;    /* keys has refused too many of its tokens */
     bool judged : 1;     /* keys was given a token under this tag, and may hold a verdict */
     bool holding : 1;    /* paused until a protected record is stored: one at a time keeps order */
     bool keeping : 1; /* paused until its session is loaded, or what it changed in it is durable */
-    bool grant_unacked : 1;  /* a grant waits for its PUBACK */
-    bool terse : 1;          /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
-    bool wants_response : 1; /* it asked for Response Information */
-    uint8_t unopened;        /* protected records that did not open */
-    struct sp_peer peer;     /**< set by the owner, for logs */
+    bool grant_unacked : 1; /* a grant waits for its PUBACK */
+    bool terse : 1;         /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
+    uint8_t unopened;       /* protected records that did not open */
+    struct sp_peer peer;    /**< set by the owner, for logs */
 };
 
 /** What sp_client_now() shows of one with nothing in flight. */

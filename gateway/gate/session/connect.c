@@ -53,8 +53,8 @@ static bool has(const struct sp_mqtt_props *props, enum sp_mqtt_property propert
 /* Client id: the identity, or empty (docs/protocol.md 2). */
 static bool id_is_right(struct sp_client *client, const struct sp_mqtt_connect *packet)
 {
-    client->assigned_id = packet->client_id.len == 0;
-    if (client->assigned_id) {
+    client->work->assigned_id = packet->client_id.len == 0;
+    if (client->work->assigned_id) {
         return packet->version == SP_MQTT_5 || packet->clean_start;
     }
     return sp_view_equal(packet->client_id, sp_client_identity(client));
@@ -135,7 +135,7 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     } else if (has(props, SP_MQTT_P_SESSION_EXPIRY)) {
         expiry = clamp(props->session_expiry, 0, limits->session_expiry_s);
     }
-    client->clean_start = packet->clean_start;
+    client->work->clean_start = packet->clean_start;
     client->session_expiry_s = expiry;
     client->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
     client->window = (uint16_t)clamp(window, 1, clamp(limits->in_flight, 1, UINT16_MAX));
@@ -144,7 +144,7 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     }
     client->work->keep_alive_s = packet->keep_alive;
     client->terse = has(props, SP_MQTT_P_REQUEST_PROBLEM_INFO) && props->request_problem_info == 0;
-    client->wants_response = props->request_response_info != 0;
+    client->work->wants_response = props->request_response_info != 0;
 }
 
 /* A client that takes aliases gets them, as far as its role has any. false: no memory. */
@@ -164,7 +164,7 @@ static bool take_place(struct sp_client *client, bool guest)
     if (!guest) {
         return true;
     }
-    if (client->blocked || sp_device_blocked(client->device)) {
+    if (client->work->blocked || sp_device_blocked(client->device)) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many refused tokens");
     } else if (client->device->guest != NULL) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "another guest waits for its verdict");
@@ -257,7 +257,7 @@ static void welcome_5(struct sp_client *client, bool present)
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SERVER_KEEP_ALIVE);
         props->server_keep_alive = (uint16_t)clamp(seconds, 1, UINT16_MAX);
     }
-    if (client->assigned_id) {
+    if (client->work->assigned_id) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_ASSIGNED_CLIENT_ID);
         props->assigned_client_id = sp_client_identity(client);
     }
@@ -266,7 +266,7 @@ static void welcome_5(struct sp_client *client, bool present)
         props->auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding));
     }
     uint8_t response[SP_LINK_IDENTITY_MAX + 8];
-    if (client->wants_response) {
+    if (client->work->wants_response) {
         offer_response(client, response, sizeof(response), props);
     }
     sp_client_send_connack(client, &connack);
@@ -292,7 +292,7 @@ static bool end_former(struct sp_client *client)
     struct sp_device *device = client->device;
     struct sp_session *session = device->session;
     if (session == NULL ||
-        (!client->clean_start && session->version == client->work->row_version)) {
+        (!client->work->clean_start && session->version == client->work->row_version)) {
         return true;
     }
     bool kept = session->kept;
