@@ -57,7 +57,7 @@ static struct sp_view context_of(const char *name, uint32_t epoch, uint8_t *buf)
     return sp_writer_view(&w);
 }
 
-/* One number of one row that a name chooses; false: there is no such row. */
+/* One number of one row that a name chooses, an epoch or a count; false: there is no such row. */
 static bool number_of(struct sp_registry *reg, const char *sql, const char *name, int64_t *out,
                       enum sp_err *err)
 {
@@ -67,6 +67,9 @@ static bool number_of(struct sp_registry *reg, const char *sql, const char *name
     bool found = sp_query_row(&q);
     if (found) {
         *out = sp_query_int(&q, 0);
+        if (*out < 0 || *out >= UINT32_MAX) {
+            sp_query_damaged(&q);
+        }
     }
     *err = sp_query_end(&q);
     return found && *err == SP_OK;
