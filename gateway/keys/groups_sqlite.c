@@ -57,7 +57,7 @@ static struct sp_view context_of(const char *name, uint32_t epoch, uint8_t *buf)
     return sp_writer_view(&w);
 }
 
-/* One number of one row that a name chooses, an epoch or a count; false: there is no such row. */
+/* One number of one row that a name chooses; false: there is no such row. */
 static bool number_of(struct sp_registry *reg, const char *sql, const char *name, int64_t *out,
                       enum sp_err *err)
 {
@@ -67,12 +67,22 @@ static bool number_of(struct sp_registry *reg, const char *sql, const char *name
     bool found = sp_query_row(&q);
     if (found) {
         *out = sp_query_int(&q, 0);
-        if (*out < 0 || *out >= UINT32_MAX) {
-            sp_query_damaged(&q);
-        }
     }
     *err = sp_query_end(&q);
     return found && *err == SP_OK;
+}
+
+/* The last epoch of a group by name, as number_of(). */
+static bool last_epoch_of(struct sp_registry *reg, const char *sql, const char *name, int64_t *out,
+                          enum sp_err *err)
+{
+    bool found = number_of(reg, sql, name, out, err);
+    if (found && (*out < 0 || *out >= UINT32_MAX)) {
+        *err = sp_registry_refuse(reg, SP_ERR_MALFORMED,
+                                  "the registry is damaged: a row holds an impossible value");
+        return false;
+    }
+    return found;
 }
 
 /* ---- changes ---- */
@@ -112,8 +122,8 @@ static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_g
     }
     SP_TRY(err);
     int64_t last = 0;
-    (void)number_of(reg, "SELECT last_epoch FROM former_group WHERE name = ?", g->name, &last,
-                    &err);
+    (void)last_epoch_of(reg, "SELECT last_epoch FROM former_group WHERE name = ?", g->name, &last,
+                        &err);
     SP_TRY(err);
     (void)number_of(reg, "SELECT count(*) FROM key_group WHERE name <> ?", g->name, &number, &err);
     SP_TRY(err);
@@ -175,7 +185,7 @@ static enum sp_err rotate_in_transaction(struct sp_registry *reg, const char *na
 {
     int64_t last = 0;
     enum sp_err err = SP_OK;
-    if (!number_of(reg, "SELECT last_epoch FROM key_group WHERE name = ?", name, &last, &err)) {
+    if (!last_epoch_of(reg, "SELECT last_epoch FROM key_group WHERE name = ?", name, &last, &err)) {
         return err != SP_OK ? err : no_group(reg);
     }
     SP_TRY(make_room(reg, name, force));
