@@ -26,6 +26,7 @@ from tests.lib import mqtt
 from tests.lib.attester import TestDevice
 from tests.lib.memory import only_root
 from tests.lib.odds import Odds
+from tests.lib.oracle import Oracle
 from tests.lib.tlspsk import TlsError
 from tools.lab.cloud import make_certificates
 from tools.lab.gateway import Gateway
@@ -67,6 +68,14 @@ class Site:
         dev.mqtt.publish("dt/dev/x", b"%d" % self.sent, qos=qos)
         return dev.mqtt.expect(mqtt.PUBACK, 20).reason
 
+    def one_life(self, *counters, number=0, stored=None, at_least=None):
+        """Since it was started, nothing was counted and stored but this."""
+        life = Oracle.of_life(self.gateway)
+        if counters:
+            life.counts(*counters, number=number, at_least=at_least)
+        life.stores(stored)
+        life.check_counters(whole=True)
+
     def arrived(self):
         return [m.payload for m in self.cloud.messages if m.reason == 0]
 
@@ -91,9 +100,9 @@ def site(tmp_path):
 # ---- the cloud ----
 
 HOSTILE_CLOUD = [  # what it says in the place of a PUBACK
-    ("a PUBACK for nothing", bytes.fromhex("40020FFF"), True),
-    ("a PUBACK twice, one of them for nothing", bytes.fromhex("40027FFF40027FFE"), True),
-    ("SUBACK out of nowhere", bytes.fromhex("90040001000000"), True),
+    ("a PUBACK for nothing", bytes.fromhex("40020FFF"), False),
+    ("a PUBACK twice, one of them for nothing", bytes.fromhex("40027FFF40027FFE"), False),
+    ("SUBACK out of nowhere", bytes.fromhex("90040001000000"), False),
     ("256 MB announced", bytes.fromhex("30FFFFFF7F"), False),
     ("five bytes of length", bytes.fromhex("30FFFFFFFF7F"), False),
     ("properties beyond the packet", bytes.fromhex("40050001000FFF"), False),
@@ -120,13 +129,15 @@ def test_a_hostile_cloud_costs_nothing_but_its_link(site):
     faults = []
     for what, said, tolerated in HOSTILE_CLOUD:
         dev, once, before = site.enter(), iter([said]), len(site.cloud.messages)
-        store, failures = site.gateway.pids()["store"], site.gateway.metric("cloud_failures_total")
+        store = site.gateway.pids()["store"]
         site.cloud.answer = lambda message, once=once: next(once, 0)
         if site.publish(dev) != 0:
             faults.append(f"{what}: the device was refused")
         wait_for(lambda before=before: len(site.cloud.messages) > before, 15, what)
-        if not tolerated:
-            site.gateway.wait_metric("cloud_failures_total", failures + 1)
+        try:
+            site.one_life("cloud_failures_total", number=0 if tolerated else 1, stored=1)
+        except AssertionError as error:
+            faults.append(f"{what}: {error}")
         if site.gateway.pids()["store"] != store:
             faults.append(f"{what}: the store died")
         begin_anew(site)
@@ -139,10 +150,14 @@ def test_a_connack_that_cannot_be_is_a_failure(site):
     """M-50, the first packet."""
     for connack in (b"\x00\x88\x00", b"\x02\x00\x00", b"\x00\x00\xff\x7f", b"\x00\x00\x03\x21\x00\x00", b""):
         site.cloud.connack = connack
+        before = len(site.cloud.connects)
         begin_anew(site)
         site.gateway.wait_metric("cloud_failures_total", 1, 25)
         assert site.gateway.metric("cloud_links_connected") == 0
         assert site.publish(site.enter()) == 0
+        failed = site.gateway.metric("cloud_failures_total")  # it tries again and again, each time one
+        assert failed <= len(site.cloud.connects) - before
+        site.one_life("cloud_failures_total", number=len(site.cloud.connects) - before + 1, at_least=failed, stored=1)
     site.cloud.connack = b"\x00\x00\x00"
     begin_anew(site)
     site.all_arrive([b"%d" % n for n in range(1, site.sent + 1)])
@@ -164,6 +179,7 @@ def test_a_cloud_that_pings_and_never_acknowledges_is_left(tmp_path):
     site.cloud.wait(lambda c: len(c.connects) > 1, 75)
     site.all_arrive([b"%d" % n for n in range(1, 7)], 20)
     assert site.arrived() == [b"%d" % n for n in range(1, 7)]
+    site.one_life("cloud_failures_total", number=1, stored=6)
     assert site.stop() == 0
 
 
@@ -190,12 +206,15 @@ def test_the_limits_of_the_cloud_hold(site, limits, dead):
     if limits == "022400":  # at QoS 0, in the dead letters, or kept: never lost in silence
         wait_for(lambda: len(site.cloud.messages) + site.gateway.metric("journal_dead_letters_total")
                  + site.gateway.metric("journal_messages") >= 6, 10)
+        site.one_life("cloud_failures_total", number=100, at_least=1, stored=6)  # a link that cannot carry them, tried again and again
         return
     if dead:  # the properties alone are larger, so none fits; the link stays
         site.gateway.wait_metric("journal_dead_letters_total", 6)
         assert site.gateway.metric("cloud_links_connected") == 1
+        site.one_life("journal_dead_letters_total", number=6, stored=6)
         return
     site.all_arrive([b"%d" % n for n in range(1, 7)])
+    site.one_life(stored=6)
     assert most[0] <= 6
 
 
@@ -253,6 +272,7 @@ def test_a_cloud_that_is_not_the_cloud_gets_no_word(tmp_path):
         site.gateway.wait_metric("cloud_failures_total", 1)
         assert site.gateway.metric("cloud_connects_total") == 0
         assert site.publish(site.enter()) == 0  # into the journal
+        site.one_life("cloud_failures_total", number=100, at_least=1, stored=1)  # one for each try
         site.gateway.kill()
         listener.settimeout(0)
         with contextlib.suppress(BlockingIOError):  # it may have tried again
@@ -297,6 +317,9 @@ def test_no_allocation_that_fails_lets_anybody_in(tmp_path):
     else:
         pytest.fail("four hundred allocations for one handshake")
     assert failures > 5 and entered > 0, (failures, entered)
+    site.one_life("tls_handshakes_failed_total", "tls_unknown_identity_total", "tls_wrong_key_total", "tls_bad_record_total",
+                  "connections_shed_total", "connects_refused_total", "deadline_timeouts_total", "protocol_errors_total",
+                  number=failures + 2 * entered, at_least=entered, stored=0)  # never two for one connection
     assert site.gateway.pids() == pids, site.gateway.lines[-20:]
     assert site.publish(site.enter()) == 0
     assert site.stop() == 0
@@ -319,7 +342,7 @@ def test_a_clock_that_jumps_moves_nobody(tmp_path):
         again = TestDevice(site.gateway, site.bundle)
         again.abort()
     site.all_arrive([b"%d" % n for n in range(1, site.sent + 1)])
-    assert site.gateway.metric("keepalive_timeouts_total") == 0 and site.gateway.metric("deadline_timeouts_total") == 0
+    site.one_life(stored=site.sent)
     odds.clock(-now + 100)  # and it starts in 1970
     site.gateway.kill()
     site.gateway.start()
@@ -361,6 +384,7 @@ def test_what_the_disk_did_not_take_is_not_acknowledged(tmp_path, fault):
         return reason == 0
     wait_for(takes, 15, "it takes messages again")
     assert site.gateway.pids() == pids
+    site.one_life("journal_refused_total", "messages_refused_total", number=site.sent - len(acked), stored=len(acked))
     site.gateway.kill()  # and it starts again on what is there
     site.cloud.answer = lambda message: 0
     site.gateway.start()
@@ -426,6 +450,7 @@ def test_a_damaged_journal_is_cut_or_refused_and_never_a_crash(tmp_path, how, li
     site.sent += 100
     assert site.publish(dev) == 0
     site.all_arrive([b"%d" % site.sent])
+    site.one_life(stored=1)
     kept = [p for p in site.arrived() if p in sent]
     assert kept == sent[:len(kept)], "a gap"  # a prefix: what was cut was the end
     assert site.stop() == 0
@@ -448,6 +473,9 @@ def test_a_registry_that_breaks_lets_nobody_new_in(site):
         assert site.gateway.pids() == pids
     registry.write_bytes(good)
     registry.chmod(0o600)
+    # two strangers; `other` is known from before, or is one too
+    site.one_life("tls_unknown_identity_total", "tls_handshakes_failed_total", "connections_shed_total", number=4, at_least=2,
+                  stored=site.sent)
 
 
 def test_with_no_file_descriptors_left_the_cloud_and_the_journal_go_on(tmp_path):
@@ -469,6 +497,7 @@ def test_with_no_file_descriptors_left_the_cloud_and_the_journal_go_on(tmp_path)
     for _ in range(20):
         assert site.publish(dev) == 0
     site.all_arrive([b"%d" % n for n in range(1, site.sent + 1)])
+    site.one_life("accept_paused_total", "connections_shed_total", number=300, at_least=0, stored=site.sent)  # or they fit
     for sock in crowd:
         sock.close()
     wait_for(lambda: _enters(site), 20, "others come in again")
@@ -540,4 +569,5 @@ def test_a_journal_of_another_version_is_kept(tmp_path):
     site.cloud.answer = lambda message: 0
     assert starts(site.gateway)
     site.all_arrive(sent)
+    site.one_life(stored=0)
     assert site.stop() == 0

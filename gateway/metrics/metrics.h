@@ -57,6 +57,8 @@
     X(TLS_WRONG_KEY, "tls_wrong_key_total", COUNTER,                                              \
       "handshakes under a known identity that failed at the key")                                 \
     X(TLS_BAD_RECORD, "tls_bad_record_total", COUNTER, "connections closed for a broken record")  \
+    X(SLAB_BYTES, "connection_state_bytes", GAUGE,                                                \
+      "bytes held for connections, sessions, subscriptions and addresses")                        \
     X(GUESTS, "guests", GAUGE, "connections that have no verdict yet")                            \
     X(DEVICES_ONLINE, "devices_online", GAUGE, "connections that are admitted")                   \
     X(DEVICES_ATTESTED, "devices_attested", GAUGE, "connections with an attestation verdict ok")  \

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "gateway/metrics/metrics.h"
+
 #define PAGE ((size_t)65536) /* size and alignment, so that a thing's address tells its page */
 
 struct item {
@@ -94,7 +96,11 @@ void *sp_slab_take(struct sp_slab *slab)
     pthread_mutex_lock(&slab->lock);
     void *item = take(slab);
     pthread_mutex_unlock(&slab->lock);
-    return item == NULL ? NULL : memset(item, 0, slab->size);
+    if (item == NULL) {
+        return NULL;
+    }
+    sp_metric_add(SP_M_SLAB_BYTES, (int64_t)slab->size);
+    return memset(item, 0, slab->size);
 }
 
 static void give(struct sp_slab *slab, struct item *item)
@@ -121,5 +127,6 @@ void sp_slab_give(struct sp_slab *slab, void *item)
         pthread_mutex_lock(&slab->lock);
         give(slab, item);
         pthread_mutex_unlock(&slab->lock);
+        sp_metric_add(SP_M_SLAB_BYTES, -(int64_t)slab->size);
     }
 }

@@ -5,13 +5,17 @@
 
 #include <stdlib.h>
 
+#include "gateway/metrics/metrics.h"
+
 void *sp_slab_take(struct sp_slab *slab)
 {
-    return calloc(1, slab->size);
+    void *item = calloc(1, slab->size);
+    sp_metric_add(SP_M_SLAB_BYTES, item == NULL ? 0 : (int64_t)slab->size);
+    return item;
 }
 
 void sp_slab_give(struct sp_slab *slab, void *item)
 {
-    (void)slab;
+    sp_metric_add(SP_M_SLAB_BYTES, item == NULL ? 0 : -(int64_t)slab->size);
     free(item);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
 /*
- * Preloaded into a gateway (tests/lib/odds.py): another wall clock for all its processes, and an allocation that fails in one of
- * them. The block is a file that every process maps before it enters its sandbox; the test writes it while they run.
+ * Preloaded into a gateway (tests/lib/odds.py): another wall clock for all its processes, an allocation that fails in one of
+ * them, and how much of its heap one of them has in use. The block is a file that every process maps before it enters its sandbox; the test writes it while they run.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,12 +23,16 @@ struct block {
         monotonic;  /* seconds added to the clock that never jumps, as if so much time had passed */
     atomic_int pid; /* of the process whose allocations are counted; 0: none */
     atomic_int count; /* allocations left until one fails; below 0: it has */
+    atomic_int watched; /* pid of the process that says how much it has in use; 0: none */
+    atomic_int unused;
+    atomic_llong in_use; /* bytes of that process's heap */
 };
 
 static struct block *block;
 static void *(*real_malloc)(size_t);
 static void *(*real_calloc)(size_t, size_t);
 static void *(*real_realloc)(void *, size_t);
+static void (*real_free)(void *);
 static int (*real_clock)(clockid_t, struct timespec *);
 
 __attribute__((constructor)) static void open_block(void)
@@ -39,6 +44,29 @@ __attribute__((constructor)) static void open_block(void)
         block = at == MAP_FAILED ? NULL : at;
         close(fd);
     }
+}
+
+static _Alignas(16) char first_room[4096]; /* for what dlsym() asks for */
+static atomic_llong in_use;
+
+/* What was given out, or taken back with a minus. A fork goes on with its parent's number. */
+static void count_bytes(long long bytes)
+{
+    long long now = atomic_fetch_add(&in_use, bytes) + bytes;
+    if (block != NULL && block->watched != 0 && block->watched == getpid()) {
+        block->in_use = now;
+    }
+}
+
+static void *given(void *at)
+{
+    count_bytes(at == NULL ? 0 : (long long)malloc_usable_size(at));
+    return at;
+}
+
+static bool is_first(const void *at)
+{
+    return (const char *)at >= first_room && (const char *)at < first_room + sizeof(first_room);
 }
 
 static int fails(void)
@@ -58,16 +86,15 @@ void *malloc(size_t size)
     if (real_malloc == NULL) {
         *(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
     }
-    return fails() ? NULL : real_malloc(size);
+    return fails() ? NULL : given(real_malloc(size));
 }
 
 /* dlsym() itself asks for memory the first time. */
 static void *first_calloc(size_t count, size_t size)
 {
-    static _Alignas(16) char room[4096];
     static size_t used;
     size_t need = (count * size + 15U) & ~(size_t)15;
-    void *at = used + need <= sizeof(room) ? room + used : NULL;
+    void *at = used + need <= sizeof(first_room) ? first_room + used : NULL;
     used += need;
     return at;
 }
@@ -82,7 +109,7 @@ void *calloc(size_t count, size_t size)
         looking = 1;
         *(void **)&real_calloc = dlsym(RTLD_NEXT, "calloc");
     }
-    return fails() ? NULL : real_calloc(count, size);
+    return fails() ? NULL : given(real_calloc(count, size));
 }
 
 void *realloc(void *old, size_t size)
@@ -90,7 +117,51 @@ void *realloc(void *old, size_t size)
     if (real_realloc == NULL) {
         *(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
     }
-    return fails() ? NULL : real_realloc(old, size);
+    if (fails()) {
+        return NULL;
+    }
+    long long before = old == NULL ? 0 : (long long)malloc_usable_size(old);
+    void *at = real_realloc(old, size);
+    if (at != NULL || size == 0) {
+        count_bytes((at == NULL ? 0 : (long long)malloc_usable_size(at)) - before);
+    }
+    return at;
+}
+
+void free(void *at)
+{
+    if (at == NULL || is_first(at)) {
+        return;
+    }
+    if (real_free == NULL) {
+        *(void **)&real_free = dlsym(RTLD_NEXT, "free");
+    }
+    count_bytes(-(long long)malloc_usable_size(at));
+    real_free(at);
+}
+
+/* Aligned pieces go back by free() too. */
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    static void *(*real)(size_t, size_t);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "aligned_alloc");
+    }
+    return given(real(alignment, size));
+}
+
+void *memalign(size_t alignment, size_t size)
+{
+    return aligned_alloc(alignment, size);
+}
+
+int posix_memalign(void **out, size_t alignment, size_t size)
+{
+    void *at = aligned_alloc(alignment, size);
+    if (at != NULL) {
+        *out = at;
+    }
+    return at != NULL ? 0 : ENOMEM;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out)

@@ -31,6 +31,14 @@ class Odds:
         struct.pack_into("=i", self.map, 20, number)
         struct.pack_into("=i", self.map, 16, pid)
 
+    def watch_heap(self, pid):
+        """From now on that process says how much of its heap is in use."""
+        struct.pack_into("=i", self.map, 24, pid)
+
+    def heap(self):
+        """Bytes in use by the watched process; each allocation and each free() has been counted."""
+        return struct.unpack_from("=q", self.map, 32)[0]
+
     def failed(self):
         """The allocation was asked for, and failed."""
         return struct.unpack_from("=i", self.map, 20)[0] <= 0

@@ -20,7 +20,7 @@ MAY_INCLUDE = {
     "gateway/metrics": ["libs"],
     "gateway/crypto": ["libs"],
     "gateway/config": ["libs", "gateway/proc/messages.h", "gateway/tls/suites.h"],
-    "gateway/slab": ["libs"],
+    "gateway/slab": ["libs", "gateway/metrics"],
     "gateway/tls": ["libs", "gateway/config", "gateway/slab", "gateway/proc/messages.h"],
     "gateway/loop": ["libs", "gateway/log", "gateway/metrics"],
     "gateway": ["libs"],

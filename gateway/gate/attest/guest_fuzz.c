@@ -9,35 +9,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char id[] = "gw";
 static char name_client[] = "client";
 static char everything[] = "#";
-static char up[] = "up";
 static char *all[] = {everything, NULL};
 static struct sp_role_config role = {.name = name_client, .publish = all, .subscribe = all};
-static struct sp_route_config route = {.from = everything, .cloud = up, .qos = 1};
-static const struct sp_config config = {
-    .id = id,
-    .roles = &role,
-    .role_count = 1,
-    .attestation = {.reattest_interval_s = 60, .answer_timeout_ms = 1000},
-    .cloud = {.enabled = true},
-    .routes = &route,
-    .route_count = 1,
-    .limits = {.packet = 8192,
-               .receive_maximum = 4,
-               .in_flight = 3,
-               .session_queue_bytes = 1000,
-               .session_expiry_s = 60,
-               .write_buffer = 16384,
-               .keep_alive_min_s = 1,
-               .keep_alive_max_s = 100,
-               .topic_levels = 6,
-               .topic_bytes = 64,
-               .subscriptions = 4,
-               .user_properties = 2,
-               .attempts = 5},
-};
+static struct sp_config config;
 
 static const uint8_t iak[32] = "a key that fuzzing may know, 32";
 static const struct sp_crypto_key key = {{iak, sizeof(iak)}, 0};
@@ -60,7 +36,7 @@ static void challenge_now(uint8_t *out)
 {
     uint8_t exporter[32];
     (void)world_exporter(NULL, exporter);
-    world_require(sp_link_challenge(SP_LINK_BINDING_TLS, SP_VIEW_ARRAY(keys.nonce),
+    fuzz_require(sp_link_challenge(SP_LINK_BINDING_TLS, SP_VIEW_ARRAY(keys.nonce),
                                     SP_VIEW_ARRAY(exporter), SP_VIEW_LIT("a"), out) == SP_OK);
 }
 
@@ -68,11 +44,11 @@ static void appraise(struct sp_view body, struct sp_attest_verdict *verdict)
 {
     struct sp_msg_appraise ask;
     uint8_t challenge[SP_LINK_CHALLENGE_LEN];
-    world_require(body.len >= sizeof(ask));
+    fuzz_require(body.len >= sizeof(ask));
     memcpy(&ask, body.ptr, sizeof(ask));
     struct sp_view token = sp_view_from(body, sizeof(ask));
-    world_require(token.len == ask.token_len && token.len <= SP_LINK_TOKEN_MAX + 1);
-    world_require(ask.identity_len == 1 && ask.identity[0] == 'a' && ask.has_exporter == 1);
+    fuzz_require(token.len == ask.token_len && token.len <= SP_LINK_TOKEN_MAX + 1);
+    fuzz_require(ask.identity_len == 1 && ask.identity[0] == 'a' && ask.has_exporter == 1);
     challenge_now(challenge);
     const struct sp_attest_policy policy = {.key = key,
                                             .algorithm = SP_ATTEST_HMAC256,
@@ -93,7 +69,7 @@ static enum sp_err ask_keys(void *arg, uint16_t type, uint64_t tag, const struct
         return SP_OK;
     }
     for (size_t i = 0; i < count; i++) {
-        world_require(len + parts[i].len <= sizeof(body));
+        fuzz_require(len + parts[i].len <= sizeof(body));
         sp_copy(body + len, parts[i].ptr, parts[i].len);
         len += parts[i].len;
     }
@@ -158,7 +134,7 @@ static size_t make_token(uint8_t *out, size_t cap)
                         .value = SP_VIEW_ARRAY(measurement),
                         .signer_id = SP_VIEW_ARRAY(measurement)}},
     };
-    world_require(sp_attest_encode(&claims, SP_ATTEST_HMAC256, &key, out, cap, &len) == SP_OK);
+    fuzz_require(sp_attest_encode(&claims, SP_ATTEST_HMAC256, &key, out, cap, &len) == SP_OK);
     return len;
 }
 
@@ -298,10 +274,10 @@ static void check_doors(void)
     bool passed = false;
     for (size_t i = 0; i < WORLD_SEATS; i++) {
         const struct seat *seat = &world.seats[i];
-        world_require(!seat->taken || seat->client.state != SP_CLIENT_OPEN || keys.passed[i]);
+        fuzz_require(!seat->taken || seat->client.state != SP_CLIENT_OPEN || keys.passed[i]);
         passed |= keys.passed[i];
     }
-    world_require(world.appended == 0 || passed);
+    fuzz_require(world.appended == 0 || passed);
     world.appended = 0;
 }
 
@@ -309,6 +285,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct moves m = {data, size};
     memset(&keys, 0, sizeof(keys));
+    config = fuzz_config(&role, 1);
+    config.limits.packet = 8192;
+    config.limits.write_buffer = 16384;
+    config.limits.attempts = 5;
     if (size > 4000 || !world_begin(&config, (struct sp_edge){ask_keys, NULL})) {
         return 0;
     }

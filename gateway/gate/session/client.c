@@ -59,6 +59,7 @@ struct sp_client_work *sp_client_work(struct sp_client *client)
         home->spare = client->work->next;
         home->spares--;
         client->work->next = NULL;
+        sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*client->work));
     } else if (client->work == NULL) {
         client->work = sp_slab_take(&works);
     }
@@ -79,6 +80,7 @@ static void spare(struct sp_home *home, struct sp_client_work *work)
     *work = (struct sp_client_work){.out = work->out, .next = home->spare};
     home->spare = work;
     home->spares++;
+    sp_metric_add(SP_M_SLAB_BYTES, -(int64_t)sizeof(*work)); /* nobody's */
 }
 
 void sp_client_trim(struct sp_home *home)
@@ -87,6 +89,7 @@ void sp_client_trim(struct sp_home *home)
         struct sp_client_work *work = home->spare;
         home->spare = work->next;
         sp_buf_free(&work->out);
+        sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*work)); /* as it was when it was given */
         sp_slab_give(&works, work);
     }
     home->spares = 0;

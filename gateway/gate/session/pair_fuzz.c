@@ -16,11 +16,6 @@ static char records[] = "dt/+/climate";
 static char name_client[] = "client";
 static char name_monitor[] = "monitor";
 static char name_sensor[] = "sensor";
-static char id[] = "gw";
-static char route_to[] = "up/{rest}";
-static char route_from[] = "dt/#";
-static char command_from[] = "down/#";
-static char command_to[] = "cmd/{rest}";
 static char *all[] = {everything, NULL};
 static char *own[] = {own_data, NULL};
 static char *orders[] = {own_commands, NULL};
@@ -36,37 +31,7 @@ static struct sp_role_config roles[] = {
      .any_will = true,
      .topic_aliases = 2},
 };
-static struct sp_route_config route = {.from = route_from, .cloud = route_to, .qos = 1};
-static struct sp_command_config command = {.cloud = command_from, .to = command_to};
-static const struct sp_config config = {
-    .id = id,
-    .roles = roles,
-    .role_count = 3,
-    .attestation = {.reattest_interval_s = 60, .answer_timeout_ms = 1000},
-    .cloud = {.enabled = true},
-    .routes = &route,
-    .route_count = 1,
-    .commands = &command,
-    .command_count = 1,
-    .limits = {.packet = 2048,
-               .receive_maximum = 4,
-               .in_flight = 3,
-               .session_queue_bytes = 1000,
-               .session_expiry_s = 60,
-               .write_buffer = 8192,
-               .keep_alive_min_s = 1,
-               .keep_alive_max_s = 100,
-               .topic_levels = 6,
-               .topic_bytes = 64,
-               .subscriptions = 6,
-               .user_properties = 2,
-               .user_property_bytes = 100,
-               .retained = 4,
-               .retained_bytes = 2000,
-               .retained_device = 3,
-               .retained_device_bytes = 1500,
-               .attempts = 3},
-};
+static struct sp_config config;
 static struct sp_config
     narrow; /* the same without the last role, no cloud, and less of everything */
 
@@ -101,7 +66,7 @@ static void heard(struct seat *seat, const struct any_packet *packet)
     struct sp_view who = sp_client_identity(&seat->client);
     if (packet->type == SP_MQTT_PUBLISH && sp_view_equal(who, SP_VIEW_LIT("c")) &&
         packet->publish.topic.len > 0) {
-        world_require(sp_view_starts(packet->publish.topic, SP_VIEW_LIT("cmd/c/")) ||
+        fuzz_require(sp_view_starts(packet->publish.topic, SP_VIEW_LIT("cmd/c/")) ||
                       sp_view_starts(packet->publish.topic, SP_VIEW_LIT("$sp/")));
     }
 }
@@ -345,6 +310,8 @@ static void move(struct moves *m)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct moves m = {data, size};
+    config = fuzz_config(roles, COUNT(roles));
+    config.limits.subscriptions = 6;
     narrow = config;
     narrow.role_count = 2;
     narrow.cloud.enabled = false;

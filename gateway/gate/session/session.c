@@ -658,6 +658,12 @@ static enum sp_err grow(struct sp_session *session)
 enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
                                  struct sp_view filter, struct sp_subscriber wanted, bool *existed)
 {
+    struct sp_view name;
+    struct sp_view inner;
+    *existed = false;
+    if (sp_topic_share(filter, &name, &inner) == SP_ERR_MALFORMED) {
+        return SP_ERR_MALFORMED; /* from a client it does not come so far */
+    }
     *existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
     if (!*existed && session->sub_count >= home->config->limits.subscriptions) {
         return SP_ERR_LIMIT;

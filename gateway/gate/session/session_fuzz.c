@@ -7,6 +7,7 @@
 #include "gateway/gate/attest/guard.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/home.h"
+#include "gateway/gate/session/house_fuzz.h"
 #include "gateway/log/log.h"
 
 #include <string.h>
@@ -15,32 +16,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char everything[] = "#";
 static char name[] = "client";
-static char id[] = "gw";
 static char *all[] = {everything, NULL};
 static struct sp_role_config role = {.name = name, .publish = all, .subscribe = all};
-static struct sp_route_config route = {.from = everything, .cloud = name, .qos = 1};
-static struct sp_config config = {
-    .id = id,
-    .roles = &role,
-    .role_count = 1,
-    .attestation = {.reattest_interval_s = 60, .answer_timeout_ms = 1000},
-    .cloud = {.enabled = true},
-    .routes = &route,
-    .route_count = 1,
-    .limits = {.packet = 16384,
-               .receive_maximum = 4,
-               .in_flight = 4,
-               .session_queue_bytes = 4096,
-               .session_expiry_s = 60,
-               .write_buffer = 65536,
-               .keep_alive_min_s = 1,
-               .keep_alive_max_s = 100,
-               .topic_levels = 8,
-               .topic_bytes = 64,
-               .subscriptions = 4,
-               .user_properties = 2,
-               .attempts = 3},
-};
+static struct sp_config config;
 
 static enum sp_err swallow(void *arg, uint16_t type, uint64_t tag, const struct sp_view *parts,
                            size_t count)
@@ -102,6 +80,10 @@ static void begin(struct sp_client *client, uint8_t kind)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    config = fuzz_config(&role, 1);
+    config.limits.packet = 16384;
+    config.limits.write_buffer = 65536;
+    config.limits.session_queue_bytes = 4096;
     struct sp_timers timers = {.now_ms = 1000, .wall_ms = 1000};
     struct sp_outbox outbox = {NULL, NULL};
     struct sp_home home = {

@@ -12,45 +12,13 @@
 #include "gateway/gate/route/route.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
+#include "gateway/gate/session/house_fuzz.h"
 #include "gateway/log/log.h"
 #include "libs/mqtt/any_packet_test.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define WORLD_SEATS 4U
-
-static void world_require(bool condition)
-{
-    if (!condition) {
-        abort();
-    }
-}
-
-/* ---- the input, as numbers and bytes; zeros when it is used up ---- */
-
-struct moves {
-    const uint8_t *at;
-    size_t left;
-};
-
-static inline uint8_t moves_byte(struct moves *m)
-{
-    if (m->left == 0) {
-        return 0;
-    }
-    m->left--;
-    return *m->at++;
-}
-
-static inline struct sp_view moves_bytes(struct moves *m, size_t len)
-{
-    len = len > m->left ? m->left : len;
-    struct sp_view part = sp_view(m->at, len);
-    m->at += len;
-    m->left -= len;
-    return part;
-}
 
 /* ---- the world ---- */
 
@@ -85,8 +53,8 @@ static inline void world_read(struct seat *seat)
         if (err == SP_ERR_AGAIN) {
             break;
         }
-        world_require(err == SP_OK);
-        world_require(packet.type != SP_MQTT_CONNECT && packet.type != SP_MQTT_SUBSCRIBE &&
+        fuzz_require(err == SP_OK);
+        fuzz_require(packet.type != SP_MQTT_CONNECT && packet.type != SP_MQTT_SUBSCRIBE &&
                       packet.type != SP_MQTT_UNSUBSCRIBE && packet.type != SP_MQTT_PINGREQ);
         at += packet.size;
         if (world.heard != NULL) {
@@ -117,7 +85,7 @@ static inline void world_keep(void)
     const struct sp_msg_durable durable = {.up_to = world.home.keep.last_ticket};
     sp_keep_flush(&world.home);
     if (world.home.tickets.store.send != NULL) {
-        world_require(sp_keep_durable(&world.home, &durable) == SP_OK);
+        fuzz_require(sp_keep_durable(&world.home, &durable) == SP_OK);
     }
 }
 
@@ -233,8 +201,8 @@ static inline void world_end(void)
     }
     world_turn();
     sp_home_deinit(&world.home);
-    world_require(sp_subs_size(world.home.subs) == 0);
-    world_require(world.timers.root == NULL);
+    fuzz_require(sp_subs_size(world.home.subs) == 0);
+    fuzz_require(world.timers.root == NULL);
     sp_subs_destroy(world.home.subs);
     sp_retained_destroy(world.home.retained);
 }
