@@ -161,8 +161,8 @@ static void put_subscriptions(struct sp_carry_out *out, const struct sp_session 
     sp_carry_number(out, session->sub_count, 4);
     for (uint32_t i = 0; i < session->sub_count; i++) {
         struct sp_subscriber how = {.qos = 0};
-        (void)sp_subs_get(home->subs, session->subs[i], home->index, session->tag, &how);
-        sp_carry_block(out, sp_filter_text(session->subs[i]));
+        (void)sp_subs_get(home->subs, sp_session_sub(session, i), home->index, session->tag, &how);
+        sp_carry_block(out, sp_filter_text(sp_session_sub(session, i)));
         sp_carry_number(out, how.qos, 1);
         sp_carry_number(out, how.options & ~(SP_SUB_AWAY | SP_SUB_KEPT), 1);
         sp_carry_number(out, how.id, 4);
@@ -175,9 +175,9 @@ static void put_share(struct sp_carry_out *out, const struct sp_session *session
     const struct sp_home *home = session->device->home;
     struct sp_view filter = {NULL, 0};
     for (uint16_t i = 0; share != 0 && i < session->sub_count; i++) {
-        if (sp_filter_shared(session->subs[i]) &&
-            sp_subs_share(home->subs, session->subs[i], home->index) == share) {
-            filter = sp_filter_text(session->subs[i]);
+        if (sp_filter_shared(sp_session_sub(session, i)) &&
+            sp_subs_share(home->subs, sp_session_sub(session, i), home->index) == share) {
+            filter = sp_filter_text(sp_session_sub(session, i));
         }
     }
     sp_carry_block(out, filter);

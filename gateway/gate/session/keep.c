@@ -299,8 +299,8 @@ static void tell_session(struct sp_home *home, struct sp_session *session)
     (void)!sp_keep_tell(home, &none);
     for (uint32_t i = 0; i < session->sub_count; i++) {
         struct sp_subscriber how;
-        if (sp_subs_get(home->subs, session->subs[i], home->index, session->tag, &how)) {
-            sp_keep_subscribe(home, session, sp_filter_text(session->subs[i]), &how);
+        if (sp_subs_get(home->subs, sp_session_sub(session, i), home->index, session->tag, &how)) {
+            sp_keep_subscribe(home, session, sp_filter_text(sp_session_sub(session, i)), &how);
         }
     }
     tell_gaps(home, session);

@@ -43,10 +43,16 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
     return SP_OK;
 }
 
+/* Where its subscriptions are. */
+static struct sp_filter **places(struct sp_session *session)
+{
+    return session->sub_cap == 0 ? &session->sub : session->subs;
+}
+
 static void forget_subscription(struct sp_home *home, struct sp_session *session, uint32_t index)
 {
-    sp_subs_remove(home->subs, session->subs[index], home->index, session->tag);
-    session->subs[index] = session->subs[--session->sub_count];
+    sp_subs_remove(home->subs, sp_session_sub(session, index), home->index, session->tag);
+    places(session)[index] = sp_session_sub(session, --session->sub_count);
     sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
 }
 
@@ -132,16 +138,18 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
         session->client->session = NULL;
     }
     sp_slots_remove(&home->sessions, session->tag);
-    sp_slabs_give(&lists, session->subs, session->sub_cap * sizeof(struct sp_filter *));
+    if (session->sub_cap > 0) {
+        sp_slabs_give(&lists, session->subs, session->sub_cap * sizeof(struct sp_filter *));
+    }
     sp_slab_give(&slab, session);
 }
 
 void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away)
 {
     for (uint16_t i = 0; i < session->sub_count; i++) {
-        if (sp_filter_shared(session->subs[i])) {
-            sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_AWAY,
-                         away);
+        if (sp_filter_shared(sp_session_sub(session, i))) {
+            sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, session->tag,
+                         SP_SUB_AWAY, away);
         }
     }
 }
@@ -636,7 +644,7 @@ bool sp_session_release(struct sp_session *session, uint16_t packet_id)
 /* Room for one more. */
 static enum sp_err grow(struct sp_session *session)
 {
-    if (session->sub_count < session->sub_cap) {
+    if (session->sub_count == 0 || session->sub_count < session->sub_cap) {
         return SP_OK;
     }
     const size_t each = sizeof(struct sp_filter *);
@@ -648,8 +656,10 @@ static enum sp_err grow(struct sp_session *session)
     if (subs == NULL) {
         return SP_ERR_NOMEM;
     }
-    sp_copy(subs, session->subs, session->sub_count * each);
-    sp_slabs_give(&lists, session->subs, session->sub_cap * each);
+    sp_copy(subs, places(session), session->sub_count * each);
+    if (session->sub_cap > 0) {
+        sp_slabs_give(&lists, session->subs, session->sub_cap * each);
+    }
     session->subs = subs;
     session->sub_cap = (uint16_t)cap;
     return SP_OK;
@@ -671,7 +681,7 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
     struct sp_filter *made = NULL;
     SP_TRY(sp_subs_add(home->subs, filter, &wanted, existed, &made));
     if (!*existed) {
-        session->subs[session->sub_count++] = made;
+        places(session)[session->sub_count++] = made;
         sp_metric_inc(SP_M_SUBSCRIPTIONS);
     }
     if (session->kept) {
@@ -685,7 +695,7 @@ bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, st
     forget_replay(session, filter);
     const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
     for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
-        if (session->subs[i] == there) {
+        if (sp_session_sub(session, i) == there) {
             if (session->kept) {
                 sp_keep_unsubscribe(home, session, filter);
             }
@@ -699,7 +709,7 @@ bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, st
 void sp_session_mark_kept(struct sp_home *home, struct sp_session *session)
 {
     for (uint32_t i = 0; i < session->sub_count; i++) {
-        sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_KEPT,
+        sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, session->tag, SP_SUB_KEPT,
                      session->kept);
     }
 }

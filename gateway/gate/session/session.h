@@ -81,7 +81,10 @@ struct sp_session {
     struct sp_device *device;
     const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
-    struct sp_filter **subs;      /* what it subscribes to; how lies in the index */
+    union {                    /* what it subscribes to; how lies in the index */
+        struct sp_filter *sub; /* sub_cap 0: here */
+        struct sp_filter **subs;
+    };
     struct sp_session_more *more; /* NULL: nothing of it */
     struct sp_delivery
         *first; /* sent on this connection, unacknowledged, in order; then the others */
@@ -106,6 +109,12 @@ struct sp_session {
     bool arriving : 1; /* nothing is sent before the journal knows that its device is there */
     bool cut_off : 1;  /* while loading: the gate ended before its device left */
 };
+
+/** Its subscription number 0..sub_count - 1. */
+static inline struct sp_filter *sp_session_sub(const struct sp_session *session, uint32_t index)
+{
+    return session->sub_cap == 0 ? session->sub : session->subs[index];
+}
 
 /** @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
