@@ -572,11 +572,13 @@ def test_what_a_member_leaves_behind_goes_to_the_others(tool):
     assert again == held
 
 
-def test_members_that_are_away_are_passed_over(tool):
+def test_members_that_are_away_are_passed_over(house, tool):
     away, here, writer = tool(clean=False, props=kept()), tool(), tool()
     for one in (away, here):
         one.mqtt.subscribe("$share/crew/lab/passed", qos=1)
+    offline = house.metric("sessions_offline")
     away.close()
+    house.wait_metric("sessions_offline", offline + 1)
     for i in range(6):
         writer.say("lab/passed", b"%d" % i, 1)
     assert [here.hear().payload for _ in range(6)] == [b"%d" % i for i in range(6)]

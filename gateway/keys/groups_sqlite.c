@@ -72,6 +72,19 @@ static bool number_of(struct sp_registry *reg, const char *sql, const char *name
     return found && *err == SP_OK;
 }
 
+/* The last epoch of a group by name, as number_of(). */
+static bool last_epoch_of(struct sp_registry *reg, const char *sql, const char *name, int64_t *out,
+                          enum sp_err *err)
+{
+    bool found = number_of(reg, sql, name, out, err);
+    if (found && (*out < 0 || *out >= UINT32_MAX)) {
+        *err = sp_registry_refuse(reg, SP_ERR_MALFORMED,
+                                  "the registry is damaged: a row holds an impossible value");
+        return false;
+    }
+    return found;
+}
+
 /* ---- changes ---- */
 
 static enum sp_err insert_epoch(struct sp_registry *reg, const char *name, uint32_t epoch,
@@ -109,8 +122,8 @@ static enum sp_err add_in_transaction(struct sp_registry *reg, const struct sp_g
     }
     SP_TRY(err);
     int64_t last = 0;
-    (void)number_of(reg, "SELECT last_epoch FROM former_group WHERE name = ?", g->name, &last,
-                    &err);
+    (void)last_epoch_of(reg, "SELECT last_epoch FROM former_group WHERE name = ?", g->name, &last,
+                        &err);
     SP_TRY(err);
     (void)number_of(reg, "SELECT count(*) FROM key_group WHERE name <> ?", g->name, &number, &err);
     SP_TRY(err);
@@ -172,7 +185,7 @@ static enum sp_err rotate_in_transaction(struct sp_registry *reg, const char *na
 {
     int64_t last = 0;
     enum sp_err err = SP_OK;
-    if (!number_of(reg, "SELECT last_epoch FROM key_group WHERE name = ?", name, &last, &err)) {
+    if (!last_epoch_of(reg, "SELECT last_epoch FROM key_group WHERE name = ?", name, &last, &err)) {
         return err != SP_OK ? err : no_group(reg);
     }
     SP_TRY(make_room(reg, name, force));

@@ -170,7 +170,8 @@ static enum sp_err check_answer(void *arg, const struct sp_frame *frame, struct 
     uint64_t *last = arg;
     struct sp_msg_durable answer;
     if (frame->type != SP_MSG_DURABLE) {
-        require(frame->type == SP_MSG_PRESSURE || frame->type == SP_MSG_MARKS);
+        require(frame->type == SP_MSG_PRESSURE || frame->type == SP_MSG_MARKS ||
+                frame->type == SP_MSG_KEPT || frame->type == SP_MSG_KEPT_DURABLE);
         return SP_OK;
     }
     require(body.len == sizeof(answer));

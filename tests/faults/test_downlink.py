@@ -10,6 +10,8 @@ import signal
 import threading
 import time
 
+import pytest
+
 from tests.conftest import add_reference
 from tests.faults.system import Victim
 from tests.lib import mqtt
@@ -143,6 +145,7 @@ def check(name, acked, got):
     assert not unmarked, f"{name}: repeats without DUP: {unmarked[:5]}"
 
 
+@pytest.mark.slow  # and a preloaded library and a sanitizer's do not go together
 def test_nothing_acknowledged_towards_a_device_is_ever_lost(tmp_path):
     rng = random.Random(SEED)
     gateway = Victim(tmp_path / "home", make_certificates(tmp_path / "certificates"), free_port(), extra=EXTRA, threads=2)

@@ -194,6 +194,7 @@ static void put_delivery(struct sp_carry_out *out, const struct sp_session *sess
     sp_carry_number(out, d->qos, 1);
     sp_carry_number(out, d->released, 1);
     sp_carry_number(out, d->retain, 1);
+    sp_carry_number(out, d->loaded, 1);
     put_share(out, session, d->share);
     sp_carry_number(out, d->id_count, 2);
     for (uint16_t i = 0; i < d->id_count; i++) {
@@ -599,6 +600,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
     head.qos = sp_read_u8(r);
     head.released = sp_read_u8(r) != 0;
     head.retain = sp_read_u8(r) != 0;
+    head.loaded = sp_read_u8(r) != 0;
     head.share = get_share(home, r, session);
     head.id_count = sp_read_u16(r);
     if (r->err != SP_OK || number >= in->mail_count || head.qos < 1 || head.qos > 2 ||

@@ -17,7 +17,6 @@
 enum wait_kind {
     WAIT_MESSAGE, /* its session by `tag`, its `number` */
     WAIT_BEGUN,   /* a session */
-    WAIT_ARRIVED, /* the same */
     WAIT_ADMIT,   /* a client */
     WAIT_SUBACK,  /* a client, and `suback` */
 };
@@ -201,9 +200,6 @@ static void session_waited(struct sp_home *home, const struct sp_keep_wait *wait
     }
     if (wait->kind == WAIT_BEGUN) {
         session->begun = session->begun || durable;
-    } else if (wait->kind == WAIT_ARRIVED) {
-        session->arriving = false;
-        sp_session_pump(home, session);
     } else {
         sp_session_stored(home, session, wait->number, durable);
     }
@@ -385,15 +381,6 @@ void sp_keep_change(struct sp_home *home, const struct sp_session *session)
         wait_for(&home->keep, (struct sp_keep_wait){.kind = WAIT_BEGUN, .tag = session->tag});
     } else {
         tell_again(home);
-    }
-}
-
-void sp_keep_arrive(struct sp_home *home, struct sp_session *session)
-{
-    sp_keep_change(home, session);
-    if (home->tickets.store.send != NULL && ring_room(&home->keep) == SP_OK) {
-        session->arriving = true;
-        wait_for(&home->keep, (struct sp_keep_wait){.kind = WAIT_ARRIVED, .tag = session->tag});
     }
 }
 

@@ -82,9 +82,7 @@ bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity, uint
 
 /** It begins to be kept. */
 void sp_keep_begin(struct sp_home *home, struct sp_session *session);
-/** Its device is back: what waits is sent once the journal knows, or a crash would send it again without DUP. */
-void sp_keep_arrive(struct sp_home *home, struct sp_session *session);
-/** Its device left (session->left_ms). */
+/** Its device left, or is back (session->left_ms). */
 void sp_keep_change(struct sp_home *home, const struct sp_session *session);
 /** It is over, or not kept any more. Its messages are not looked at. */
 void sp_keep_end(struct sp_home *home, struct sp_session *session);

@@ -164,7 +164,7 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
     if (!session->kept && session->expiry_s > 0) {
         sp_keep_begin(home, session);
     } else if (session->kept && session->expiry_s > 0) {
-        sp_keep_arrive(home, session);
+        sp_keep_change(home, session);
     } else if (session->kept) {
         sp_keep_end(home, session);
     }
@@ -181,7 +181,6 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session)
     session->client = NULL;
     session->unsent = session->first;
     session->in_flight = 0;
-    session->arriving = false;
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
     session->left_ms = home->timers->wall_ms;
     if (session->kept) {
@@ -277,7 +276,7 @@ static void send_one(struct sp_home *home, struct sp_session *session)
         return;
     }
     struct sp_mqtt_publish publish = {
-        .qos = delivery->qos, .dup = again, .retain = delivery->retain};
+        .qos = delivery->qos, .dup = again || delivery->loaded, .retain = delivery->retain};
     /* What was sent once is sent again, expired or not: the receiver may have it half. */
     bool alive = sp_mail_packet(delivery->message, home->timers->now_ms, &publish) || again;
     publish.packet_id = id_of(delivery->number);
@@ -295,7 +294,7 @@ static void send_one(struct sp_home *home, struct sp_session *session)
 
 static void pump(struct sp_home *home, struct sp_session *session)
 {
-    while (session->unsent != NULL && session->client != NULL && !session->arriving &&
+    while (session->unsent != NULL && session->client != NULL &&
            !id_in_use(session, id_of(session->unsent->number)) &&
            sp_client_window(session->client) > session->in_flight &&
            sp_client_room(session->client, session->unsent->size)) {
@@ -420,6 +419,7 @@ enum sp_err sp_session_restore(struct sp_session *session, const struct sp_offer
     session->number = highest > number ? highest : number;
     delivery->place = SP_PLACE_JOURNAL;
     delivery->packet_id = sent ? id_of(number) : 0;
+    delivery->loaded = true;
     return SP_OK;
 }
 

@@ -42,6 +42,8 @@ struct sp_delivery {
     uint8_t place;      /* enum sp_place */
     bool released : 1;  /* QoS 2: PUBREC came, PUBREL is what is sent */
     bool retain : 1;
+    bool
+        loaded : 1; /* out of the journal: it goes out with DUP, for nobody knows any more whether it did before */
     uint16_t id_count;
     uint32_t ids[]; /* Subscription Identifiers */
 };
@@ -103,11 +105,10 @@ struct sp_session {
     uint16_t in_flight; /* sent on this connection, unacknowledged */
     uint16_t sub_count;
     uint16_t sub_cap;
-    bool full : 1;     /* the queue overflowed and it was logged */
-    bool kept : 1;     /* it outlives its connection, and the gate (gate/session/keep.h) */
-    bool begun : 1;    /* the journal knows of it */
-    bool arriving : 1; /* nothing is sent before the journal knows that its device is there */
-    bool cut_off : 1;  /* while loading: the gate ended before its device left */
+    bool full : 1;    /* the queue overflowed and it was logged */
+    bool kept : 1;    /* it outlives its connection, and the gate (gate/session/keep.h) */
+    bool begun : 1;   /* the journal knows of it */
+    bool cut_off : 1; /* while loading: the gate ended before its device left */
 };
 
 /** Its subscription number 0..sub_count - 1. */
@@ -143,7 +144,7 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
  * A message out of the journal, behind all others.
  *
  * @param[in] offer `qos` is its own; no receipt.
- * @param[in] sent  Its device may have it.
+ * @param[in] sent  The journal says that its device may have it: it is sent although it has expired.
  * @retval SP_ERR_NOMEM, SP_ERR_MALFORMED
  */
 SP_MUST_CHECK enum sp_err sp_session_restore(struct sp_session *session,
