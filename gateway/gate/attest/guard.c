@@ -109,7 +109,7 @@ void sp_guard_begin(struct sp_client *client)
 void sp_guard_pump(struct sp_client *client)
 {
     if (client->guard == SP_GUARD_NONCE && !client->challenge_unacked &&
-        client->session->in_flight < client->window) {
+        sp_session_queue(client->session)->in_flight < client->window) {
         publish_challenge(client);
         challenged(client);
     }

@@ -208,15 +208,16 @@ static void put_deliveries(struct sp_carry_out *out, const struct sp_session *se
 {
     uint32_t count = 0;
     uint32_t sent = 0;
+    const struct sp_queue *queue = sp_session_queue(session);
     const struct sp_delivery *d;
-    for (d = session->first; d != NULL; d = d->next) {
-        sent = d == session->unsent ? count : sent;
+    for (d = queue->first; d != NULL; d = d->next) {
+        sent = d == queue->unsent ? count : sent;
         count++;
     }
-    sent = session->unsent == NULL ? count : sent;
+    sent = queue->unsent == NULL ? count : sent;
     sp_carry_number(out, count, 4);
     sp_carry_number(out, goes_along ? sent : 0, 4);
-    for (d = session->first; d != NULL; d = d->next) {
+    for (d = queue->first; d != NULL; d = d->next) {
         put_delivery(out, session, d);
     }
 }
@@ -345,7 +346,7 @@ static bool left_behind(const struct sp_device *device, struct sp_device_wait *w
 /* Everything that a session refers to. */
 static void put_mails(struct sp_carry_out *out, const struct sp_session *session)
 {
-    for (const struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+    for (const struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = d->next) {
         put_mail(out, d->message);
     }
     const struct sp_replay *replay = session->more != NULL ? session->more->replays : NULL;
@@ -570,28 +571,10 @@ static sp_slot_tag get_share(struct sp_home *home, struct sp_reader *r,
                : 0;
 }
 
-static void append(struct sp_session *session, struct sp_delivery *d, bool sent)
-{
-    session->bytes += d->size;
-    if (session->first == NULL) {
-        session->first = d;
-    } else {
-        session->last->next = d;
-    }
-    session->last = d;
-    if (session->storing == NULL && d->place != SP_PLACE_JOURNAL) {
-        session->storing = d;
-    }
-    if (sent) {
-        session->in_flight++;
-    } else if (session->unsent == NULL) {
-        session->unsent = d;
-    }
-}
-
 static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
                                 struct sp_session *session, bool sent)
 {
+    const struct sp_delivery *last = sp_session_queue(session)->last;
     uint32_t number = sp_read_u32(r);
     struct sp_delivery head = {.size = sp_read_u32(r)};
     head.number = sp_read_u64(r);
@@ -605,7 +588,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
     head.id_count = sp_read_u16(r);
     if (r->err != SP_OK || number >= in->mail_count || head.qos < 1 || head.qos > 2 ||
         (sent && head.packet_id == 0) || head.number > session->number ||
-        (session->last != NULL && head.number <= session->last->number)) {
+        (last != NULL && head.number <= last->number)) {
         return SP_ERR_MALFORMED;
     }
     struct sp_delivery *d = malloc(sizeof(*d) + head.id_count * sizeof(d->ids[0]));
@@ -617,7 +600,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
         d->ids[i] = sp_read_u32(r);
     }
     d->message = sp_mail_hold(in->mails[number]);
-    append(session, d, sent);
+    SP_TRY(sp_session_queue_up(session, d, sent));
     return r->err;
 }
 

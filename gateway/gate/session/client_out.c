@@ -200,7 +200,8 @@ void sp_client_pump_grant(struct sp_client *client)
 {
     if (sp_client_now(client)->grant.used == 0 || client->grant_unacked ||
         client->state != SP_CLIENT_OPEN ||
-        client->session->in_flight + (unsigned)client->challenge_unacked >= client->window) {
+        sp_session_queue(client->session)->in_flight + (unsigned)client->challenge_unacked >=
+            client->window) {
         return;
     }
     const struct sp_mqtt_publish publish = {
