@@ -9,6 +9,7 @@
 #include "gateway/log/log.h"
 #include "gateway/slab/slab.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +44,6 @@ static const sp_packet_fn handlers[SP_CLIENT_STATES][16] = {
                         [SP_MQTT_PINGREQ] = on_ping,
                         [SP_MQTT_DISCONNECT] = on_disconnect},
 };
-
-static void timer_due(struct sp_timer *timer);
 
 /* ---- what is in flight ---- */
 
@@ -128,11 +127,15 @@ void sp_client_rest(struct sp_client *client)
 
 /* ---- the beginning ---- */
 
-enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
+void sp_client_prepare(struct sp_client *client, struct sp_home *home)
 {
     client->home = home;
-    client->timer.fire = timer_due;
     client->attest_due_ms = UINT64_MAX;
+}
+
+enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
+{
+    sp_client_prepare(client, home);
     client->heard_ms = home->timers->now_ms;
     client->max_packet = UINT32_MAX;
     if (sp_client_work(client) == NULL) {
@@ -201,24 +204,37 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Input does not set the timer anew; when it fires, it looks how long ago the last input was. */
-void sp_client_arm(struct sp_client *client)
+static struct sp_client *client_of(const struct sp_wheel_node *node)
 {
+    return (struct sp_client *)(uintptr_t)((const char *)node -
+                                           offsetof(struct sp_client, deadline));
+}
+
+uint64_t sp_client_deadline(const struct sp_wheel_node *node)
+{
+    const struct sp_client *client = client_of(node);
     uint64_t owner = sp_client_now(client)->owner_due_ms;
     uint64_t next = owner == 0 ? UINT64_MAX : owner;
     if (client->state != SP_CLIENT_CLOSED) {
         next = earlier(next, earlier(silence_ends(client), client->attest_due_ms));
     }
-    if (next == UINT64_MAX) {
-        sp_timer_clear(client->home->timers, &client->timer);
-    } else {
-        sp_timer_set(client->home->timers, &client->timer, next);
-    }
+    return next;
 }
 
-static void timer_due(struct sp_timer *timer)
+/* Input does not set the deadline anew; when it comes, it looks how long ago the last input was. */
+void sp_client_arm(struct sp_client *client)
 {
-    sp_client_due((struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer)));
+    sp_wheel_set(&client->home->deadlines, &client->deadline);
+}
+
+void sp_client_fire(struct sp_wheel_node *node)
+{
+    struct sp_client *client = client_of(node);
+    if (client->home->due != NULL) {
+        client->home->due(client);
+    } else {
+        sp_client_due(client);
+    }
 }
 
 void sp_client_due(struct sp_client *client)

@@ -12,6 +12,7 @@
 void sp_home_init(struct sp_home *home)
 {
     home->seed = sp_hash_seed();
+    sp_wheel_init(&home->deadlines, home->timers, sp_client_deadline, sp_client_fire);
     sp_keep_init(home);
     sp_sensors_init(&home->sensors, home->config->limits.sensors, home->config->limits.history,
                     home->config->fusion_count);
@@ -26,6 +27,7 @@ void sp_home_deinit(struct sp_home *home)
     sp_table_deinit(&home->devices);
     sp_table_deinit(&home->names);
     sp_client_trim(home);
+    sp_wheel_deinit(&home->deadlines);
     sp_keep_deinit(home);
     sp_receipts_deinit(home);
     sp_slots_deinit(&home->clients);
