@@ -797,7 +797,7 @@ static bool has_group(const struct sp_home *home)
     const struct sp_client *client;
     uint32_t index = 0;
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (client->group != NULL) {
+        if (sp_client_more(client)->group != NULL) {
             return true;
         }
     }

@@ -310,7 +310,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_number(out, idle ? client->attest_due_ms : client->home->timers->now_ms, 8);
     sp_carry_number(out, client->session_expiry_s, 4);
     sp_carry_number(out, client->keep_alive_ms, 4);
-    sp_carry_number(out, client->answer_timeout_ms, 4);
+    sp_carry_number(out, sp_client_more(client)->answer_timeout_ms, 4);
     sp_carry_number(out, client->max_packet, 4);
     sp_carry_number(out, client->window, 2);
     sp_carry_number(out, client->receive_maximum, 2);
@@ -319,8 +319,8 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_block(out, sp_client_group(client));
     sp_carry_block(out, sp_buf_view(&sp_client_now(client)->in));
     sp_carry_block(out, sp_buf_view(&sp_client_now(client)->grant));
-    put_aliases(out, client->aliases);
-    put_will(out, client->will);
+    put_aliases(out, sp_client_more(client)->aliases);
+    put_will(out, sp_client_more(client)->will);
     sp_carry_number(out, client->peer.port, 2);
     sp_carry_number(out, client->peer.family, 2);
     put_raw(out, SP_VIEW_ARRAY(client->peer.address));
@@ -375,8 +375,8 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
     if (wait.will != NULL) {
         put_mail(out, wait.will->message);
     }
-    if (client != NULL && client->will != NULL) {
-        put_mail(out, client->will->message);
+    if (client != NULL && sp_client_more(client)->will != NULL) {
+        put_mail(out, client->more->will->message);
     }
     size_t begun = sp_carry_begin(out, SP_CARRY_DEVICE);
     sp_carry_block(out, sp_device_identity(device));
@@ -721,7 +721,8 @@ enum sp_err sp_carry_read_device(struct sp_carry_in *in, struct sp_home *home, s
 static uint64_t attest_due(const struct sp_client *client, uint64_t carried)
 {
     const struct sp_home *home = client->home;
-    if (!client->attested || client->group == NULL || client->guard != SP_GUARD_IDLE) {
+    if (!client->attested || sp_client_more(client)->group == NULL ||
+        client->guard != SP_GUARD_IDLE) {
         return carried;
     }
     uint64_t spread = sp_hash(home->seed, sp_client_identity(client)) % SP_CARRY_REGRANT_MS;
@@ -758,7 +759,11 @@ static enum sp_err get_aliases(struct sp_reader *r, struct sp_client *client)
         return r->err;
     }
     sp_reader_init(&part, packed);
-    client->aliases = sp_aliases_read(&part);
+    struct sp_client_more *more = sp_client_have_more(client);
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    more->aliases = sp_aliases_read(&part);
     return sp_reader_finish(&part);
 }
 
@@ -774,7 +779,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     uint64_t due = sp_read_u64(r);
     client->session_expiry_s = sp_read_u32(r);
     client->keep_alive_ms = sp_read_u32(r);
-    client->answer_timeout_ms = sp_read_u32(r);
+    uint32_t answer_timeout_ms = sp_read_u32(r);
     client->max_packet = sp_read_u32(r);
     client->window = sp_read_u16(r);
     client->receive_maximum = sp_read_u16(r);
@@ -784,7 +789,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     struct sp_view buffered = get_block(r);
     struct sp_view grant = get_block(r);
     SP_TRY(get_aliases(r, client));
-    client->will = get_will(in, r);
+    SP_TRY(sp_client_keep_will(client, get_will(in, r)));
     get_peer(client, r);
     SP_TRY(sp_reader_finish(r));
     if (client->role == NULL || (client->version != SP_MQTT_311 && client->version != SP_MQTT_5) ||
@@ -794,6 +799,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
         return SP_ERR_MALFORMED;
     }
     client->attest_due_ms = due;
+    SP_TRY(sp_client_keep_timeout(client, answer_timeout_ms));
     SP_TRY(sp_client_join(client, group));
     SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&client->work->in, buffered));
     return grant.len == 0 ? SP_OK : sp_buf_append(&client->work->grant, grant);

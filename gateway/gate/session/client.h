@@ -75,16 +75,22 @@ struct sp_client_work {
     bool resting; /**< it had its share of this turn: the owner reads no more until the next */
 };
 
+/** What few clients have, until their end. */
+struct sp_client_more {
+    struct sp_will *will;
+    struct sp_name *group;      /* of the row; NULL: none */
+    struct sp_aliases *aliases; /* MQTT 5, and it uses them; else NULL */
+    uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+};
+
 struct sp_client {
     struct sp_home *home;
     struct sp_client *next_dirty;
     struct sp_device *device;   /**< who it is: from sp_client_identify() to CLOSED */
     struct sp_session *session; /**< while OPEN */
     const struct sp_role_config *role;
-    struct sp_will *will;
     struct sp_client_work *work;   /**< NULL: nothing is in flight; to read it, sp_client_now() */
-    struct sp_name *group;         /* of the row; NULL: none */
-    struct sp_aliases *aliases;    /* MQTT 5, and it uses them; else NULL */
+    struct sp_client_more *more;   /* NULL: nothing of it; to read it, sp_client_more() */
     sp_slot_tag tag;               /**< names it to keys, store and the ring of acks */
     struct sp_wheel_node deadline; /* in home->deadlines */
     /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
@@ -92,14 +98,13 @@ struct sp_client {
     uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
     uint32_t max_packet;    /* of the peer */
     uint32_t session_expiry_s;
-    uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
-    uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
-    uint16_t window;            /* QoS 1 and 2 messages that may be in flight to the peer */
-    uint16_t receive_maximum;   /* as CONNACK said */
-    unsigned state : 4;         /**< enum sp_client_state */
-    unsigned guard : 4;         /* enum sp_guard_state */
-    uint8_t version;            /* 0 before CONNECT, then enum sp_mqtt_version */
-    uint8_t attestation;        /* of the row, as are the next two */
+    uint32_t keep_alive_ms;   /* silence after which it is closed; 0 before OPEN */
+    uint16_t window;          /* QoS 1 and 2 messages that may be in flight to the peer */
+    uint16_t receive_maximum; /* as CONNACK said */
+    unsigned state : 4;       /**< enum sp_client_state */
+    unsigned guard : 4;       /* enum sp_guard_state */
+    uint8_t version;          /* 0 before CONNECT, then enum sp_mqtt_version */
+    uint8_t attestation;      /* of the row, as are the next two */
     uint8_t binding;
     uint8_t records;
     bool dirty : 1;
@@ -130,6 +135,24 @@ static inline const struct sp_client_work *sp_client_now(const struct sp_client 
 {
     return client->work == NULL ? &sp_client_idle : client->work;
 }
+
+/** What sp_client_more() shows of one that has nothing of it. */
+extern const struct sp_client_more sp_client_plain;
+
+/** To look at what few have. */
+static inline const struct sp_client_more *sp_client_more(const struct sp_client *client)
+{
+    return client->more == NULL ? &sp_client_plain : client->more;
+}
+
+/** To change it. NULL: no memory. */
+struct sp_client_more *sp_client_have_more(struct sp_client *client);
+
+/** Takes the will of its CONNECT, also with an error; NULL: it has none. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will);
+
+/** The row's own time to answer a challenge; 0: the configuration's. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms);
 
 /** To change what is in flight: there always is one before OPEN, and while input is handled. NULL: no memory. */
 struct sp_client_work *sp_client_work(struct sp_client *client);

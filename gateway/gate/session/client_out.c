@@ -61,10 +61,10 @@ void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *p
     struct sp_mqtt_publish aliased;
     enum sp_mqtt_version version = (enum sp_mqtt_version)client->version;
     size_t size = sp_mqtt_publish_size(version, publish);
-    if (client->aliases != NULL && size <= client->max_packet) {
+    if (sp_client_more(client)->aliases != NULL && size <= client->max_packet) {
         aliased = *publish;
         publish = &aliased;
-        sp_aliases_apply(client->aliases, &aliased, client->max_packet - size);
+        sp_aliases_apply(client->more->aliases, &aliased, client->max_packet - size);
         size = sp_mqtt_publish_size(version, publish);
     }
     if (begin(client, &w, size)) {

@@ -122,7 +122,8 @@ void sp_home_regrant(struct sp_home *home)
     uint32_t index = 0;
     struct sp_client *client;
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (client->state == SP_CLIENT_OPEN && client->attested && client->group != NULL) {
+        if (client->state == SP_CLIENT_OPEN && client->attested &&
+            sp_client_more(client)->group != NULL) {
             sp_guard_again(client);
         }
     }

@@ -61,7 +61,9 @@ static void reload_client(struct sp_client *client, const struct sp_config *conf
         return;
     }
     client->role = role;
-    client->will = keep_will(client->will, role, sp_client_identity(client));
+    if (client->more != NULL) {
+        client->more->will = keep_will(client->more->will, role, sp_client_identity(client));
+    }
     sp_guard_configure(client);
 }
 
