@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import add_reference
 from tests.lib import mqtt
 from tests.lib.attester import TestDevice, climate
+from tests.lib.oracle import Oracle
 from tools.lab.cloud import Cloud
 from tools.lab.gateway import Gateway
 from tools.lab.process import wait_for
@@ -106,6 +107,11 @@ def test_a_process_that_dies_comes_back_and_nothing_acked_is_lost(system, proces
     wait_for(lambda: len(producer.acked) > level + 50, 30, "acknowledgements after the restart")
     producer.stop()
     check_ledger(cloud, producer, "dev")
+    life = Oracle.of_life(gateway)
+    life.counts(f"{process}_restarts_total")
+    if process == "store":
+        life.counts("messages_refused_total", number=10**6, at_least=0)  # 0x97 until it is back
+    life.check_counters()
 
 
 @pytest.mark.parametrize("version", [5, 4])
@@ -148,6 +154,7 @@ def test_qos_2_survives_a_crash_without_a_copy_or_a_loss(system, version):
         assert db.execute("SELECT seq FROM sqlite_sequence").fetchall() == [(3,)], "messages ever accepted"
         assert db.execute("SELECT count(*) FROM received").fetchall() == [(0,)], "packet ids that wait for a release"
     assert first_seen(arrived(cloud, "dev")) == [1, 2]
+    Oracle.of_life(gateway).check_counters()  # nothing was refused
 
 
 def test_formats_and_message_identity(system):

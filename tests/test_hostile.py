@@ -12,7 +12,8 @@ import time
 import pytest
 
 from tests.lib import mqtt, wire
-from tests.lib.attester import MEASUREMENT, METHODS, SIGNER, TestDevice, climate
+from tests.lib.attester import MEASUREMENT, METHODS, SIGNER, Bundle, TestDevice, climate, token
+from tests.lib.attester import challenge as challenge_of
 from tests.lib.canary import canary, forwarded, oracle, watcher  # noqa: F401  pylint: disable=unused-import
 from tests.lib.oracle import full
 from tests.lib.tlspsk import CCM8, TlsError, TlsPsk, _lib
@@ -282,6 +283,37 @@ def count_answer(oracle, said):
     oracle.check_counters()
 
 
+def test_a_name_of_another_device_changes_nothing_of_its_session(open_device, device, gateway, oracle):
+    """M-19: refused at CONNECT, whatever waits for the other one, who stays."""
+    other, mine = open_device(), device("--attestation", "none")
+    with oracle.one("connects_refused_total"):
+        dev = TestDevice(gateway, mine)
+        dev.connect(props={mqtt.METHOD: None}, client_id=other.bundle.id, clean=True)
+        assert reasons(dev.mqtt.expect_close(), mqtt.CONNACK) == [0x85]
+    other.mqtt.ping()
+    other.close()
+
+
+@pytest.mark.parametrize("more,right", [(-1, []), (0, []), (1, [0x95])])
+def test_a_packet_may_be_as_large_as_connack_says_and_no_larger(gateway, device, oracle, forwarded, more, right):
+    """M-46: the whole packet, with its header."""
+    dev = TestDevice(gateway, device("--attestation", "none"))
+    dev.connect(props={mqtt.METHOD: None})
+    maximum, topic = dev.mqtt.expect(mqtt.CONNACK).props[39], f"dt/{dev.bundle.id}/x"
+    bare = len(publish5(topic, payload=bytes(maximum - 100))) - (maximum - 100)
+    data = publish5(topic, payload=bytes(maximum + more - bare))
+    assert len(data) == maximum + more
+    if right:
+        with oracle.one("protocol_errors_total"):
+            dev.mqtt.send(data)
+            assert reasons(dev.mqtt.expect_close()) == right
+    else:
+        forwarded.add(topic)
+        dev.mqtt.send(data)
+        dev.mqtt.ping()
+        dev.close()
+
+
 def test_packets_cut_at_every_byte_are_never_taken_for_more_than_they_are(open_device, oracle):
     """M-05: the length is that of the cut, so each is a whole packet."""
     whole = [(mqtt.PUBLISH, 2, mqtt.text("dt/x") + b"\0\1" + prop_block(hexed("01 01 26 0001 61 0001 62")) + b"pay"),
@@ -437,8 +469,11 @@ def test_a_device_cannot_fill_the_log(gateway, open_device, oracle):
     dev.mqtt.ping()
     oracle.counts("messages_denied_total", number=1000)
     oracle.check_counters()
-    assert len([line for line in gateway.lines if f"device={dev.bundle.id} " in line and "publish_denied" in line]) == 100
-    assert len([line for line in gateway.events("log_limited") if f"device={dev.bundle.id} " in line]) == 1
+
+    def lines(event):
+        return [line for line in gateway.events(event) if f"device={dev.bundle.id} " in line]
+    wait_for(lambda: lines("log_limited"), 5, "the last line")
+    assert (len(lines("publish_denied")), len(lines("log_limited"))) == (100, 1)
     dev.close()
 
 
@@ -714,6 +749,18 @@ def test_a_good_token_is_good_once(gateway, device, oracle, version):
     ask(again)
     found = again.answer(good)
     assert (found.props[mqtt.REASON_STRING] if version == 5 else found.payload).startswith(b"nonce")
+
+
+def test_a_token_of_somebody_else_or_of_another_session_is_worth_nothing(gateway, device, oracle):
+    """C-18: under another device's key; over a challenge that is bound to another TLS session."""
+    oracle.keeps()  # for a minute it is known who was refused
+    bundle, other = device(), Bundle(device())
+    for check, make in (("mac", lambda dev, nonce: token(dev.challenge(nonce), other.iak)),
+                        ("nonce", lambda dev, nonce: token(challenge_of("tls", nonce, bytes(32), dev.identity), dev.bundle.iak))):
+        with oracle.one(f'attestations_refused_total{{check="{check}"}}'):
+            dev = TestDevice(gateway, bundle)
+            dev.connect()
+            assert dev.answer(make(dev, dev.nonce())).props[mqtt.REASON_STRING].startswith(check.encode())
 
 
 def test_a_token_too_large_or_in_crumbs(gateway, device, oracle):

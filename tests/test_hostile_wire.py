@@ -49,7 +49,7 @@ def test_a_packet_id_used_for_ever_without_a_release_is_one_message(gateway, clo
         held = held or gateway.metric("connection_state_bytes")
         wait_for(lambda: gateway.metric("connection_state_bytes") <= held, 5, "no more memory than after the first time")
     oracle.counts("protocol_errors_total", number=rounds)
-    oracle.stores(3)  # two messages and a release
+    oracle.stores(None)  # repeats are written too, as often as they fit before the end; what is there twice is sent once
     oracle.keeps()  # its session
     forwarded.add(topic)
     dev.mqtt.release(7)

@@ -11,6 +11,7 @@
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 #include "gateway/slab/slab.h"
+#include "libs/mqtt/topic.h"
 
 #include <stdlib.h>
 

@@ -202,7 +202,8 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session);
 /**
  * @param[in]  wanted  QoS, options and identifier; the rest is filled in.
  * @param[out] existed It was there before.
- * @retval SP_ERR_LIMIT  Too many subscriptions.
+ * @retval SP_ERR_LIMIT     Too many subscriptions.
+ * @retval SP_ERR_MALFORMED `$share/` without a name and a filter behind it.
  * @retval SP_ERR_NOMEM
  */
 SP_MUST_CHECK enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *session,
