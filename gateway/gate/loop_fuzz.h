@@ -15,7 +15,7 @@
 struct house {
     struct sp_gate gate;
     struct sp_worker worker;
-    int keys;    /* far ends */
+    int keys; /* far ends */
     int store;
     int control; /* the parent's end */
 };
@@ -28,7 +28,8 @@ static inline void house_set_up(void)
     static char name[] = "client";
     static char everything[] = "#";
     static char *all[] = {everything, NULL};
-    static struct sp_role_config role = {.name = name, .publish = all, .subscribe = all, .retain = true, .topic_aliases = 4};
+    static struct sp_role_config role = {
+        .name = name, .publish = all, .subscribe = all, .retain = true, .topic_aliases = 4};
     struct sp_config *config = calloc(1, sizeof(*config)); /* the loop takes a reference */
     fuzz_require(config != NULL);
     sp_log_init("fuzz", (enum sp_log_level)0); /* what it refuses needs no line each */
@@ -73,7 +74,8 @@ static inline void house_begin(bool beside)
     house_pair(&keys, &house.keys, 0);
     house_pair(&store, &house.store, 0);
     house_pair(&house.gate.control, &house.control, 0);
-    const struct sp_child child = {.config = house_config, .keys = &keys, .store = &store, .beside = beside, .handover = -1};
+    const struct sp_child child = {
+        .config = house_config, .keys = &keys, .store = &store, .beside = beside, .handover = -1};
     fuzz_require(sp_subs_create(1, &house.gate.subs) == SP_OK);
     fuzz_require(sp_worker_init(&house.worker, &house.gate, 0, &child) == SP_OK);
     house.worker.home.keep.loading = !beside;

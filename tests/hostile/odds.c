@@ -22,7 +22,7 @@ struct block {
     atomic_llong
         monotonic;  /* seconds added to the clock that never jumps, as if so much time had passed */
     atomic_int pid; /* of the process whose allocations are counted; 0: none */
-    atomic_int count; /* allocations left until one fails; below 0: it has */
+    atomic_int count;   /* allocations left until one fails; below 0: it has */
     atomic_int watched; /* pid of the process that says how much it has in use; 0: none */
     atomic_int unused;
     atomic_llong in_use; /* bytes of that process's heap */

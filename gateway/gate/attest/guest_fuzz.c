@@ -37,7 +37,7 @@ static void challenge_now(uint8_t *out)
     uint8_t exporter[32];
     (void)world_exporter(NULL, exporter);
     fuzz_require(sp_link_challenge(SP_LINK_BINDING_TLS, SP_VIEW_ARRAY(keys.nonce),
-                                    SP_VIEW_ARRAY(exporter), SP_VIEW_LIT("a"), out) == SP_OK);
+                                   SP_VIEW_ARRAY(exporter), SP_VIEW_LIT("a"), out) == SP_OK);
 }
 
 static void appraise(struct sp_view body, struct sp_attest_verdict *verdict)

@@ -73,7 +73,8 @@ static void write_again(void)
     while ((node = sp_table_each(&house.worker.home.devices, node)) != NULL) {
         (void)sp_carry_device(&out, (const struct sp_device *)node, NULL, sp_view(NULL, 0));
     }
-    for (const struct sp_mark *mark = house.worker.home.marks.all; mark != NULL; mark = mark->next) {
+    for (const struct sp_mark *mark = house.worker.home.marks.all; mark != NULL;
+         mark = mark->next) {
         sp_carry_mark(&out, mark);
     }
     fuzz_require(!out.failed);
@@ -125,7 +126,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     greet();
     house_pair(&ours, &theirs, 0);
     say(theirs, sp_view(stream, used), files,
-        (data[0] & 0x80) != 0 ? "N" : (data[0] & 0x20) != 0 ? "" : "G");
+        (data[0] & 0x80) != 0   ? "N"
+        : (data[0] & 0x20) != 0 ? ""
+                                : "G");
     if (sp_handover_take(&house.gate, ours) == SP_OK) {
         serve(files);
     } else {

@@ -67,7 +67,7 @@ static void heard(struct seat *seat, const struct any_packet *packet)
     if (packet->type == SP_MQTT_PUBLISH && sp_view_equal(who, SP_VIEW_LIT("c")) &&
         packet->publish.topic.len > 0) {
         fuzz_require(sp_view_starts(packet->publish.topic, SP_VIEW_LIT("cmd/c/")) ||
-                      sp_view_starts(packet->publish.topic, SP_VIEW_LIT("$sp/")));
+                     sp_view_starts(packet->publish.topic, SP_VIEW_LIT("$sp/")));
     }
 }
 

@@ -55,7 +55,7 @@ static inline void world_read(struct seat *seat)
         }
         fuzz_require(err == SP_OK);
         fuzz_require(packet.type != SP_MQTT_CONNECT && packet.type != SP_MQTT_SUBSCRIBE &&
-                      packet.type != SP_MQTT_UNSUBSCRIBE && packet.type != SP_MQTT_PINGREQ);
+                     packet.type != SP_MQTT_UNSUBSCRIBE && packet.type != SP_MQTT_PINGREQ);
         at += packet.size;
         if (world.heard != NULL) {
             world.heard(seat, &packet);
