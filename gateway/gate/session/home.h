@@ -23,6 +23,7 @@
 struct sp_client;
 struct sp_client_work;
 struct sp_fuse;
+struct sp_receipt;
 struct sp_retained;
 
 struct sp_home {
@@ -55,6 +56,7 @@ struct sp_home {
     struct sp_slots clients;      /* struct sp_client, by tag */
     struct sp_slots sessions;     /* struct sp_session, by tag */
     struct sp_slots receipts;     /* struct sp_receipt, by tag */
+    struct sp_receipt *spare_receipt; /* one of them, for sp_receipt_open_reserved(); or NULL */
     struct sp_matches matches;    /* scratch */
     struct sp_client *resting;    /* had their share of the turn; linked, marked like the dirty */
     struct sp_client *dirty;      /* have something to be written, or are to be closed */
