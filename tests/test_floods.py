@@ -20,9 +20,10 @@ from tests.lib.attester import TestDevice, climate
 from tests.lib.canary import Canary
 from tests.lib.tlspsk import TlsError, TlsPsk
 from tools.lab.gateway import Gateway
-from tools.lab.process import program, run, wait_for
+from tools.lab.process import BUILD, program, run, wait_for
 
 WANTED = 5000
+SANITIZED = "asan" in str(BUILD)  # its quarantine keeps what is freed: memory says nothing
 GATE_CAP_KIB = 192 << 10
 SPARE_FILES = 600
 SOURCES = [f"127.0.0.{i}" for i in range(2, 202)]
@@ -67,6 +68,10 @@ def canary(gateway, cloud, names):
 def gate_kib(gateway):
     text = pathlib.Path(f"/proc/{gateway.pids()['gate']}/status").read_text()
     return int(re.search(r"RssAnon:\s+(\d+)", text).group(1))
+
+
+def assert_below(kib, cap):
+    assert SANITIZED or kib < cap, f"{kib} KiB"
 
 
 def connect(port, source=None):
@@ -163,7 +168,7 @@ def watch(gateway, bundle, seconds):
         admit(gateway, bundle)
         most = max(most, gate_kib(gateway))
         time.sleep(0.3)
-    assert most < GATE_CAP_KIB, f"{most} KiB"
+    assert_below(most, GATE_CAP_KIB)
     return most
 
 
@@ -280,7 +285,7 @@ def test_ten_thousand_devices_after_a_restart_are_served_to_the_last_one(tmp_pat
             if number == 1:
                 other.kill()
                 other.start()
-        assert held < GATE_CAP_KIB
+        assert_below(held, GATE_CAP_KIB)
         wait_for(lambda: gate_kib(other) < calm + 4096, 15, "memory as before the storm")
         print(f"after: gate {gate_kib(other)} KiB")
     finally:
@@ -374,7 +379,7 @@ def test_a_monitor_that_never_reads_costs_a_bounded_amount_and_is_closed(gateway
             sensor.mqtt.publish(f"dt/{sensor.bundle.id}/climate", payload)
     assert gateway.metric("slow_readers_closed_total") == closed + 1
     assert gateway.metric("messages_dropped_total") > dropped
-    assert gate_kib(gateway) < before + (16 << 10)
+    assert_below(gate_kib(gateway), before + (16 << 10))
     sensor.close()
     monitor.abort()
 
