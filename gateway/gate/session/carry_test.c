@@ -387,7 +387,10 @@ static void say_filter(struct peer *peer, const char *filter)
     packet.props.subscription_id = 9;
     sp_mqtt_encode_subscribe(&out, SP_MQTT_5, SP_MQTT_SUBSCRIBE, &packet, &one, 1);
     say(peer, &out);
-    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_SUBACK);
+    uint8_t type;
+    while ((type = hear(peer, &body).type) != SP_MQTT_SUBACK && type != 0) {
+    }
+    SP_CHECK_INT(type, SP_MQTT_SUBACK);
 }
 
 static void to_be_missed(struct sp_mqtt_connect *packet)
@@ -437,19 +440,22 @@ static void be_refused(const char *identity)
 static void open_rich(void)
 {
     begin();
+    sp_log_init("test", SP_LOG_ERROR);
     there[0] = lasting("reader");
     struct peer *writer = tool("writer", true);
     retain_some(writer);
     say_filter(there[0], "news/#");
     say_filter(there[0], "$share/g/shared/+");
     say_alias(there[0], "own/x", 9);
-    SP_CHECK_INT(puback(there[0], 9), SP_MQTT_RC_NO_MATCHING_SUBSCRIBERS);
+    SP_CHECK_INT(puback(there[0], 9), SP_MQTT_RC_SUCCESS);
     say_publish(there[0], "own/x", "taken", 2, 8);
     say_publish(writer, "shared/1", "of the group", 1, 2);
     say_publish(writer, "news/x", "one", 2, 3);
     say_filter(there[0], "kept/#");
     there[1] = admitted_with("attested", client_name, to_be_missed);
-    pass(3600000); /* it is challenged again */
+    const struct sp_msg_nonce_answer nonce = {.ok = 1};
+    sp_home_reattest(&w->home);
+    sp_guard_nonce(&there[1]->client, &nonce);
     sp_client_grant(&there[1]->client, SP_VIEW_LIT("a grant"));
     sp_client_grant(&there[1]->client, SP_VIEW_LIT("a newer grant"));
     there[2] = tool("brief", true);
@@ -504,16 +510,19 @@ static void all_that_is_known_of_devices_goes_along(void)
     SP_CHECK_INT(sp_retained_count(w->home.retained), 10);
     struct peer *reader = arrived(&a, "reader");
     int more = 0;
+    sp_client_input(&reader->client, sp_view("\0", 1)); /* the other half */
     for (uint16_t id = 1; id < 40; id++) { /* what was in flight there is acknowledged here */
         say_ack(reader, SP_MQTT_PUBREC, id);
         say_ack(reader, SP_MQTT_PUBCOMP, id);
         say_puback(reader, id);
-        while (hear(reader, &(struct sp_view){NULL, 0}).type != 0) {
-            more++;
+        uint8_t type;
+        while ((type = hear(reader, &(struct sp_view){NULL, 0}).type) != 0) {
+            more += type == SP_MQTT_PUBLISH;
         }
     }
-    SP_CHECK(more > 7 && reader->client.session->first == NULL &&
-             reader->client.session->more != NULL); /* all retained ones; one is not released */
+    SP_CHECK_INT(more, 9); /* one of the ten was in flight */
+    SP_CHECK(reader->client.session->first == NULL);
+    SP_CHECK(reader->client.session->more != NULL); /* one of its own is not released */
     SP_CHECK(sp_device_blocked(sp_device_find(&w->home, SP_VIEW_LIT("refused"))));
     struct peer *watcher = tool("watcher", true);
     SP_CHECK_INT(subscribe(watcher, "own/lost", 1), 1);
