@@ -147,8 +147,8 @@ static struct {
     int keys[2]; /* our ends */
     int store[2];
     struct answer answer;
-    uint64_t asked;  /* the tag of who asked last */
-    bool spread;     /* each device has an address of its own */
+    uint64_t asked; /* the tag of who asked last */
+    bool spread;    /* each device has an address of its own */
     struct device devices[DEVICES];
 } w;
 
@@ -525,6 +525,7 @@ static void a_role_that_the_configuration_does_not_know_is_refused(void)
 static void without_keys_who_waits_for_them_is_turned_away(void)
 {
     begin();
+    struct device *in = connected(3, "home0");
     w.answer.silent = true;
     struct device *device = dial(0, "home0");
     struct device *other = dial(1, "home1");
@@ -535,7 +536,9 @@ static void without_keys_who_waits_for_them_is_turned_away(void)
     close(w.keys[0]);
     close(w.keys[1]);
     turn();
-    SP_CHECK(conn_of(0) == NULL && conn_of(1) == NULL);
+    SP_CHECK(is_closed(device) && conn_of(1) == NULL);
+    SAY(in, "\xC0\x00"); /* who is in stays in */
+    SP_CHECK(HEARS(in, "\xD0\x00"));
     w.keys[0] = -1;
     w.keys[1] = -1;
     struct device *early = dial(2, "home0");
@@ -559,6 +562,7 @@ static void what_comes_while_keys_is_asked_waits_in_the_socket(void)
     SP_CHECK((conn_of(0)->events & EPOLLIN) == 0);
     w.answer.silent = false;
     say_psk(0, w.asked);
+    say_psk(0, w.asked); /* once more than it was asked for */
     turn();
     SP_CHECK_INT(conn_of(0)->stage, SP_CONN_GUEST);
     hang_up(device);
@@ -977,12 +981,100 @@ static void one_that_says_much_is_read_on_in_the_next_turn(void)
     begin();
     config->limits.turn_messages = 2;
     struct device *device = connected(0, "home0");
-    SP_CHECK_INT(gnutls_record_send(device->tls, "\xC0\x00\xC0\x00\xC0\x00\xC0\x00\xC0\x00", 10), 10);
+    SP_CHECK_INT(gnutls_record_send(device->tls, "\xC0\x00\xC0\x00\xC0\x00\xC0\x00\xC0\x00", 10),
+                 10);
     SP_CHECK(sp_worker_turn(&w.loops[0]));
     SP_CHECK(HEARS(device, "\xD0\x00\xD0\x00"));
     sp_conn_read(conn_of(0)); /* not now */
     turn();
     SP_CHECK(HEARS(device, "\xD0\x00\xD0\x00\xD0\x00"));
+    end();
+}
+
+static void an_identity_that_cannot_be_one_is_unknown_whatever_keys_says(void)
+{
+    begin();
+    struct device *device = dial(0, "no identity!");
+    turn();
+    shake(device);
+    turn();
+    SP_CHECK(conn_of(0) == NULL && conn_of(1) == NULL);
+    end();
+}
+
+static void a_handshake_that_keys_has_to_answer_does_not_idle(void)
+{
+    begin();
+    config->limits.handshakes = 1;
+    config->limits.crowded_timeout_ms = 500;
+    w.answer.silent = true;
+    struct device *first = dial(0, "home0");
+    struct device *second = dial(1, "home0");
+    turn();
+    shake(first);
+    (void)gnutls_handshake(second->tls);
+    pass(600);
+    SP_CHECK(!is_closed(first));
+    SP_CHECK(__real_send(second->fd, "x", 1, MSG_NOSIGNAL) == 1); /* it cannot wait for its place */
+    turn();
+    SP_CHECK_INT(w.loops[0].admission.ready, 1);
+    end();
+}
+
+static void a_client_hello_may_come_in_pieces(void)
+{
+    begin();
+    struct device *device = dial(0, "home0");
+    SP_CHECK(__real_send(device->fd, "\x16\x03\x01\x00", 4, MSG_NOSIGNAL) == 4);
+    turn();
+    SP_CHECK_INT(conn_of(0)->stage, SP_CONN_WAITING);
+    SP_CHECK_INT(w.loops[0].admission.ready, 0);
+    end();
+}
+
+static void much_at_once_is_taken_whole(void)
+{
+    static uint8_t packet[13008] = {0x30, 0xCD, 0x65, 0x00, 0x01, 'x'};
+    begin();
+    struct device *device = connected(0, "home0");
+    struct device *reader = connected(1, "home1");
+    SAY(reader, "\x82\x06\x00\x01\x00\x01x\x00");
+    SP_CHECK(HEARS(reader, "\x90\x03\x00\x01\x00"));
+    config->limits.write_buffer = 1000000;
+    for (int i = 0; i < 6; i++) {
+        SP_CHECK_INT(gnutls_record_send(device->tls, packet, sizeof(packet)), sizeof(packet));
+    }
+    size_t got = 0;
+    for (int i = 0; i < 8; i++) {
+        static uint8_t buf[100000];
+        turn();
+        ssize_t n = hear(reader, buf, sizeof(buf));
+        got += n > 0 ? (size_t)n : 0;
+    }
+    SP_CHECK_INT(got, 6 * sizeof(packet));
+    /* Good-bye twice, by MQTT and by TLS. */
+    SP_CHECK_INT(gnutls_record_send(device->tls, "\xE0\x00", 2), 2);
+    (void)gnutls_bye(device->tls, GNUTLS_SHUT_WR);
+    turn();
+    SP_CHECK(conn_of(0) == NULL);
+    end();
+}
+
+static void others_of_an_identity_do_not_count_as_handshakes(void)
+{
+    begin();
+    struct device *in = connected(0, "home0");
+    for (int i = 1; i < 4; i++) {
+        struct device *standing = dial(i, i == 1 ? "home1" : "home0");
+        gnutls_transport_set_ptr2(standing->tls, (gnutls_transport_ptr_t)(intptr_t)standing->fd,
+                                  standing);
+        gnutls_transport_set_push_function(standing->tls, push_part);
+        turn();
+        shake(standing);
+        SP_CHECK(!is_closed(standing));
+    }
+    SAY(in, "\xC0\x00");
+    SP_CHECK(HEARS(in, "\xD0\x00"));
     end();
 }
 
@@ -1092,6 +1184,11 @@ static const struct sp_test tests[] = {
     SP_TEST(an_error_of_the_socket_ends_the_connection_and_an_interruption_does_not),
     SP_TEST(a_loop_that_stops_takes_nobody_in),
     SP_TEST(one_that_says_much_is_read_on_in_the_next_turn),
+    SP_TEST(an_identity_that_cannot_be_one_is_unknown_whatever_keys_says),
+    SP_TEST(a_handshake_that_keys_has_to_answer_does_not_idle),
+    SP_TEST(a_client_hello_may_come_in_pieces),
+    SP_TEST(much_at_once_is_taken_whole),
+    SP_TEST(others_of_an_identity_do_not_count_as_handshakes),
     SP_TEST(without_memory_for_a_move_a_connection_stays),
     SP_TEST(a_lack_of_memory_costs_the_connection_and_nothing_else),
 };

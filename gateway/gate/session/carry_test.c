@@ -111,7 +111,6 @@ static void take_items(struct arrival *a, struct sp_view items)
     if (a->err == SP_OK) {
         sp_home_configure(&w->home, &config);
     }
-    sp_carry_in_deinit(&a->in);
 }
 
 static void leave(struct arrival *a)
@@ -120,6 +119,7 @@ static void leave(struct arrival *a)
         hang_up(a->peers[i]);
     }
     end();
+    sp_carry_in_deinit(&a->in); /* after an error, sessions have roles out of it */
 }
 
 /* Write every device of this world; the clients of those that `stay` as if their connections stayed behind. */
@@ -408,7 +408,7 @@ static void retain_some(struct peer *writer)
 {
     uint8_t buf[512];
     char payload[251];
-    char topic[8];
+    char topic[32];
     memset(payload, 'x', 250);
     payload[250] = '\0';
     for (int i = 0; i < 10; i++) {

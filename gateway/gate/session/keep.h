@@ -59,11 +59,11 @@ struct sp_keep {
     struct sp_keep_parked **parked_end;
     struct sp_keep_ended *ended;
     struct sp_keep_ended reserve[SP_KEEP_ENDED_RESERVE];
-    bool loaded;   /* this home has its own */
-    bool stale;    /* the journal may lack something: tell it all again */
-    bool failed;   /* a batch could not be sent */
+    bool loaded;    /* this home has its own */
+    bool stale;     /* the journal may lack something: tell it all again */
+    bool failed;    /* a batch could not be sent */
     bool unwatched; /* sessions may have no time at which they end */
-    bool applying; /* what is in the journal already is being made: do not tell it */
+    bool applying;  /* what is in the journal already is being made: do not tell it */
 };
 
 void sp_keep_init(struct sp_home *home);

@@ -573,7 +573,7 @@ static void nonsense_among_the_records_is_refused(void)
     struct sp_writer out;
     static const struct sp_view parts[] = {
         {(const uint8_t *)"", 0},
-        {(const uint8_t *)"\xC0\x00", 2},                   /* a PINGREQ */
+        {(const uint8_t *)"\xC0\x00", 2},                      /* a PINGREQ */
         {(const uint8_t *)"\x32\x08\x00\x01x\x00\x01\x00", 8}, /* half a PUBLISH */
         {(const uint8_t *)"\x32\x06\x00\x01#\x00\x01\x00", 8}, /* to a filter */
     };

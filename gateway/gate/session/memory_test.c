@@ -211,8 +211,8 @@ static void hear_message(struct person *person, const struct sp_mqtt_header *hea
                          struct sp_view body)
 {
     struct sp_mqtt_publish publish;
-    SP_CHECK_INT(
-        sp_mqtt_decode_publish(person->peer.version, header->flags, body, &publish), SP_OK);
+    SP_CHECK_INT(sp_mqtt_decode_publish(person->peer.version, header->flags, body, &publish),
+                 SP_OK);
     add_word(&person->heard, publish.payload);
     if (publish.qos > 0) {
         say_id(&person->peer, publish.qos == 1 ? SP_MQTT_PUBACK : SP_MQTT_PUBREC,
@@ -231,8 +231,8 @@ static void hear_one(struct person *person, const struct sp_mqtt_header *header,
         person->present = connack.reason == 0 && connack.session_present;
         break;
     case SP_MQTT_SUBACK:
-        SP_CHECK_INT(
-            sp_mqtt_decode_suback(person->peer.version, header->type, body, &suback), SP_OK);
+        SP_CHECK_INT(sp_mqtt_decode_suback(person->peer.version, header->type, body, &suback),
+                     SP_OK);
         person->granted = suback.codes.ptr[0];
         break;
     case SP_MQTT_PUBLISH:
@@ -374,14 +374,14 @@ static void tell(int who, const char *topic, const char *word, uint8_t qos, bool
             add_word(&person->due, sp_view_str(word));
         }
         struct sp_mqtt_publish packet = {.qos = qos,
-                                         .packet_id = (uint16_t)(qos > 0 ? person->pending.count
-                                                                         : 0),
+                                         .packet_id =
+                                             (uint16_t)(qos > 0 ? person->pending.count : 0),
                                          .retain = retain,
                                          .topic = sp_view_str(topic),
                                          .payload = sp_view_str(word)};
-        packet.props.present = (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_MESSAGE_EXPIRY) |
-                                          SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS) |
-                                          SP_MQTT_HAS(SP_MQTT_P_CONTENT_TYPE));
+        packet.props.present =
+            (uint32_t)(SP_MQTT_HAS(SP_MQTT_P_MESSAGE_EXPIRY) | SP_MQTT_HAS(SP_MQTT_P_TOPIC_ALIAS) |
+                       SP_MQTT_HAS(SP_MQTT_P_CONTENT_TYPE));
         packet.props.message_expiry = 1000;
         packet.props.topic_alias = 1;
         packet.props.content_type = SP_VIEW_LIT("text/plain");
