@@ -521,7 +521,7 @@ static void all_that_is_known_of_devices_goes_along(void)
         }
     }
     SP_CHECK_INT(more, 9); /* one of the ten was in flight */
-    SP_CHECK(reader->client.session->first == NULL);
+    SP_CHECK(sp_session_queue(reader->client.session)->first == NULL);
     SP_CHECK(reader->client.session->more != NULL); /* one of its own is not released */
     SP_CHECK(sp_device_blocked(sp_device_find(&w->home, SP_VIEW_LIT("refused"))));
     struct peer *watcher = tool("watcher", true);
