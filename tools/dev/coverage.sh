@@ -26,7 +26,7 @@ awk -F, -v libs="$libs_bound" -v gate="$gate_bound" '
         return folder ~ /^libs/ ? libs : folder ~ /^gateway\/gate\/(session|route|conn|attest)$/ ? gate : 0
     }
     function line(name, all, taken, note) {
-        printf "%-44s %6d %6d  %5.1f %%  %s\n", name, all, taken, all == 0 ? 100 : 100 * taken / all, note
+        return sprintf("%-44s %8d %6d  %5.1f %%  %s", name, all, taken, all == 0 ? 100 : 100 * taken / all, note)
     }
     NR > 1 {
         folder = $1
@@ -42,20 +42,21 @@ awk -F, -v libs="$libs_bound" -v gate="$gate_bound" '
         }
     }
     END {
-        printf "%-44s %6s %6s\n", "folder", "branches", "taken"
+        printf "%-44s %8s %6s\n", "folder", "branches", "taken"
         for (folder in total) {
             # A part of libs/ may be below, libs/ as a whole may not.
             bound = folder ~ /^libs\// ? 0 : bound_of(folder)
             is_low = 100 * taken[folder] < bound * total[folder]
             bad += is_low
-            line(folder, total[folder], taken[folder], is_low ? "BELOW " bound : bound > 0 ? "bound " bound : "") | "sort"
+            note = is_low ? "BELOW " bound : bound > 0 ? "bound " bound : ""
+            print line(folder, total[folder], taken[folder], note) | "sort"
         }
         close("sort")
         print "files below the bound of their folder:"
         count = split(low, lows, "\n")
         for (i = 1; i < count; i++) {
             split(lows[i], f, " ")
-            line(f[1], f[2], f[3], "")
+            print line(f[1], f[2], f[3], "")
         }
         exit bad > 0 || total["libs"] == 0 || total["gateway/gate/session"] == 0
     }' "$build/files.csv" || { echo "below a bound"; failed=1; }
