@@ -213,6 +213,8 @@ listeners:
 
 limits:
   session_queue: 64MiB
+  connects_per_second: 1000000
+  connects_burst: 1000000
 """
 SALLYPORT_CLOUD = """
 cloud:

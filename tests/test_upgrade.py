@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from tests.conftest import add_reference
-from tests.lib import mqtt
+from tests.lib import mqtt, wire
 from tests.lib.attester import TestDevice
 from tests.lib.tlspsk import CCM8, GCM
 from tools.lab.gateway import ROUTES, Gateway
@@ -67,7 +67,8 @@ class Home:
     def under_way(self):
         """Begin an upgrade that waits for a handshake which does not go on. Gives back the thread and the connection."""
         guest = socket.create_connection(("127.0.0.1", self.gateway.port))
-        wait_for(lambda: self.gateway.metric("connections_open") > self.gateway.metric("devices_online"))
+        guest.sendall(wire.records_of(wire.client_hello()))
+        wait_for(lambda: self.gateway.metric("handshakes") > 0, 10, "a handshake")
         self.result = None
 
         def run():

@@ -23,15 +23,10 @@ int sp_cmd_check(int argc, char **argv)
                                         {.name = "--print", .on = &print},
                                         {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
+    int status = sp_options_config(argc, argv, options, help, &file, sp_config_load, SP_EXIT_FAILED,
+                                   &config);
     if (status >= 0) {
         return status;
-    }
-    if (file == NULL) {
-        return sp_options_no_config(argv[0]);
-    }
-    if (sp_config_load(file, stderr, &config) != SP_OK) {
-        return SP_EXIT_FAILED;
     }
     if (print) {
         sp_config_print(config, stdout);

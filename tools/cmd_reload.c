@@ -134,15 +134,10 @@ int sp_cmd_reload(int argc, char **argv)
                                         {.name = "--exec", .on = &exec},
                                         {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
+    int status = sp_options_config(argc, argv, options, help, &file, sp_config_load, SP_EXIT_FAILED,
+                                   &config);
     if (status >= 0) {
         return status;
-    }
-    if (file == NULL) {
-        return sp_options_no_config(argv[0]);
-    }
-    if (sp_config_load(file, stderr, &config) != SP_OK) {
-        return SP_EXIT_FAILED;
     }
     status = reload(config, exec);
     sp_config_destroy(config);

@@ -52,15 +52,10 @@ int sp_cmd_run(int argc, char **argv)
                                         {.name = "--check", .on = &check_only},
                                         {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
+    int status = sp_options_config(argc, argv, options, help, &file, sp_parent_load, SP_EXIT_CONFIG,
+                                   &config);
     if (status >= 0) {
         return status;
-    }
-    if (file == NULL) {
-        return sp_options_no_config(argv[0]);
-    }
-    if (sp_parent_load(file, stderr, &config) != SP_OK) {
-        return SP_EXIT_CONFIG;
     }
     status = check_only ? check(config) : sp_parent_main(config);
     sp_config_destroy(config);

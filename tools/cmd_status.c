@@ -196,6 +196,34 @@ static void print_tls(const struct sample *a, const struct sample *b)
            metric_of(b, SP_M_TLS_WRONG_KEY));
 }
 
+/* What limits do: who waits, who was closed by which, since the start. */
+static void print_limits(const struct sample *s)
+{
+    static const enum sp_metric shed[] = {
+        SP_M_SHED_CONNECTIONS, SP_M_SHED_ADDRESS, SP_M_SHED_WAITING,  SP_M_SHED_WAITING_ADDRESS,
+        SP_M_SHED_QUEUE,       SP_M_SHED_CROWDED, SP_M_SHED_IDENTITY, SP_M_SHED_DESCRIPTORS,
+        SP_M_SHED_MEMORY,      SP_M_SHED_KEYS};
+    const cJSON *limits = part_of(s->doc, "limits");
+    printf("%-13s %.0f of %.0f handshakes, %.0f of %.0f waiting, %.0f slow readers closed, accept "
+           "paused %.0f x, %.0f shed",
+           "Limits", metric_of(s, SP_M_HANDSHAKES), number_of(limits, "handshakes"),
+           metric_of(s, SP_M_CONNECTIONS_WAITING), number_of(limits, "waiting"),
+           metric_of(s, SP_M_SLOW_CLOSED), metric_of(s, SP_M_ACCEPT_PAUSED),
+           metric_of(s, SP_M_CONNECTIONS_SHED));
+    const char *lead = ": ";
+    for (size_t i = 0; i < sizeof(shed) / sizeof(shed[0]); i++) {
+        char name[96];
+        double number = metric_of(s, shed[i]);
+        sp_metric_name(shed[i], name, sizeof(name));
+        if (number > 0) {
+            const char *label = strchr(name, '"') + 1;
+            printf("%s%.0f %.*s", lead, number, (int)strcspn(label, "\""), label);
+            lead = ", ";
+        }
+    }
+    printf("\n");
+}
+
 static void print_messages(const struct sample *a, const struct sample *b)
 {
     printf("%-13s %.0f received (%.1f/s), %.0f delivered (%.1f/s), %.0f denied, %.0f dropped\n",
@@ -249,6 +277,7 @@ static void print_screen(const struct sample *a, const struct sample *b)
     print_devices(b);
     print_attestation(a, b);
     print_tls(a, b);
+    print_limits(b);
     print_messages(a, b);
     print_cloud(a, b);
     print_journal(a, b);
@@ -314,15 +343,10 @@ int sp_cmd_status(int argc, char **argv)
                                         {.name = "--watch", .on = &watch},
                                         {.name = NULL}};
     struct sp_config *config;
-    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
+    int status = sp_options_config(argc, argv, options, help, &file, sp_config_load, SP_EXIT_FAILED,
+                                   &config);
     if (status >= 0) {
         return status;
-    }
-    if (file == NULL) {
-        return sp_options_no_config(argv[0]);
-    }
-    if (sp_config_load(file, stderr, &config) != SP_OK) {
-        return SP_EXIT_FAILED;
     }
     status = json ? show_json(config, watch) : show_text(config, watch);
     sp_config_destroy(config);

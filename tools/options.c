@@ -107,3 +107,17 @@ int sp_options_no_config(const char *command)
 {
     return wrong(command, "which gateway? Name its configuration with -c FILE", "");
 }
+
+int sp_options_config(int argc, char **argv, const struct sp_option *options, const char *help,
+                      const char *const *file, sp_config_load_fn load, int faulty,
+                      struct sp_config **config)
+{
+    int status = sp_options_read(argc, argv, options, NULL, help, NULL);
+    if (status >= 0) {
+        return status;
+    }
+    if (*file == NULL) {
+        return sp_options_no_config(argv[0]);
+    }
+    return load(*file, stderr, config) == SP_OK ? -1 : faulty;
+}

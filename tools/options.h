@@ -6,6 +6,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
+
+#include "libs/base/err.h"
+
+struct sp_config;
 
 struct sp_option {
     const char *name;   /**< `--config`; NULL ends a table */
@@ -34,5 +39,20 @@ int sp_options_wrong(const char *command, const char *why);
 
 /** `-c FILE` was not given: say so. @return the exit status. */
 int sp_options_no_config(const char *command);
+
+/** Reads a configuration and names its faults: sp_config_load() or one with its contract. */
+typedef enum sp_err (*sp_config_load_fn)(const char *file, FILE *faults, struct sp_config **out);
+
+/**
+ * Read the words of a subcommand that works on one configuration, and then that configuration.
+ *
+ * @param[in]  file   Where `-c` of `options` puts its value.
+ * @param[in]  faulty The exit status where the configuration is.
+ * @param[out] config The caller owns it when the result is -1, and destroys it.
+ * @return like sp_options_read().
+ */
+int sp_options_config(int argc, char **argv, const struct sp_option *options, const char *help,
+                      const char *const *file, sp_config_load_fn load, int faulty,
+                      struct sp_config **config);
 
 #endif

@@ -122,6 +122,8 @@ static const struct command {
      "connect, attest, disconnect, --count times"},
     {"hold", SP_FLEET_HOLD, sp_scenario_hold, "keep --count devices connected until a signal"},
     {"publish", SP_FLEET_PUBLISH, sp_scenario_publish, "send messages and count what arrives"},
+    {"storm", SP_FLEET_STORM, sp_scenario_storm,
+     "--count devices at once, each again until it is admitted"},
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
@@ -170,6 +172,6 @@ int main(int argc, char **argv)
         }
         return command->run == NULL ? keys_main(&options) : network_main(command->run, &options);
     }
-    fprintf(stderr, "sallyport-fleet: keys, connect, hold or publish? See --help\n");
+    fprintf(stderr, "sallyport-fleet: keys, connect, hold, publish or storm? See --help\n");
     return 2;
 }

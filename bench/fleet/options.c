@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NETWORK (SP_FLEET_CONNECT | SP_FLEET_HOLD | SP_FLEET_PUBLISH)
+#define NETWORK (SP_FLEET_CONNECT | SP_FLEET_HOLD | SP_FLEET_PUBLISH | SP_FLEET_STORM)
 #define ALL     (SP_FLEET_KEYS | NETWORK)
 
 enum kind { TEXT, NUMBER, FLAG };
@@ -55,7 +55,8 @@ static const struct option_row {
     {"window", NUMBER, SP_FLEET_PUBLISH, AT(window), 1, 60000, "messages under way at once (64)"},
     {"rate", NUMBER, SP_FLEET_PUBLISH, AT(rate), 0, 1000000,
      "messages/s; 0: what the window allows (0)"},
-    {"seconds", NUMBER, SP_FLEET_PUBLISH, AT(seconds), 0, 86400, "how long, with --count 0"},
+    {"seconds", NUMBER, SP_FLEET_PUBLISH | SP_FLEET_STORM, AT(seconds), 0, 86400,
+     "publish: how long, with --count 0; storm: at most (0: 300)"},
 #undef AT
 };
 #define ROWS (sizeof(rows) / sizeof(rows[0]))

@@ -22,10 +22,10 @@ struct sp_fleet_options {
     uint32_t concurrency; /**< connections under way at once */
     uint32_t publishers;
     uint32_t subscribers;
-    uint32_t window; /**< messages under way at once, over all publishers */
-    uint32_t rate;   /**< messages per second; 0 = as the window allows */
-    uint32_t seconds;
-    uint32_t warmup; /**< messages or cycles that are not counted */
+    uint32_t window;  /**< messages under way at once, over all publishers */
+    uint32_t rate;    /**< messages per second; 0 = as the window allows */
+    uint32_t seconds; /**< publish: how long; storm: at most */
+    uint32_t warmup;  /**< messages or cycles that are not counted */
     uint32_t qos;
     uint32_t payload; /**< bytes that no parser knows; 0: climate records */
     uint32_t keep_alive;
@@ -42,6 +42,7 @@ enum sp_fleet_command {
     SP_FLEET_CONNECT = 2,
     SP_FLEET_HOLD = 4,
     SP_FLEET_PUBLISH = 8,
+    SP_FLEET_STORM = 16,
 };
 
 /**

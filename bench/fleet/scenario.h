@@ -17,6 +17,7 @@ struct sp_scenario {
 int sp_scenario_connect(const struct sp_scenario *scenario);
 int sp_scenario_hold(const struct sp_scenario *scenario);
 int sp_scenario_publish(const struct sp_scenario *scenario);
+int sp_scenario_storm(const struct sp_scenario *scenario);
 
 /**
  * Wait, when the fleet is paced, for a line on stdin. Devices are kept alive meanwhile.

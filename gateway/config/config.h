@@ -84,8 +84,19 @@ struct sp_fusion_config {
 
 /** sallyport.yaml(5) lists each with its range and default. */
 struct sp_limits_config {
-    uint32_t handshakes;         /**< concurrent, per loop */
+    uint32_t handshakes; /**< concurrent, ClientHello to admission; per loop, as the next five */
+    uint32_t handshakes_per_address;
+    uint32_t handshakes_per_identity;
+    uint32_t waiting; /**< connections whose handshake has not begun */
+    uint32_t waiting_per_address;
+    uint32_t connections_per_address;
+    uint32_t connects_per_second; /**< handshakes that begin, per address and loop */
+    uint32_t connects_burst;
+    uint32_t crowded_timeout_ms; /**< a handshake's, while others wait for its place */
     uint32_t connections;        /**< open, in all */
+    uint32_t descriptor_reserve; /**< file descriptors that no device gets */
+    uint32_t turn_messages;      /**< of one client in a turn of its loop */
+    uint32_t log_lines;          /**< a second, about connections, per kind; 0: no limit */
     uint32_t preauth_timeout_ms; /**< absolute, accept to verdict */
     uint32_t tls_timeout_ms;
     uint32_t connect_timeout_ms; /**< handshake to CONNECT */
@@ -96,6 +107,7 @@ struct sp_limits_config {
     uint64_t sessions_bytes;      /**< for all kept sessions, in the journal */
     uint32_t session_expiry_s;    /**< longest that a session is kept */
     uint32_t write_buffer;        /**< bytes a slow reader may leave unread */
+    uint32_t stall_timeout_ms;    /**< it may take nothing for so long */
     uint32_t keep_alive_min_s;
     uint32_t keep_alive_max_s;
     uint32_t topic_levels;

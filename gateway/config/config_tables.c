@@ -321,8 +321,19 @@ static const struct sp_field fusion_fields[] = {
 };
 
 static const struct sp_field limit_fields[] = {
-    {"handshakes", SP_FIELD_U32, AT(sp_limits_config, handshakes), 1, 65536, "64"},
+    {"handshakes", SP_FIELD_U32, AT(sp_limits_config, handshakes), 1, 65536, "256"},
+    {"handshakes_per_address", SP_FIELD_U32, AT(sp_limits_config, handshakes_per_address), 1, 65536, "64"},
+    {"handshakes_per_identity", SP_FIELD_U32, AT(sp_limits_config, handshakes_per_identity), 1, 65536, "8"},
+    {"waiting", SP_FIELD_U32, AT(sp_limits_config, waiting), 1, 1000000, "8192"},
+    {"waiting_per_address", SP_FIELD_U32, AT(sp_limits_config, waiting_per_address), 1, 1000000, "2048"},
+    {"connections_per_address", SP_FIELD_U32, AT(sp_limits_config, connections_per_address), 1, 10000000, "20000"},
+    {"connects_per_second", SP_FIELD_U32, AT(sp_limits_config, connects_per_second), 1, 1000000, "500"},
+    {"connects_burst", SP_FIELD_U32, AT(sp_limits_config, connects_burst), 1, 1000000, "2000"},
+    {"crowded_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, crowded_timeout_ms), 100, 300000, "1s"},
     {"connections", SP_FIELD_U32, AT(sp_limits_config, connections), 1, 10000000, "100000"},
+    {"descriptor_reserve", SP_FIELD_U32, AT(sp_limits_config, descriptor_reserve), 16, 65536, "64"},
+    {"turn_messages", SP_FIELD_U32, AT(sp_limits_config, turn_messages), 1, 65536, "256"},
+    {"log_lines", SP_FIELD_U32, AT(sp_limits_config, log_lines), 0, 1000000, "10"},
     {"preauth_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, preauth_timeout_ms), 100, 300000, "10s"},
     {"tls_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, tls_timeout_ms), 100, 300000, "5s"},
     {"connect_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, connect_timeout_ms), 100, 300000, "2s"},
@@ -333,6 +344,7 @@ static const struct sp_field limit_fields[] = {
     {"sessions", SP_FIELD_SIZE64, AT(sp_limits_config, sessions_bytes), 64 * KIB, 16384 * GIB, "256MiB"},
     {"session_expiry", SP_FIELD_SECONDS, AT(sp_limits_config, session_expiry_s), 0, 365 * DAY, "7d"},
     {"write_buffer", SP_FIELD_SIZE, AT(sp_limits_config, write_buffer), 4 * KIB, 1 * GIB, "256KiB"},
+    {"stall_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, stall_timeout_ms), 1000, 300000, "10s"},
     {"keep_alive_min", SP_FIELD_SECONDS, AT(sp_limits_config, keep_alive_min_s), 1, 65535, "10s"},
     {"keep_alive_max", SP_FIELD_SECONDS, AT(sp_limits_config, keep_alive_max_s), 1, 65535, "30m"},
     {"topic_levels", SP_FIELD_U32, AT(sp_limits_config, topic_levels), 3, 128, "16"},

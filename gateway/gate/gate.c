@@ -21,6 +21,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LOOPS_MAX 62U /* as many as there are slots for metrics */
@@ -56,6 +57,7 @@ static void reload(struct sp_gate *gate, int fd)
     for (uint16_t i = 0; i < gate->count; i++) {
         sp_worker_configure(&gate->workers[i], config);
     }
+    sp_log_limit(config->limits.log_lines);
     sp_config_destroy(config);
 }
 
@@ -197,7 +199,20 @@ static int serve(struct sp_gate *gate)
             pthread_join(threads[i].id, NULL);
         }
     }
-    return status;
+    return atomic_load(&gate->failed) ? 1 : status;
+}
+
+/* What the limit of open files leaves for connections: dup() takes the first that is free. */
+static uint32_t descriptors_left(void)
+{
+    struct rlimit limit = {.rlim_cur = 1024};
+    int used = dup(STDERR_FILENO);
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    if (used >= 0) {
+        close(used);
+    }
+    rlim_t most = limit.rlim_cur > UINT32_MAX ? UINT32_MAX : limit.rlim_cur;
+    return used < 0 || most < (rlim_t)used ? 0 : (uint32_t)(most - (rlim_t)used);
 }
 
 /* What was begun and not finished belongs to the other process: it is not to be closed, said good-bye to, or have its will published. */
@@ -223,6 +238,8 @@ static int start(struct sp_gate *gate, const struct sp_child *child)
     if (err == SP_OK) {
         err = sp_loop_add(&gate->workers[0].loop, &orders.watch, EPOLLIN);
     }
+    gate->descriptors = descriptors_left();
+    sp_log_limit(gate->config->limits.log_lines);
     if (err == SP_OK) {
         err = sp_sandbox_enter(SP_PROCESS_GATE, gate->config);
     }

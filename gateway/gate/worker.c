@@ -22,9 +22,12 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 32
+#define SERVES_PER_TURN  32          /* handshakes that begin */
 #define FD_PAUSE_MS      500U        /* without accepting, after the fds ran out */
 #define TRIM_FROM        64U         /* connections, after which the heap is given back … */
-#define TRIM_MS          1000U       /* … so long after the last handshake */
+#define TRIM_MS          1000U       /* … so long after the last handshake … */
+#define TRIM_LATEST_MS   10000U      /* … or, when there is no last one, as often */
+#define LOG_MS           1000U       /* before the log tells what it left out */
 #define STOP_MS          2000U       /* for last words */
 #define STORE_BACKLOG    (16U << 20) /* bytes: more than that waiting, and nothing new is taken */
 
@@ -32,6 +35,8 @@ static void listener_ready(struct sp_watch *watch, uint32_t events);
 static void link_ready(struct sp_watch *watch, uint32_t events);
 static void accept_again(struct sp_timer *timer);
 static void trim(struct sp_timer *timer);
+static void log_left_out(struct sp_timer *timer);
+static void serve_again(struct sp_timer *timer);
 
 /* ---- connections of this loop ---- */
 
@@ -43,7 +48,6 @@ void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
         conn->next->previous = conn;
     }
     worker->conns = conn;
-    worker->handshakes++;
     worker->stirred++;
     atomic_fetch_add_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_inc(SP_M_CONNECTIONS_OPEN);
@@ -58,6 +62,9 @@ void sp_worker_unlink(struct sp_worker *worker, struct sp_conn *conn)
     }
     if (conn->next != NULL) {
         conn->next->previous = conn->previous;
+    }
+    if (conn->stage >= SP_CONN_ADMITTED) { /* else it is a visitor that moves: detached already */
+        sp_admission_gone(&worker->admission, &conn->client.peer, worker->loop.timers.now_ms);
     }
     atomic_fetch_sub_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_add(SP_M_CONNECTIONS_OPEN, -1);
@@ -83,8 +90,7 @@ static void watch_listeners(struct sp_worker *worker, bool on)
 static bool may_accept(const struct sp_worker *worker)
 {
     return !worker->stopping && !worker->leaving && !worker->short_of_fds &&
-           worker->keys.channel != NULL &&
-           worker->handshakes < worker->home.config->limits.handshakes;
+           worker->keys.channel != NULL;
 }
 
 static void accept_again(struct sp_timer *timer)
@@ -94,29 +100,55 @@ static void accept_again(struct sp_timer *timer)
     worker->short_of_fds = false;
 }
 
+/* Level-triggered events of a listener that nobody may accept from would spin. */
+static void pause_accepting(struct sp_worker *worker, int error)
+{
+    sp_metric_inc(SP_M_ACCEPT_PAUSED);
+    sp_log_limited(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
+    worker->short_of_fds = true;
+    sp_timer_set(&worker->loop.timers, &worker->accept_timer,
+                 worker->loop.timers.now_ms + FD_PAUSE_MS);
+}
+
 static void accept_failed(struct sp_worker *worker, int error)
 {
     if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-        sp_log_warn(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
-        worker->short_of_fds = true;
-        sp_timer_set(&worker->loop.timers, &worker->accept_timer,
-                     worker->loop.timers.now_ms + FD_PAUSE_MS);
+        pause_accepting(worker, error);
     }
+}
+
+/* Whoever has been silent for longest makes room. */
+static void make_room(struct sp_worker *worker, enum sp_shed why)
+{
+    struct sp_visitor *oldest = sp_admission_silent(&worker->admission);
+    if (oldest != NULL) {
+        sp_conn_shed(oldest->owner, why);
+    }
+}
+
+/* All descriptors but the reserve are in use. */
+static bool is_short(const struct sp_worker *worker)
+{
+    uint32_t used = atomic_load_explicit(&worker->gate->connections, memory_order_relaxed);
+    return used + worker->home.config->limits.descriptor_reserve >= worker->gate->descriptors;
 }
 
 static void welcome(struct sp_listener *listener, int fd, const struct sockaddr_storage *address)
 {
     struct sp_worker *worker = listener->worker;
+    const struct sp_limits_config *limits = &worker->home.config->limits;
     struct sp_peer peer;
     sp_peer_set(&peer, address);
     if (atomic_load_explicit(&worker->gate->connections, memory_order_relaxed) >=
-        worker->home.config->limits.connections) {
-        char text[SP_PEER_TEXT_MAX];
-        sp_metric_inc(SP_M_CONNECTIONS_SHED);
-        sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("peer", sp_peer_format(&peer, text)),
-                    SP_F_STR("detail", "too many connections"));
+        limits->connections) {
+        sp_conn_turned_away(&peer, sp_view(NULL, 0), SP_SHED_CONNECTIONS);
         close(fd);
         return;
+    }
+    if (is_short(worker)) {
+        make_room(worker, SP_SHED_DESCRIPTORS);
+    } else if (worker->admission.waiting >= limits->waiting) {
+        make_room(worker, SP_SHED_WAITING);
     }
     sp_metric_inc(SP_M_CONNECTIONS_ACCEPTED);
     sp_conn_open(worker, listener->server, fd, &peer);
@@ -126,13 +158,18 @@ static void listener_ready(struct sp_watch *watch, uint32_t events)
 {
     (void)events;
     struct sp_listener *listener = (struct sp_listener *)watch;
-    for (int i = 0; i < ACCEPTS_PER_TURN && may_accept(listener->worker); i++) {
+    struct sp_worker *worker = listener->worker;
+    for (int i = 0; i < ACCEPTS_PER_TURN && may_accept(worker); i++) {
+        if (is_short(worker) && sp_admission_silent(&worker->admission) == NULL) {
+            pause_accepting(worker, EMFILE);
+            return;
+        }
         struct sockaddr_storage address = {.ss_family = AF_UNSPEC};
         socklen_t len = sizeof(address);
         int fd =
             accept4(watch->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            accept_failed(listener->worker, errno);
+            accept_failed(worker, errno);
             return;
         }
         welcome(listener, fd, &address);
@@ -336,6 +373,15 @@ static enum sp_err channel_send(void *arg, uint16_t type, uint64_t tag, const st
     return sp_channel_send(arg, type, tag, parts, count);
 }
 
+void sp_gate_fail(struct sp_gate *gate)
+{
+    atomic_store(&gate->failed, true);
+    for (uint16_t i = 0; i < gate->count; i++) {
+        sp_worker_stop(&gate->workers[i]);
+    }
+}
+
+/* The parent renews a channel when one of its ends dies, so an end that cannot go on has to. */
 static void drop_link(struct sp_link *link, enum sp_err err)
 {
     struct sp_worker *worker = link->worker;
@@ -350,6 +396,9 @@ static void drop_link(struct sp_link *link, enum sp_err err)
                     SP_F_STR("to", link == &worker->keys ? "keys" : "store"), SP_F_ERR(err));
     }
     link->lost(worker);
+    if (err != SP_ERR_CLOSED && !worker->stopping) {
+        sp_gate_fail(worker->gate);
+    }
 }
 
 static void link_ready(struct sp_watch *watch, uint32_t events)
@@ -458,6 +507,7 @@ static void obey_reconnect(void *owner, struct sp_parcel *parcel)
     if (err != SP_OK) {
         sp_log_error(SP_EVENT("channel_unusable"), SP_F_STR("to", keys ? "keys" : "store"),
                      SP_F_ERR(err));
+        sp_gate_fail(worker->gate);
     } else {
         sp_log_info(SP_EVENT("channel_renewed"), SP_F_STR("to", keys ? "keys" : "store"));
         if (keys) {
@@ -478,12 +528,18 @@ static void obey_configure(void *owner, struct sp_parcel *parcel)
     free(order);
 }
 
+/* Who has begun a handshake, or waits for a place with a whole ClientHello. */
+static uint32_t in_the_middle(const struct sp_worker *worker)
+{
+    return worker->admission.in_service + worker->admission.ready;
+}
+
 static void obey_leave(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
     struct order *order = (struct order *)parcel;
     worker->leaving = true;
-    atomic_store(&worker->waiting, worker->handshakes);
+    atomic_store(&worker->waiting, in_the_middle(worker));
     atomic_fetch_add(order->count, 1);
     free(order);
 }
@@ -558,9 +614,11 @@ static void trim(struct sp_timer *timer)
 {
     struct sp_worker *worker =
         (struct sp_worker *)(void *)((char *)timer - offsetof(struct sp_worker, trim_timer));
+    uint64_t now_ms = worker->loop.timers.now_ms;
     worker->trims = false;
-    if (worker->handshakes == 0) {
+    if (worker->admission.in_service == 0 || now_ms >= worker->trimmed_ms + TRIM_LATEST_MS) {
         worker->stirred = 0;
+        worker->trimmed_ms = now_ms;
         sp_client_trim(&worker->home);
         (void)malloc_trim(0);
     }
@@ -568,10 +626,75 @@ static void trim(struct sp_timer *timer)
 
 static void plan_trim(struct sp_worker *worker)
 {
-    if (worker->handshakes == 0 && worker->stirred >= TRIM_FROM && !worker->trims) {
+    if (worker->stirred >= TRIM_FROM && !worker->trims) {
         worker->trims = true;
         sp_timer_set(&worker->loop.timers, &worker->trim_timer,
                      worker->loop.timers.now_ms + TRIM_MS);
+    }
+}
+
+/* ---- visitors ---- */
+
+static void serve_again(struct sp_timer *timer)
+{
+    (void)timer; /* serve() comes once per turn */
+}
+
+/* Who has been served for long without an end, while somebody waits for the place; false: nobody. */
+static bool end_slow(struct sp_worker *worker)
+{
+    const struct sp_limits_config *limits = &worker->home.config->limits;
+    struct sp_admission *a = &worker->admission;
+    uint64_t now_ms = worker->loop.timers.now_ms;
+    if (a->ready == 0 || a->in_service < limits->handshakes ||
+        now_ms < limits->crowded_timeout_ms) {
+        return false;
+    }
+    struct sp_visitor *slow =
+        sp_admission_slow(a, now_ms - limits->crowded_timeout_ms, sp_conn_idles);
+    if (slow != NULL) {
+        sp_conn_shed(slow->owner, SP_SHED_CROWDED);
+    }
+    return slow != NULL;
+}
+
+/* Begin handshakes while there are places, and come back when there will be. */
+static void serve(struct sp_worker *worker)
+{
+    const struct sp_limits_config *limits = &worker->home.config->limits;
+    uint64_t now_ms = worker->loop.timers.now_ms;
+    struct sp_visitor *visitor = NULL;
+    int begun = 0;
+    if (worker->admission.ready == 0 || worker->keys.channel == NULL) {
+        return;
+    }
+    while (begun < SERVES_PER_TURN &&
+           ((visitor = sp_admission_next(&worker->admission, limits, now_ms)) != NULL ||
+            end_slow(worker))) {
+        if (visitor != NULL) {
+            sp_conn_start(visitor->owner);
+            begun++;
+        }
+    }
+    uint64_t due =
+        begun == SERVES_PER_TURN ? now_ms : sp_admission_due(&worker->admission, limits, now_ms);
+    if (due != UINT64_MAX) {
+        sp_timer_set(&worker->loop.timers, &worker->serve_timer, due);
+    }
+}
+
+/* ---- the log ---- */
+
+static void log_left_out(struct sp_timer *timer)
+{
+    (void)timer;
+    sp_metric_add(SP_M_LOG_LINES_LEFT_OUT, (int64_t)sp_log_left_out());
+}
+
+static void plan_log(struct sp_worker *worker)
+{
+    if (worker->log_timer.when == 0 && sp_log_has_left_out()) {
+        sp_timer_set(&worker->loop.timers, &worker->log_timer, worker->loop.timers.now_ms + LOG_MS);
     }
 }
 
@@ -579,6 +702,10 @@ static void plan_trim(struct sp_worker *worker)
 static void finish_turn(struct sp_worker *worker)
 {
     struct sp_home *home = &worker->home;
+    sp_client_wake_all(home);
+    if (!home->frozen) {
+        serve(worker);
+    }
     do {
         settle_connections(worker);
         sp_tickets_flush(home);
@@ -593,10 +720,14 @@ static void finish_turn(struct sp_worker *worker)
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
     free_dead(worker);
+    if (home->resting != NULL) {
+        sp_timer_set(&worker->loop.timers, &worker->serve_timer, worker->loop.timers.now_ms);
+    }
     plan_trim(worker);
+    plan_log(worker);
     watch_listeners(worker, may_accept(worker));
     if (worker->leaving) {
-        atomic_store(&worker->waiting, worker->handshakes);
+        atomic_store(&worker->waiting, in_the_middle(worker));
     }
 }
 
@@ -731,6 +862,8 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
     worker->config = sp_config_hold(gate->config);
     worker->accept_timer.fire = accept_again;
     worker->trim_timer.fire = trim;
+    worker->serve_timer.fire = serve_again;
+    worker->log_timer.fire = log_left_out;
     worker->cipher = malloc(SP_WORKER_BUFFER);
     worker->plain = malloc(SP_WORKER_BUFFER);
     worker->keys.message = keys_message;
@@ -771,10 +904,12 @@ void sp_worker_deinit(struct sp_worker *worker)
     while (worker->conns != NULL) {
         sp_conn_close(worker->conns);
     }
+    sp_client_wake_all(&worker->home);
     settle_connections(worker);
     free_dead(worker);
     drop_link(&worker->keys, SP_ERR_CLOSED);
     drop_link(&worker->store, SP_ERR_CLOSED);
+    sp_admission_deinit(&worker->admission);
     sp_home_deinit(&worker->home);
     sp_inbox_deinit(&worker->inbox);
     sp_loop_deinit(&worker->loop);

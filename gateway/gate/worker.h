@@ -45,18 +45,22 @@ struct sp_worker {
     struct sp_conn *dead;
     struct sp_timer accept_timer; /* accepting goes on then */
     struct sp_timer trim_timer;   /* the heap is given back then */
+    struct sp_timer serve_timer;  /* visitors that wait are looked at then */
+    struct sp_timer log_timer;    /* the log tells then what it left out */
     uint32_t stirred;             /* connections that came since it was */
-    bool trims;                   /* the timer is set */
-    struct sp_tls_out out;        /* ciphertext of one connection, then of the next */
-    uint8_t *cipher;              /* SP_WORKER_BUFFER bytes as read from a socket */
-    uint8_t *plain;               /* SP_WORKER_BUFFER bytes, decrypted */
-    uint32_t handshakes;          /* connections that are not admitted */
-    bool accepting;               /* listeners are watched */
+    uint64_t trimmed_ms;
+    bool trims;            /* the timer is set */
+    struct sp_tls_out out; /* ciphertext of one connection, then of the next */
+    uint8_t *cipher;       /* SP_WORKER_BUFFER bytes as read from a socket */
+    uint8_t *plain;        /* SP_WORKER_BUFFER bytes, decrypted */
+    struct sp_admission admission;
+    bool accepting; /* listeners are watched */
     bool short_of_fds;
     bool stopping;
-    bool leaving;        /* another process is to take over: no new connections */
-    atomic_uint waiting; /* `handshakes`, while leaving, for other threads */
-    uint64_t stop_ms;    /* the last moment to write, while stopping */
+    bool leaving; /* another process is to take over: no new connections */
+    atomic_uint
+        waiting;      /* who is in a handshake or about to be, while leaving, for other threads */
+    uint64_t stop_ms; /* the last moment to write, while stopping */
 };
 
 /** What all loops share. */
@@ -69,7 +73,9 @@ struct sp_gate {
     atomic_uint connections;
     int control;                  /* to the parent */
     struct sp_handover *handover; /* under way, to another process; loop 0 sets it; NULL: none */
-    atomic_uint loading;          /* loops that have not loaded their sessions yet */
+    uint32_t descriptors;         /* for connections and the reserve */
+    atomic_bool failed;  /* this process cannot go on: it ends, and the parent starts it again */
+    atomic_uint loading; /* loops that have not loaded their sessions yet */
 };
 
 /** Everything that must exist before the sandbox. @retval SP_ERR_NOMEM, SP_ERR_IO */
@@ -84,6 +90,9 @@ void sp_worker_run(struct sp_worker *worker);
 
 /** After the threads have ended. */
 void sp_worker_deinit(struct sp_worker *worker);
+
+/** From any thread: a channel is lost that the parent will renew with a new process only. */
+void sp_gate_fail(struct sp_gate *gate);
 
 /** From any thread: stop, use `fd` as the channel to `peer`, which is new, or go over to a configuration. */
 void sp_worker_stop(struct sp_worker *worker);

@@ -43,6 +43,7 @@ struct keys {
     struct link *links;
     unsigned link_count;
     bool stopping;
+    bool failed; /* a channel broke, and only a new process gets a new one */
 };
 
 /* The one that there is; callbacks of control and timer have no argument. */
@@ -53,6 +54,10 @@ static void drop_link(struct link *link, enum sp_err why)
     sp_log_info(SP_EVENT("gate_loop_gone"), SP_F_INT("loop", link->loop), SP_F_ERR(why));
     (void)sp_loop_remove(&link->keys->loop, &link->watch);
     sp_keys_service_detach(link->keys->service, link->loop);
+    if (why != SP_ERR_CLOSED) {
+        link->keys->failed = true;
+        link->keys->stopping = true;
+    }
 }
 
 static void link_ready(struct sp_watch *watch, uint32_t events)
@@ -113,6 +118,8 @@ static void new_channel(struct keys *k, const struct sp_control *message, int *f
     }
     if (err != SP_OK) {
         sp_log_error(SP_EVENT("gate_loop_refused"), SP_F_INT("loop", message->loop), SP_F_ERR(err));
+        k->failed = true;
+        k->stopping = true;
     } else {
         sp_log_info(SP_EVENT("gate_loop_connected"), SP_F_INT("loop", message->loop));
     }
@@ -268,5 +275,5 @@ int sp_keys_main(const struct sp_child *child)
         sp_keys_service_finish(k->service);
     }
     stop(k);
-    return err == SP_OK ? 0 : 1;
+    return err == SP_OK && !k->failed ? 0 : 1;
 }

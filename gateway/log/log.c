@@ -2,6 +2,8 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/log/log.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,20 @@
 
 static const char *log_process = "sallyport";
 static enum sp_log_level log_level = SP_LOG_INFO;
+/* Kinds of limited lines; the last one is for all that have no place of their own. */
+#define KINDS 32U
+
+struct kind {
+    const char *event;
+    double tokens;
+    double at;     /* seconds, when they were counted */
+    uint64_t more; /* left out and not told */
+};
+
+static pthread_mutex_t kinds_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct kind kinds[KINDS];
+static uint32_t lines_per_second;
+static atomic_bool left_out;
 static bool log_journal; /* systemd's journal reads stderr: it has the time, and wants a priority */
 
 void sp_log_init(const char *process, enum sp_log_level level)
@@ -210,4 +226,84 @@ void sp_log(enum sp_log_level level, const struct sp_log_field *fields)
     struct sp_view text = sp_writer_view(&w);
     ssize_t written = write(STDERR_FILENO, text.ptr, text.len);
     (void)written; /* nowhere to tell */
+}
+
+/* ---- lines that others can cause ---- */
+
+void sp_log_limit(uint32_t lines)
+{
+    pthread_mutex_lock(&kinds_lock);
+    lines_per_second = lines;
+    pthread_mutex_unlock(&kinds_lock);
+}
+
+static struct kind *kind_of(const char *event)
+{
+    size_t i = 0;
+    while (i < KINDS - 1U && kinds[i].event != NULL && strcmp(kinds[i].event, event) != 0) {
+        i++;
+    }
+    if (kinds[i].event == NULL) {
+        kinds[i] =
+            (struct kind){.event = i == KINDS - 1U ? "others" : event, .tokens = SP_LOG_BURST};
+    }
+    return &kinds[i];
+}
+
+static bool take_line(const char *event)
+{
+    if (lines_per_second == 0) {
+        return true;
+    }
+    struct timespec now = {0};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    double seconds = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+    struct kind *kind = kind_of(event);
+    kind->tokens += (seconds - kind->at) * lines_per_second;
+    kind->tokens = kind->tokens > SP_LOG_BURST ? SP_LOG_BURST : kind->tokens;
+    kind->at = seconds;
+    if (kind->tokens < 1) {
+        kind->more++;
+        atomic_store(&left_out, true);
+        return false;
+    }
+    kind->tokens -= 1;
+    return true;
+}
+
+bool sp_log_limited_fields(const struct sp_log_field *fields)
+{
+    pthread_mutex_lock(&kinds_lock);
+    bool may = take_line(fields[0].str);
+    pthread_mutex_unlock(&kinds_lock);
+    if (may) {
+        sp_log(SP_LOG_WARN, fields);
+    }
+    return may;
+}
+
+bool sp_log_has_left_out(void)
+{
+    return atomic_load(&left_out);
+}
+
+uint64_t sp_log_left_out(void)
+{
+    uint64_t sum = 0;
+    struct kind told[KINDS];
+    pthread_mutex_lock(&kinds_lock);
+    memcpy(told, kinds, sizeof(told));
+    for (size_t i = 0; i < KINDS; i++) {
+        kinds[i].more = 0;
+    }
+    atomic_store(&left_out, false);
+    pthread_mutex_unlock(&kinds_lock);
+    for (size_t i = 0; i < KINDS && told[i].event != NULL; i++) {
+        if (told[i].more > 0) {
+            sum += told[i].more;
+            sp_log_warn(SP_EVENT("log_left_out"), SP_F_STR("kind", told[i].event),
+                        SP_F_INT("more", told[i].more));
+        }
+    }
+    return sum;
 }

@@ -43,6 +43,26 @@ void sp_log_init(const char *process, enum sp_log_level level);
 /** The first field of every line. */
 #define SP_EVENT(name) SP_F_STR("event", name)
 
+/**
+ * From now on sp_log_limited() writes so many lines a second of each kind, and SP_LOG_BURST at once; 0: all. For all
+ * threads of the process.
+ */
+void sp_log_limit(uint32_t lines_per_second);
+#define SP_LOG_BURST 100U
+
+/**
+ * A warning that others can cause as often as they like. Its kind is its event. What is left out is counted for
+ * sp_log_left_out().
+ * @return false: it was left out.
+ */
+bool sp_log_limited_fields(const struct sp_log_field *fields);
+
+/** Lines were left out that nobody was told of. */
+bool sp_log_has_left_out(void);
+
+/** One line for each kind of which lines were left out: `event=log_left_out kind=tls_refused more=1234`. @return All of them. */
+uint64_t sp_log_left_out(void);
+
 /** `fields` starts with SP_EVENT() and ends with an SP_LOG_END entry. Lines over 2 KiB are cut. */
 void sp_log(enum sp_log_level level, const struct sp_log_field *fields);
 
@@ -50,6 +70,8 @@ void sp_log(enum sp_log_level level, const struct sp_log_field *fields);
     sp_log((level), (const struct sp_log_field[]){__VA_ARGS__, {.kind = SP_LOG_END}})
 #define sp_log_error(...) SP_LOG_AT(SP_LOG_ERROR, __VA_ARGS__)
 #define sp_log_warn(...)  SP_LOG_AT(SP_LOG_WARN, __VA_ARGS__)
+#define sp_log_limited(...) \
+    sp_log_limited_fields((const struct sp_log_field[]){__VA_ARGS__, {.kind = SP_LOG_END}})
 #define sp_log_info(...)  SP_LOG_AT(SP_LOG_INFO, __VA_ARGS__)
 #define sp_log_debug(...) SP_LOG_AT(SP_LOG_DEBUG, __VA_ARGS__)
 

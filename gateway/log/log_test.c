@@ -155,6 +155,43 @@ static void under_systemd_a_priority_stands_in_place_of_the_time(void)
     sp_log_init("keys", SP_LOG_INFO);
 }
 
+static void lines_that_others_cause_are_counted_when_they_are_too_many(void)
+{
+    static char all[65536];
+    sp_log_limit(1);
+    int written = 0;
+    for (int i = 0; i < 300; i++) {
+        capture_start();
+        written += sp_log_limited(SP_EVENT("tls_refused"), SP_F_INT("n", i));
+        capture_end();
+        strcat(all, captured);
+    }
+    SP_CHECK(written >= (int)SP_LOG_BURST && written < 200);
+    SP_CHECK(strstr(all, "event=tls_refused n=99\n") != NULL);
+    SP_CHECK(sp_log_has_left_out());
+    capture_start();
+    SP_CHECK(sp_log_limited(SP_EVENT("another_kind")));
+    SP_CHECK_INT((long)sp_log_left_out(), 300 - written);
+    SP_CHECK(!sp_log_has_left_out());
+    SP_CHECK_INT((long)sp_log_left_out(), 0);
+    capture_end();
+    char line[80];
+    (void)snprintf(line, sizeof(line), "event=log_left_out kind=tls_refused more=%d\n",
+                   300 - written);
+    SP_CHECK(strstr(captured, line) != NULL);
+    SP_CHECK(strstr(captured, "kind=another_kind") == NULL);
+    sp_log_limit(0);
+    capture_start();
+    SP_CHECK(sp_log_limited(SP_EVENT("tls_refused")));
+    for (unsigned i = 0; i < 2 * SP_LOG_BURST; i++) {
+        SP_CHECK(sp_log_limited(SP_EVENT("without_a_limit")));
+    }
+    sp_log_limit(1); /* nothing was taken off what it may say */
+    SP_CHECK(sp_log_limited(SP_EVENT("without_a_limit")));
+    sp_log_limit(0);
+    capture_end();
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(a_line_has_time_level_process_and_fields),
     SP_TEST(the_date_is_that_of_the_system),
@@ -164,5 +201,6 @@ static const struct sp_test tests[] = {
     SP_TEST(many_fields_are_cut_too),
     SP_TEST(errors_are_told_in_words),
     SP_TEST(under_systemd_a_priority_stands_in_place_of_the_time),
+    SP_TEST(lines_that_others_cause_are_counted_when_they_are_too_many),
 };
 SP_TEST_MAIN(tests)

@@ -22,8 +22,34 @@
 #define SP_METRIC_MAP(X)                                                                          \
     X(CONNECTIONS_ACCEPTED, "connections_accepted_total", COUNTER, "TCP connections accepted")    \
     X(CONNECTIONS_OPEN, "connections_open", GAUGE, "TCP connections open now")                    \
-    X(CONNECTIONS_SHED, "connections_shed_total", COUNTER,                                        \
-      "connections closed at once by a limit")                                                    \
+    X(CONNECTIONS_WAITING, "connections_waiting", GAUGE,                                          \
+      "connections whose handshake has not begun")                                                \
+    X(HANDSHAKES, "handshakes", GAUGE, "connections between ClientHello and admission")           \
+    X(CONNECTIONS_SHED, "connections_shed_total", COUNTER, "connections closed by a limit")       \
+    X(SHED_CONNECTIONS, "connections_shed_total{limit=\"connections\"}", COUNTER,                 \
+      "connections over the limit in all")                                                        \
+    X(SHED_ADDRESS, "connections_shed_total{limit=\"connections_per_address\"}", COUNTER,         \
+      "connections over the limit of an address")                                                 \
+    X(SHED_WAITING, "connections_shed_total{limit=\"waiting\"}", COUNTER,                         \
+      "connections that waited, for longest without a word, when too many did")                   \
+    X(SHED_WAITING_ADDRESS, "connections_shed_total{limit=\"waiting_per_address\"}", COUNTER,     \
+      "connections of an address of which too many wait")                                         \
+    X(SHED_QUEUE, "connections_shed_total{limit=\"queue\"}", COUNTER,                             \
+      "connections that found no place for a handshake in time")                                  \
+    X(SHED_CROWDED, "connections_shed_total{limit=\"handshakes\"}", COUNTER,                      \
+      "slow handshakes ended because others waited for their place")                              \
+    X(SHED_IDENTITY, "connections_shed_total{limit=\"handshakes_per_identity\"}", COUNTER,        \
+      "handshakes ended because too many went on under their identity")                           \
+    X(SHED_DESCRIPTORS, "connections_shed_total{limit=\"descriptor_reserve\"}", COUNTER,          \
+      "silent connections closed because file descriptors were short")                            \
+    X(SHED_MEMORY, "connections_shed_total{limit=\"memory\"}", COUNTER,                           \
+      "connections closed for want of memory")                                                    \
+    X(SHED_KEYS, "connections_shed_total{limit=\"keys\"}", COUNTER,                               \
+      "connections closed because the keys process was away")                                     \
+    X(ACCEPT_PAUSED, "accept_paused_total", COUNTER,                                              \
+      "times that accepting paused because file descriptors were short")                          \
+    X(LOG_LINES_LEFT_OUT, "log_lines_left_out_total", COUNTER,                                    \
+      "lines about connections that the log's limit left out")                                    \
     X(TLS_OK, "tls_handshakes_ok_total", COUNTER, "TLS handshakes finished")                      \
     X(TLS_FAILED, "tls_handshakes_failed_total", COUNTER, "TLS handshakes failed")                \
     X(TLS_UNKNOWN_IDENTITY, "tls_unknown_identity_total", COUNTER,                                \

@@ -85,6 +85,16 @@ static void add_metrics(cJSON *doc)
     }
 }
 
+/* In all loops together, as the gauges are. */
+static void add_limits(cJSON *doc, const struct sp_config *config)
+{
+    const struct sp_limits_config *limits = &config->limits;
+    cJSON *all = cJSON_AddObjectToObject(doc, "limits");
+    cJSON_AddNumberToObject(all, "handshakes", (double)limits->handshakes * config->threads);
+    cJSON_AddNumberToObject(all, "waiting", (double)limits->waiting * config->threads);
+    cJSON_AddNumberToObject(all, "connections", limits->connections);
+}
+
 char *sp_parent_status(const struct sp_parent *parent)
 {
     cJSON *doc = cJSON_CreateObject();
@@ -106,6 +116,7 @@ char *sp_parent_status(const struct sp_parent *parent)
     add_metric(journal, "bytes", SP_M_JOURNAL_BYTES);
     cJSON_AddNumberToObject(journal, "limit_bytes", (double)parent->config->limits.journal_bytes);
     add_metric(journal, "oldest_seconds", SP_M_JOURNAL_OLDEST);
+    add_limits(doc, parent->config);
     add_metrics(doc);
     char *text = cJSON_Print(doc);
     cJSON_Delete(doc);

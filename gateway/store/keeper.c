@@ -82,6 +82,7 @@ struct sp_keeper {
     int epoll;
     int control;
     bool stop;
+    bool failed;
     bool hurry;
     uint32_t level;      /* of pressure, as gate was told */
     bool refused_full;   /* a message did not fit, this turn */
@@ -119,6 +120,13 @@ static bool watch(const struct sp_keeper *k, int fd, uint32_t id)
     return epoll_ctl(k->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+/* The parent renews a channel when one of its ends dies, so an end that cannot go on has to. */
+static void fail(struct sp_keeper *k)
+{
+    k->failed = true;
+    k->stop = true;
+}
+
 static void close_door(struct door *d, const char *reason)
 {
     if (d->channel != NULL) {
@@ -134,6 +142,7 @@ static void tell(struct door *d, uint16_t type, uint64_t tag, const struct sp_vi
 {
     if (d->channel != NULL && sp_channel_send(d->channel, type, tag, parts, count) != SP_OK) {
         close_door(d, "it does not read");
+        fail(d->keeper);
     }
 }
 
@@ -540,6 +549,9 @@ static void read_door(struct door *d)
     enum sp_err err = sp_channel_receive(d->channel, on_message, d);
     if (err != SP_OK) {
         close_door(d, sp_err_text(err));
+        if (err != SP_ERR_CLOSED) {
+            fail(d->keeper);
+        }
     }
 }
 
@@ -603,6 +615,7 @@ static void change_door(struct sp_keeper *k, const struct sp_control *message, i
     enum sp_err err = open_door(k, message->loop, fd);
     if (err != SP_OK) {
         sp_log_error(SP_EVENT("channel_failed"), SP_F_INT("loop", message->loop), SP_F_ERR(err));
+        fail(k);
     } else {
         resend_commands(k);
     }
@@ -997,7 +1010,7 @@ static int patience(const struct sp_keeper *k, bool more)
     return more || due <= now ? 0 : (int)(due - now);
 }
 
-void sp_keeper_run(struct sp_keeper *keeper)
+bool sp_keeper_run(struct sp_keeper *keeper)
 {
     struct sp_keeper *k = keeper;
     bool more = true;
@@ -1027,6 +1040,7 @@ void sp_keeper_run(struct sp_keeper *keeper)
             flush_door(k, i);
         }
     }
+    return !k->failed;
 }
 
 bool sp_keeper_in_a_hurry(const struct sp_keeper *keeper)

@@ -30,8 +30,11 @@ SP_MUST_CHECK enum sp_err sp_keeper_create(const struct sp_child *child, struct 
                                            struct sp_handoff *handoff, struct sp_keeper **out);
 void sp_keeper_destroy(struct sp_keeper *keeper); /**< NULL is fine */
 
-/** Serve until SP_CONTROL_STOP or the parent's end: what was read by then is committed and answered. */
-void sp_keeper_run(struct sp_keeper *keeper);
+/**
+ * Serve until SP_CONTROL_STOP or the parent's end: what was read by then is committed and answered.
+ * @return false: a channel to gate broke in another way than by gate's end. Only a new process gets a new one.
+ */
+bool sp_keeper_run(struct sp_keeper *keeper);
 
 /** It was told to end because another store waits for the journal. */
 bool sp_keeper_in_a_hurry(const struct sp_keeper *keeper);

@@ -84,8 +84,8 @@ static bool serve(struct store *s, const struct sp_child *child)
     }
     if (err != SP_OK) {
         sp_log_error(SP_EVENT("store_failed"), SP_F_ERR(err));
-    } else {
-        sp_keeper_run(s->keeper);
+    } else if (!sp_keeper_run(s->keeper)) {
+        err = SP_ERR_PROTOCOL;
     }
     if (s->handoff != NULL) {
         bool hurry = s->keeper != NULL && sp_keeper_in_a_hurry(s->keeper);

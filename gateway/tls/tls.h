@@ -40,7 +40,7 @@ SP_MUST_CHECK enum sp_err sp_tls_server_create(const struct sp_listener_config *
                                                size_t why_cap, struct sp_tls_server **out);
 void sp_tls_server_destroy(struct sp_tls_server *server);
 
-/** A new session of a listener, waiting for its ClientHello. */
+/** A new session of a listener, waiting for its ClientHello. It costs half a kilobyte until the first sp_tls_step(). */
 SP_MUST_CHECK enum sp_err sp_tls_accept(struct sp_tls_server *server, struct sp_tls **out);
 
 /** Shared state for the cloud door: CA, certificate and key are read now. */
@@ -68,6 +68,13 @@ enum sp_tls_state sp_tls_state(const struct sp_tls *tls);
  * it asks for more; what then is left unread is kept inside (at most one record).
  */
 void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext);
+
+/**
+ * A server's session may wait with its handshake, which takes some twenty times the memory, until the ClientHello is there and there is
+ * room: give input to this instead of to sp_tls_step() until it says true; what came is kept.
+ * @return true: the ClientHello is whole, or cannot become one.
+ */
+bool sp_tls_greet(struct sp_tls *tls);
 
 /**
  * Carry the handshake on with the input given; appends what is to be sent to `out`.

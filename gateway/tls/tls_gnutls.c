@@ -61,7 +61,7 @@ enum stage {
 
 /* GnuTLS's session and what only a handshake needs. */
 struct attached {
-    gnutls_session_t session;
+    gnutls_session_t session;     /* NULL: a server's, before sp_tls_step() */
     struct sp_tls_server *server; /* NULL on the cloud's door */
     struct sp_tls_client *client;
     struct sp_tls_out *out; /* the caller's, during a call */
@@ -72,6 +72,7 @@ struct attached {
     uint8_t *psk;                     /* SP_PSK_MAX bytes while a handshake needs it */
     size_t psk_len;
     enum stage stage;
+    bool flooded;      /* more came than a first message may have */
     bool decoy;        /* the key is random because the device may not use this suite */
     bool answered;     /* a PSK was given */
     bool opened;       /* the handshake was finished once */
@@ -386,18 +387,26 @@ void sp_tls_client_destroy(struct sp_tls_client *client)
 
 /* ---- sessions ---- */
 
-static struct sp_tls *session_create(unsigned flags)
+static struct sp_tls *tls_create(void)
 {
     struct sp_tls *tls = sp_slab_take(&sessions);
     struct attached *attached = calloc(1, sizeof(*attached));
-    if (tls == NULL || attached == NULL ||
-        gnutls_init(&attached->session, flags | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) != 0) {
+    if (tls == NULL || attached == NULL) {
         free(attached);
         sp_slab_give(&sessions, tls);
         return NULL;
     }
     tls->attached = attached;
-    gnutls_session_t session = attached->session;
+    return tls;
+}
+
+static bool session_open(struct sp_tls *tls, unsigned flags)
+{
+    gnutls_session_t session = NULL;
+    if (gnutls_init(&session, flags | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) != 0) {
+        return false;
+    }
+    tls->attached->session = session;
     gnutls_session_set_ptr(session, tls);
     gnutls_transport_set_ptr(session, tls);
     gnutls_transport_set_pull_function(session, pull);
@@ -405,29 +414,36 @@ static struct sp_tls *session_create(unsigned flags)
     gnutls_transport_set_vec_push_function(session, push);
     gnutls_handshake_set_timeout(session, 0);
     gnutls_handshake_set_max_packet_length(session, 64U * 1024U);
-    return tls;
+    return true;
 }
 
 enum sp_err sp_tls_accept(struct sp_tls_server *server, struct sp_tls **out)
 {
     *out = NULL;
-    struct sp_tls *tls = session_create(GNUTLS_SERVER);
+    struct sp_tls *tls = tls_create();
     if (tls == NULL) {
         return SP_ERR_NOMEM;
     }
     tls->attached->server = server;
     tls->attached->stage = STAGE_HELLO;
-    if (gnutls_priority_set(tls->attached->session, server->any) != 0 ||
+    *out = tls;
+    return SP_OK;
+}
+
+/* What a handshake costs is spent now, and not while a peer is silent. */
+static bool server_begin(struct sp_tls *tls)
+{
+    const struct sp_tls_server *server = tls->attached->server;
+    if (!session_open(tls, GNUTLS_SERVER) ||
+        gnutls_priority_set(tls->attached->session, server->any) != 0 ||
         gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_PSK, server->psk) != 0 ||
         (server->certificate != NULL &&
          gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_CERTIFICATE,
                                 server->certificate) != 0)) {
-        sp_tls_destroy(tls);
-        return SP_ERR_NOMEM;
+        return false;
     }
     gnutls_handshake_set_max_packet_length(tls->attached->session, SP_HELLO_MAX);
-    *out = tls;
-    return SP_OK;
+    return true;
 }
 
 static bool is_address(const char *host)
@@ -439,8 +455,9 @@ enum sp_err sp_tls_connect(struct sp_tls_client *client, struct sp_tls **out)
 {
     static const gnutls_datum_t aws = {(unsigned char *)(uintptr_t) "x-amzn-mqtt-ca", 14};
     *out = NULL;
-    struct sp_tls *tls = session_create(GNUTLS_CLIENT);
-    if (tls == NULL) {
+    struct sp_tls *tls = tls_create();
+    if (tls == NULL || !session_open(tls, GNUTLS_CLIENT)) {
+        sp_tls_destroy(tls);
         return SP_ERR_NOMEM;
     }
     tls->attached->client = client;
@@ -481,7 +498,9 @@ static void free_attached(struct sp_tls *tls)
 {
     if (tls->attached != NULL) {
         forget_psk(tls);
-        gnutls_deinit(tls->attached->session);
+        if (tls->attached->session != NULL) {
+            gnutls_deinit(tls->attached->session);
+        }
         free(tls->attached);
         tls->attached = NULL;
     }
@@ -789,9 +808,31 @@ static void lend(struct sp_tls *tls, struct sp_tls_out *out)
     }
 }
 
+bool sp_tls_greet(struct sp_tls *tls)
+{
+    struct attached *attached = tls->attached;
+    if (sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX) != SP_OK) {
+        tls->flow.in = (struct sp_view){NULL, 0};
+        attached->flooded = true;
+        return true;
+    }
+    uint8_t scratch[SP_HELLO_MAX];
+    struct sp_view body;
+    return sp_hello_gather(sp_view(tls->flow.held, tls->flow.held_len), SP_HELLO_CLIENT_HELLO,
+                           scratch, &body) != SP_ERR_AGAIN;
+}
+
 static void step(struct sp_tls *tls)
 {
     enum sp_err err = SP_OK;
+    if (tls->attached->session == NULL && !server_begin(tls)) {
+        fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
+        return;
+    }
+    if (tls->attached->flooded) {
+        refuse(tls, GNUTLS_A_DECODE_ERROR, "handshake message too large");
+        return;
+    }
     if (tls->attached->stage == STAGE_HELLO || tls->attached->stage == STAGE_KEY) {
         err = await_message(tls);
     }

@@ -644,6 +644,53 @@ static void a_key_may_come_late(void)
     finish(&run);
 }
 
+static void a_handshake_waits_for_a_whole_hello_and_then_for_its_caller(void)
+{
+    struct run run = make_run(CCM);
+    static char host[] = "127.0.0.1";
+    struct sp_listener_config config = {.address = host, .host = host, .suites = run.sets};
+    char why[100];
+    SP_CHECK_INT(sp_tls_server_create(&config, why, sizeof(why), &run.listener), SP_OK);
+    SP_CHECK_INT(sp_tls_accept(run.listener, &run.server), SP_OK);
+    client_start(&run);
+    (void)gnutls_handshake(run.client);
+    for (size_t i = 0; i < run.to_server_len; i++) {
+        sp_tls_input(run.server, sp_view(run.to_server + i, 1));
+        SP_CHECK_INT(sp_tls_greet(run.server), i + 1 == run.to_server_len);
+    }
+    SP_CHECK_INT(run.to_client.used, 0);
+    run.to_server_len = 0;
+    SP_CHECK_INT(sp_tls_step(run.server, &run.to_client), SP_TLS_HANDSHAKE);
+    SP_CHECK(run.to_client.used > 0);
+    (void)gnutls_handshake(run.client);
+    server_steps(&run);
+    run.client_ok = gnutls_handshake(run.client) == 0;
+    check_open(&run, "after a hello that waited");
+    finish(&run);
+}
+
+static void what_cannot_become_a_hello_need_not_wait(void)
+{
+    static char host[] = "127.0.0.1";
+    static uint8_t flood[9000] = {22, 3, 1, 0x40, 0, 1, 0, 0x0F, 0xF0};
+    const struct sp_view nonsense[] = {SP_VIEW_LIT("GET / HTTP/1.0\r\n\r\n"), SP_VIEW_ARRAY(flood)};
+    struct sp_listener_config config = {.address = host, .host = host, .suites = SP_SUITES_ALL};
+    struct sp_tls_server *listener = NULL;
+    struct sp_tls_out out = {NULL, 0, 0};
+    char why[100];
+    SP_CHECK_INT(sp_tls_server_create(&config, why, sizeof(why), &listener), SP_OK);
+    for (size_t i = 0; i < 2; i++) {
+        struct sp_tls *tls = NULL;
+        SP_CHECK_INT(sp_tls_accept(listener, &tls), SP_OK);
+        sp_tls_input(tls, nonsense[i]);
+        SP_CHECK(sp_tls_greet(tls));
+        SP_CHECK_INT(sp_tls_step(tls, &out), SP_TLS_CLOSED);
+        sp_tls_destroy(tls);
+    }
+    sp_tls_server_destroy(listener);
+    sp_tls_out_deinit(&out);
+}
+
 static void oversized_messages_are_refused(void)
 {
     static char host[] = "127.0.0.1";
@@ -701,6 +748,8 @@ static const struct sp_test tests[] = {
     SP_TEST(many_records_in_one_piece_are_read_one_after_another),
     SP_TEST(a_part_of_a_record_is_known_to_be_one),
     SP_TEST(a_key_may_come_late),
+    SP_TEST(a_handshake_waits_for_a_whole_hello_and_then_for_its_caller),
+    SP_TEST(what_cannot_become_a_hello_need_not_wait),
     SP_TEST(oversized_messages_are_refused),
     SP_TEST(an_unknown_suite_name_is_an_error_with_its_name),
 };

@@ -70,8 +70,9 @@ class TlsPsk:
                 alert = _lib.gnutls_alert_get(self._session) if code == E_FATAL_ALERT else None
                 raise TlsError(code, alert)
             writing = _lib.gnutls_record_get_direction(self._session) == 1
-            ready = select.select([] if writing else [self.sock], [self.sock] if writing else [], [], self.timeout)
-            if not any(ready):
+            poll = select.poll()  # select() knows descriptors up to 1023 only
+            poll.register(self.sock, select.POLLOUT if writing else select.POLLIN)
+            if not poll.poll(self.timeout * 1000):
                 raise TimeoutError("nothing came")
 
     def send(self, data):

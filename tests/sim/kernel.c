@@ -12,7 +12,7 @@
 #include <ucontext.h>
 
 #define FD_BASE      1000 /* so that none is ever a real one */
-#define FILES_MAX    256
+#define FILES_MAX    (SIM_FD_END - FD_BASE)
 #define FIBERS_MAX   16
 #define TIMERS_MAX   64
 #define PAIRS_MAX    128

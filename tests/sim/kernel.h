@@ -76,6 +76,8 @@ void sim_end_stall(struct sim_end *end, uint64_t us);
 
 /* ---- descriptors ---- */
 
+#define SIM_FD_END 1256 /* all are below */
+
 /** The end becomes a descriptor of that process. */
 int sim_fd_of_end(enum sim_process process, struct sim_end *end);
 /** A listening socket. sim_dial() queues connections there; NULL: it is not there any more. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -116,6 +117,20 @@ WRAPPED(int, eventfd_write, int fd, uint64_t value)
 WRAPPED(int, eventfd_read, int fd, uint64_t *value)
 {
     return sim_sys_eventfd_read(fd, value);
+}
+
+/* Only to learn which descriptor is the first that is free. */
+WRAPPED(int, dup, int fd)
+{
+    (void)fd;
+    return sim_sys_eventfd(0);
+}
+
+WRAPPED(int, getrlimit, int resource, struct rlimit *out)
+{
+    (void)resource;
+    *out = (struct rlimit){.rlim_cur = SIM_FD_END, .rlim_max = SIM_FD_END};
+    return 0;
 }
 
 WRAPPED(ssize_t, read, int fd, void *out, size_t len)

@@ -110,6 +110,11 @@ static void drop_input(struct sp_tls *tls, size_t len)
     memmove(tls->in, tls->in + len, tls->used);
 }
 
+bool sp_tls_greet(struct sp_tls *tls)
+{
+    return tls->used > 0 && tls->used > tls->in[0];
+}
+
 enum sp_tls_state sp_tls_step(struct sp_tls *tls, struct sp_tls_out *out)
 {
     (void)out;

@@ -3,6 +3,7 @@
 #include "gateway/gate/conn/conn.h"
 
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/session/device.h"
 #include "gateway/gate/worker.h"
 #include "gateway/log/log.h"
 #include "gateway/slab/slab.h"
@@ -13,12 +14,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define STALL_MS  10000U /* without progress in writing */
-#define LINGER_MS 1000U  /* to read our last words */
+#define LINGER_MS 1000U /* to read our last words */
 
 static void conn_ready(struct sp_watch *watch, uint32_t events);
 static void timer_due(struct sp_timer *timer);
 static void arrive(void *owner, struct sp_parcel *parcel);
+static void carry_on(struct sp_conn *conn);
 
 static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_conn));
 
@@ -66,15 +67,26 @@ static void clear_deadline(struct sp_conn *conn)
     }
 }
 
+static const struct sp_limits_config *limits_of(const struct sp_conn *conn)
+{
+    return &worker_of(conn)->home.config->limits;
+}
+
 static const struct sp_client_work *work_of(const struct sp_conn *conn)
 {
     return sp_client_now(&conn->client);
 }
 
+static uint64_t stall_ends(const struct sp_conn *conn)
+{
+    return work_of(conn)->progress_ms + limits_of(conn)->stall_timeout_ms;
+}
+
 static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
 {
     uint64_t when = now_of(conn) + timeout_ms;
-    return when < work_of(conn)->preauth_ms ? when : work_of(conn)->preauth_ms;
+    uint64_t preauth_ms = work_of(conn)->visitor->preauth_ms;
+    return when < preauth_ms ? when : preauth_ms;
 }
 
 static void watch_for(struct sp_conn *conn, uint32_t events)
@@ -106,42 +118,57 @@ static void free_conn(struct sp_conn *conn)
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
                   const struct sp_peer *peer)
 {
+    const struct sp_limits_config *limits = &worker->home.config->limits;
+    uint64_t now_ms = worker->loop.timers.now_ms;
+    struct sp_visitor *visitor = NULL;
+    enum sp_shed why = SP_SHED_MEMORY;
+    if (sp_admission_enter(&worker->admission, limits, peer, now_ms, &visitor, &why) != SP_OK) {
+        close(fd);
+        sp_conn_turned_away(peer, sp_view(NULL, 0), why);
+        return;
+    }
     struct sp_conn *conn = take_conn(worker);
     if (conn == NULL || sp_client_work(&conn->client) == NULL ||
         sp_tls_accept(server, &conn->tls) != SP_OK) {
         free_conn(conn);
+        sp_admission_leave(&worker->admission, limits, visitor, false);
+        sp_admission_gone(&worker->admission, peer, now_ms);
         close(fd);
-        sp_metric_inc(SP_M_CONNECTIONS_SHED);
-        sp_log_warn(SP_EVENT("connection_shed"), SP_F_STR("detail", "out of memory"));
+        sp_conn_turned_away(peer, sp_view(NULL, 0), SP_SHED_MEMORY);
         return;
     }
+    visitor->owner = conn;
+    visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
+    conn->client.work->visitor = visitor;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
     conn->client.timer.fire = timer_due;
     conn->client.peer = *peer;
-    conn->client.work->preauth_ms =
-        worker->loop.timers.now_ms + worker->home.config->limits.preauth_timeout_ms;
     conn->events = EPOLLIN;
     sp_worker_link(worker, conn);
     if (sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
-    set_deadline(conn, stage_deadline(conn, worker->home.config->limits.tls_timeout_ms));
+    set_deadline(conn, stage_deadline(conn, limits->tls_timeout_ms));
 }
 
 /* ---- the end ---- */
 
-static bool counts_as_handshake(const struct sp_conn *conn)
+static bool is_visitor(const struct sp_conn *conn)
 {
     return conn->stage < SP_CONN_ADMITTED;
 }
 
 static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
 {
-    bool counted = counts_as_handshake(conn);
+    bool visited = is_visitor(conn);
     conn->stage = (uint8_t)stage;
-    if (counted && !counts_as_handshake(conn)) {
-        worker_of(conn)->handshakes--;
+    if (visited && !is_visitor(conn)) {
+        struct sp_client_work *work = conn->client.work;
+        sp_admission_leave(&worker_of(conn)->admission, limits_of(conn), work->visitor,
+                           stage == SP_CONN_ADMITTED);
+        work->visitor = NULL;
+        work->progress_ms = now_of(conn);
     }
 }
 
@@ -169,6 +196,37 @@ void sp_conn_free(struct sp_conn *conn)
     free_conn(conn);
 }
 
+void sp_conn_turned_away(const struct sp_peer *peer, struct sp_view device, enum sp_shed why)
+{
+    static const struct {
+        enum sp_metric metric;
+        const char *text;
+    } reasons[] = {
+#define X(name, label, text) {SP_M_SHED_##name, (text)},
+        SP_SHED_MAP(X)
+#undef X
+    };
+    char text[SP_PEER_TEXT_MAX];
+    sp_metric_inc(SP_M_CONNECTIONS_SHED);
+    sp_metric_inc(reasons[why].metric);
+    sp_log_limited(SP_EVENT("connection_shed"), SP_F_VIEW("device", device),
+                   SP_F_STR("peer", sp_peer_format(peer, text)),
+                   SP_F_STR("detail", reasons[why].text));
+}
+
+void sp_conn_shed(struct sp_conn *conn, enum sp_shed why)
+{
+    sp_conn_turned_away(&conn->client.peer, sp_tls_identity(conn->tls), why);
+    sp_conn_close(conn);
+}
+
+bool sp_conn_idles(const struct sp_visitor *visitor)
+{
+    const struct sp_conn *conn = visitor->owner;
+    return conn->stage == SP_CONN_HANDSHAKE ||
+           (conn->stage == SP_CONN_GUEST && conn->client.guard != SP_GUARD_APPRAISING);
+}
+
 /* One counter and one line for a connection that ends before its client says anything. */
 static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *event,
                    const char *detail)
@@ -179,9 +237,9 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
         device = sp_tls_identity(conn->tls);
     }
     sp_metric_inc(metric);
-    sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", device),
-                SP_F_STR("peer", sp_peer_format(&conn->client.peer, peer)),
-                SP_F_STR("detail", detail));
+    sp_log_limited(SP_EVENT(event), SP_F_VIEW("device", device),
+                   SP_F_STR("peer", sp_peer_format(&conn->client.peer, peer)),
+                   SP_F_STR("detail", detail));
     sp_conn_close(conn);
 }
 
@@ -196,9 +254,9 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
         return;
     }
     if (work->unsent.used == 0) {
-        if (!counts_as_handshake(conn)) {
+        if (!is_visitor(conn)) {
             work->progress_ms = now_of(conn);
-            set_deadline(conn, now_of(conn) + STALL_MS);
+            set_deadline(conn, stall_ends(conn));
         }
         watch_for(conn, conn->events | EPOLLOUT);
     }
@@ -244,7 +302,7 @@ static void send_unsent(struct sp_conn *conn)
     }
     size_t sent = try_send(conn, sp_buf_view(&work->unsent));
     if (sent > 0) {
-        if (!counts_as_handshake(conn)) {
+        if (!is_visitor(conn)) {
             work->progress_ms = now_of(conn);
         }
         sp_buf_consume(&work->unsent, sent);
@@ -306,7 +364,7 @@ void sp_conn_settle(struct sp_conn *conn)
     if (client->state == SP_CLIENT_CLOSED && conn->stage < SP_CONN_CLOSING) {
         enter_stage(conn, SP_CONN_CLOSING);
         sp_tls_close(conn->tls, &worker_of(conn)->out);
-        set_deadline(conn, now_of(conn) + STALL_MS);
+        set_deadline(conn, now_of(conn) + limits_of(conn)->stall_timeout_ms);
     }
     send_out(conn);
     if (client->lost) {
@@ -316,8 +374,7 @@ void sp_conn_settle(struct sp_conn *conn)
     if (client->state == SP_CLIENT_OPEN && conn->stage == SP_CONN_GUEST) {
         enter_stage(conn, SP_CONN_ADMITTED);
         if (work_of(conn)->unsent.used > 0) {
-            client->work->progress_ms = now_of(conn);
-            set_deadline(conn, now_of(conn) + STALL_MS);
+            set_deadline(conn, stall_ends(conn));
         } else {
             clear_deadline(conn);
         }
@@ -394,7 +451,7 @@ static void ask_psk(struct sp_conn *conn)
     struct sp_view identity = sp_tls_identity(conn->tls);
     struct sp_home *home = &worker_of(conn)->home;
     if (sp_client_init(&conn->client, home) != SP_OK) {
-        refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "out of memory");
+        sp_conn_shed(conn, SP_SHED_MEMORY);
         return;
     }
     conn->homed = true;
@@ -410,8 +467,16 @@ static void ask_psk(struct sp_conn *conn)
 void sp_conn_keys_lost(struct sp_conn *conn)
 {
     if (conn->stage == SP_CONN_PSK) {
-        refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "keys process not available");
+        sp_conn_shed(conn, SP_SHED_KEYS);
     }
+}
+
+/* The time that the handshake may take, from where it began. */
+static uint64_t handshake_deadline(const struct sp_conn *conn)
+{
+    const struct sp_visitor *visitor = work_of(conn)->visitor;
+    uint64_t when = visitor->since_ms + limits_of(conn)->tls_timeout_ms;
+    return when < visitor->preauth_ms ? when : visitor->preauth_ms;
 }
 
 /* The identity is known: its home is where this connection belongs. */
@@ -425,8 +490,8 @@ static void go_home(struct sp_conn *conn)
     }
     conn->fd = sp_loop_remove(&worker->loop, &conn->watch);
     clear_deadline(conn);
+    sp_admission_detach(&worker->admission, limits_of(conn), work_of(conn)->visitor, now_of(conn));
     sp_worker_unlink(worker, conn);
-    worker->handshakes--;
     conn->parcel.run = arrive;
     sp_home_post(&worker->home, home, &conn->parcel);
 }
@@ -439,12 +504,20 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     conn->client.home = &worker->home;
     conn->watch.fd = conn->fd;
     conn->events = (uint8_t)(EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
+    struct sp_visitor *visitor = work_of(conn)->visitor;
+    if (sp_admission_adopt(&worker->admission, &conn->client.peer, visitor) != SP_OK) {
+        sp_conn_turned_away(&conn->client.peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
+        sp_visitor_free(visitor);
+        close(conn->fd);
+        sp_conn_free(conn);
+        return;
+    }
     sp_worker_link(worker, conn);
     if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
-    set_deadline(conn, stage_deadline(conn, worker->home.config->limits.tls_timeout_ms));
+    set_deadline(conn, handshake_deadline(conn));
     ask_psk(conn);
 }
 
@@ -463,6 +536,33 @@ static void carry_on(struct sp_conn *conn)
     }
 }
 
+void sp_conn_start(struct sp_conn *conn)
+{
+    enter_stage(conn, SP_CONN_HANDSHAKE);
+    set_deadline(conn, handshake_deadline(conn));
+    carry_on(conn);
+}
+
+/* Nobody can keep a device out by handshakes under its name: the oldest has to go for the newest. */
+static void thin_out(struct sp_conn *conn)
+{
+    const struct sp_device *device = conn->client.device;
+    struct sp_conn *oldest = NULL;
+    uint32_t found = 0;
+    if (device->users <= limits_of(conn)->handshakes_per_identity) {
+        return;
+    }
+    for (struct sp_visitor *v = worker_of(conn)->admission.served.first; v != NULL; v = v->next) {
+        struct sp_conn *other = v->owner;
+        if (other != conn && other->stage == SP_CONN_HANDSHAKE && other->client.device == device) {
+            oldest = found++ == 0 ? other : oldest;
+        }
+    }
+    if (found >= limits_of(conn)->handshakes_per_identity) {
+        sp_conn_shed(oldest, SP_SHED_IDENTITY);
+    }
+}
+
 void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
 {
     if (conn->stage != SP_CONN_PSK || conn->client.state == SP_CLIENT_CLOSED) {
@@ -478,12 +578,15 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
         return;
     }
     if (err != SP_OK) {
-        refuse(conn, SP_M_CONNECTIONS_SHED, "connection_shed", "out of memory");
+        sp_conn_shed(conn, SP_SHED_MEMORY);
         return;
+    }
+    if (!conn->unknown) {
+        thin_out(conn);
     }
     uint32_t usual_ms = worker_of(conn)->home.config->attestation.answer_timeout_ms;
     if (!conn->unknown && answer->row.answer_timeout_ms > usual_ms) {
-        conn->client.work->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
+        work_of(conn)->visitor->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
     sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
@@ -502,7 +605,7 @@ static size_t receive(struct sp_conn *conn)
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
         return 0;
     }
-    if (conn->stage == SP_CONN_HANDSHAKE || conn->stage == SP_CONN_PSK) {
+    if (conn->stage < SP_CONN_GUEST) {
         refuse(conn, SP_M_TLS_FAILED, "tls_refused", "closed by the peer");
     } else {
         conn->client.lost = true;
@@ -518,7 +621,7 @@ void sp_conn_read(struct sp_conn *conn)
         watch_for(conn, conn->events & ~(uint32_t)EPOLLIN);
         return;
     }
-    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING) {
+    if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING || work_of(conn)->resting) {
         return;
     }
     size_t len = receive(conn);
@@ -526,7 +629,12 @@ void sp_conn_read(struct sp_conn *conn)
         return;
     }
     sp_tls_input(conn->tls, sp_view(worker_of(conn)->cipher, len));
-    if (conn->stage == SP_CONN_HANDSHAKE) {
+    if (conn->stage == SP_CONN_WAITING) {
+        struct sp_visitor *visitor = work_of(conn)->visitor;
+        if (sp_tls_greet(conn->tls) && visitor->state == SP_VISITOR_SILENT) {
+            sp_admission_ready(&worker_of(conn)->admission, visitor, limits_of(conn));
+        }
+    } else if (conn->stage == SP_CONN_HANDSHAKE) {
         carry_on(conn);
     } else {
         take_plaintext(conn);
@@ -569,26 +677,46 @@ static void guest_deadline(struct sp_conn *conn)
                                                   .code = SP_MQTT_RC_SERVER_UNAVAILABLE});
 }
 
+/*
+ * For its ClientHello, or for a place. Half of its time is kept for the handshake: nobody is served who cannot be
+ * served to the end.
+ */
+static void waited(struct sp_conn *conn)
+{
+    const struct sp_visitor *visitor = work_of(conn)->visitor;
+    uint64_t ends = visitor->preauth_ms - limits_of(conn)->preauth_timeout_ms / 2;
+    if (visitor->state == SP_VISITOR_SILENT) {
+        refuse(conn, SP_M_DEADLINE_TIMEOUTS, "deadline_passed", "no ClientHello");
+    } else if (now_of(conn) < ends) {
+        set_deadline(conn, ends);
+    } else {
+        sp_conn_shed(conn, SP_SHED_QUEUE);
+    }
+}
+
 static void deadline_passed(struct sp_conn *conn)
 {
     switch ((enum sp_conn_stage)conn->stage) {
+    case SP_CONN_WAITING:
+        waited(conn);
+        break;
     case SP_CONN_HANDSHAKE:
     case SP_CONN_PSK:
         refuse(conn, SP_M_DEADLINE_TIMEOUTS, "deadline_passed", "TLS handshake not finished");
         break;
     case SP_CONN_GUEST:
-        if (conn->client.state != SP_CLIENT_CONNECT && now_of(conn) < work_of(conn)->preauth_ms) {
-            set_deadline(conn, work_of(conn)->preauth_ms);
+        if (conn->client.state != SP_CLIENT_CONNECT &&
+            now_of(conn) < work_of(conn)->visitor->preauth_ms) {
+            set_deadline(conn, work_of(conn)->visitor->preauth_ms);
         } else {
             guest_deadline(conn);
         }
         break;
     case SP_CONN_ADMITTED:
-        if (work_of(conn)->unsent.used > 0 &&
-            now_of(conn) < work_of(conn)->progress_ms + STALL_MS) {
-            set_deadline(conn, work_of(conn)->progress_ms + STALL_MS);
+        if (work_of(conn)->unsent.used > 0 && now_of(conn) < stall_ends(conn)) {
+            set_deadline(conn, stall_ends(conn));
         } else if (work_of(conn)->unsent.used > 0) {
-            refuse(conn, SP_M_SLOW_CLOSED, "slow_reader", "nothing read for 10 s");
+            refuse(conn, SP_M_SLOW_CLOSED, "slow_reader", "nothing read for stall_timeout");
         }
         break;
     case SP_CONN_CLOSING:
@@ -678,8 +806,8 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
     conn->client.timer.fire = timer_due;
     conn->homed = true;
+    conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
     sp_worker_link(worker, conn);
-    enter_stage(conn, SP_CONN_ADMITTED);
     *out = conn;
     return SP_OK;
 }
@@ -687,12 +815,13 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
 enum sp_err sp_conn_go_on(struct sp_conn *conn)
 {
     struct sp_client *client = &conn->client;
+    SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &client->peer));
     uint32_t unsent = work_of(conn)->unsent.used;
     bool reads = !client->paused && unsent <= client->home->config->limits.write_buffer / 2;
     conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));
     if (unsent > 0) {
         client->work->progress_ms = now_of(conn);
-        set_deadline(conn, now_of(conn) + STALL_MS);
+        set_deadline(conn, stall_ends(conn));
     }
     sp_client_rest(client);
     return sp_loop_add(&worker_of(conn)->loop, &conn->watch, conn->events);

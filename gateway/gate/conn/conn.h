@@ -10,6 +10,7 @@
 #ifndef SP_GATEWAY_GATE_CONN_CONN_H
 #define SP_GATEWAY_GATE_CONN_CONN_H
 
+#include "gateway/gate/conn/admission.h"
 #include "gateway/gate/session/client.h"
 #include "gateway/loop/loop.h"
 #include "gateway/tls/tls.h"
@@ -17,6 +18,7 @@
 struct sp_worker;
 
 enum sp_conn_stage {
+    SP_CONN_WAITING,   /**< for a whole ClientHello, then for a place */
     SP_CONN_HANDSHAKE, /**< TLS needs input */
     SP_CONN_PSK,       /**< keys was asked */
     SP_CONN_GUEST,     /**< TLS is open; not admitted yet */
@@ -56,6 +58,18 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer);
 
 /** keys is gone, and what it was asked with it. */
 void sp_conn_keys_lost(struct sp_conn *conn);
+
+/** A visitor's place is there: its handshake begins. */
+void sp_conn_start(struct sp_conn *conn);
+
+/** End a connection for a limit. */
+void sp_conn_shed(struct sp_conn *conn, enum sp_shed why);
+
+/** Count and log that a connection of `peer` is not taken in. */
+void sp_conn_turned_away(const struct sp_peer *peer, struct sp_view device, enum sp_shed why);
+
+/** Nothing is done for it at present but waiting for its peer. */
+bool sp_conn_idles(const struct sp_visitor *visitor);
 
 /** Read what is there, without waiting, before a guest's verdict: client.early says that part of a record was. */
 void sp_conn_read_early(struct sp_conn *conn);

@@ -96,8 +96,8 @@ static bool is_idle(const struct sp_client_work *work, uint64_t now)
 {
     return work->in.ptr == NULL && work->out.used == 0 && work->unsent.used == 0 &&
            work->grant.ptr == NULL && work->nonce == NULL && work->receipts == NULL &&
-           work->owner_due_ms == 0 && work->unacked == 0 && work->unreleased == 0 &&
-           (work->lines == 0 || now >= work->lines_until_ms);
+           work->visitor == NULL && work->owner_due_ms == 0 && work->unacked == 0 &&
+           work->unreleased == 0 && (work->lines == 0 || now >= work->lines_until_ms);
 }
 
 void sp_client_written(struct sp_client *client)
@@ -110,6 +110,11 @@ void sp_client_written(struct sp_client *client)
 void sp_client_rest(struct sp_client *client)
 {
     struct sp_client_work *work = client->work;
+    if (work != NULL && work->resting && !client->dirty) {
+        client->dirty = true;
+        client->next_dirty = client->home->resting;
+        client->home->resting = client;
+    }
     if (work == NULL || client->dirty) {
         return;
     }
@@ -277,16 +282,18 @@ static void dispatch(struct sp_client *client, const struct sp_mqtt_header *head
     }
 }
 
-/* Handle every whole packet at the start of `in`. @return The bytes used. */
+/* Handle whole packets at the start of `in`, as many as a turn has for one client. @return The bytes used. */
 static size_t take_packets(struct sp_client *client, struct sp_view in)
 {
     size_t used = 0;
+    uint32_t left = client->home->config->limits.turn_messages;
     if (client->state == SP_CLIENT_CONNECT && client->home->keep.loading && in.len > 0) {
         /* Its session may come yet (gate/session/keep.h). */
         client->keeping = true;
         client->paused = true;
     }
-    while (in.len > 0 && !client->paused && client->state != SP_CLIENT_CLOSED) {
+    while (in.len > 0 && !client->paused && !client->work->resting &&
+           client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = peek(client, in, &header);
         if (err == SP_ERR_AGAIN) {
@@ -307,6 +314,10 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
                  sp_view_first(sp_view_from(in, header.header_len), header.body_len));
         in = sp_view_from(in, size);
         used += size;
+        if (--left == 0) {
+            client->work->resting = true;
+            sp_client_mark(client);
+        }
     }
     return used;
 }
@@ -536,11 +547,11 @@ void sp_client_refuse(struct sp_client *client, const struct sp_refusal *refusal
     }
     char peer[SP_PEER_TEXT_MAX];
     sp_metric_inc(refusal->metric);
-    sp_log_warn(SP_EVENT(refusal->event), SP_F_VIEW("device", sp_client_identity(client)),
-                SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
-                SP_F_STR("check", refusal->check == NULL ? "-" : refusal->check),
-                SP_F_STR("detail", refusal->detail == NULL ? "-" : refusal->detail),
-                SP_F_INT("code", refusal->code));
+    sp_log_limited(SP_EVENT(refusal->event), SP_F_VIEW("device", sp_client_identity(client)),
+                   SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                   SP_F_STR("check", refusal->check == NULL ? "-" : refusal->check),
+                   SP_F_STR("detail", refusal->detail == NULL ? "-" : refusal->detail),
+                   SP_F_INT("code", refusal->code));
     say_why(client, refusal);
     client->linger = true;
     close_client(client, !refusal->untrusted, refusal->end_session);
@@ -592,10 +603,26 @@ void sp_client_free_work(struct sp_client *client)
     }
 }
 
+/* One that is closed in the turn in which it rests. */
+static void leave_resting(struct sp_client *client)
+{
+    struct sp_client **at = &client->home->resting;
+    while (*at != NULL && *at != client) {
+        at = &(*at)->next_dirty;
+    }
+    if (*at == client) {
+        *at = client->next_dirty;
+        client->dirty = false;
+    }
+}
+
 void sp_client_deinit(struct sp_client *client)
 {
     if (client->state != SP_CLIENT_CLOSED) {
         sp_client_lost(client);
+    }
+    if (sp_client_now(client)->resting) {
+        leave_resting(client);
     }
     sp_client_free_work(client);
     sp_aliases_destroy(client->aliases);
@@ -748,5 +775,16 @@ void sp_client_resume(struct sp_client *client)
     if (!client->paused && sp_client_now(client)->in.used > 0 &&
         client->state != SP_CLIENT_CLOSED && !client->home->frozen) {
         take_buffered(client);
+    }
+}
+
+void sp_client_wake_all(struct sp_home *home)
+{
+    while (home->resting != NULL) {
+        struct sp_client *client = home->resting;
+        home->resting = client->next_dirty;
+        client->work->resting = false;
+        client->dirty = false;
+        sp_client_mark(client);
     }
 }

@@ -23,6 +23,7 @@
 #include "libs/mqtt/mqtt.h"
 
 struct sp_aliases;
+struct sp_visitor;
 
 enum sp_client_state {
     SP_CLIENT_CONNECT,   /**< waits for CONNECT */
@@ -47,16 +48,13 @@ enum sp_guard_state {
  * gives it one, sp_client_rest() takes it back.
  */
 struct sp_client_work {
-    struct sp_buf in;      /* an incomplete packet */
-    struct sp_buf out;     /**< plaintext to be written; the owner consumes it */
-    struct sp_buf unsent;  /**< the owner's: bytes that the socket did not take yet */
-    struct sp_buf grant;   /* waits for room in the peer's window */
-    uint64_t owner_due_ms; /**< set by the owner, whose fire() comes then; 0: never */
-    union {
-        uint64_t preauth_ms; /**< the owner's, until it is admitted: admitted by then, or closed */
-        uint64_t
-            progress_ms; /**< afterwards: when the socket took something last, while there is unsent */
-    };
+    struct sp_buf in;           /* an incomplete packet */
+    struct sp_buf out;          /**< plaintext to be written; the owner consumes it */
+    struct sp_buf unsent;       /**< the owner's: bytes that the socket did not take yet */
+    struct sp_buf grant;        /* waits for room in the peer's window */
+    uint64_t owner_due_ms;      /**< set by the owner, whose fire() comes then; 0: never */
+    struct sp_visitor *visitor; /**< the owner's, until it is admitted or closing; then NULL */
+    uint64_t progress_ms;       /**< the owner's: when the socket took something of `unsent` last */
     struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
     union {
         uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
@@ -70,10 +68,11 @@ struct sp_client_work {
     uint16_t unacked;        /* messages and PUBRELs of the peer that wait for their answer */
     uint16_t held;           /* answers in `receipts` */
     uint16_t unreleased;     /* QoS 2 messages of this connection that wait for their PUBREL */
-    bool clean_start;        /* before OPEN, as the rest */
+    bool clean_start;        /* before OPEN, as the next three */
     bool assigned_id;
     bool wants_response; /* it asked for Response Information */
     bool blocked;        /* keys has refused too many of its tokens */
+    bool resting; /**< it had its share of this turn: the owner reads no more until the next */
 };
 
 struct sp_client {
@@ -138,7 +137,10 @@ struct sp_client_work *sp_client_work(struct sp_client *client);
 /** The owner has written what was in `out`. */
 void sp_client_written(struct sp_client *client);
 
-/** Give back what is not needed while nothing is in flight; at the end of a turn. */
+/**
+ * At the end of a turn: give back what is not needed while nothing is in flight. One that has had its share of the turn is
+ * settled again in the next.
+ */
 void sp_client_rest(struct sp_client *client);
 
 /* ---- for the owner ---- */
@@ -178,6 +180,9 @@ void sp_client_shutdown(struct sp_client *client);
 
 /** Close if need be, give back everything and the tag. */
 void sp_client_deinit(struct sp_client *client);
+
+/** A new turn: those that have had their share of the last are dirty again. */
+void sp_client_wake_all(struct sp_home *home);
 
 /** Free what sp_client_rest() has kept to be used again. */
 void sp_client_trim(struct sp_home *home);

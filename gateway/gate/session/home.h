@@ -56,6 +56,7 @@ struct sp_home {
     struct sp_slots sessions;     /* struct sp_session, by tag */
     struct sp_slots receipts;     /* struct sp_receipt, by tag */
     struct sp_matches matches;    /* scratch */
+    struct sp_client *resting;    /* had their share of the turn; linked, marked like the dirty */
     struct sp_client *dirty;      /* have something to be written, or are to be closed */
     struct sp_client_work *spare; /* to be used again */
     uint32_t spares;

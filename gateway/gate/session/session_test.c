@@ -1290,6 +1290,33 @@ static void packets_may_come_byte_by_byte(void)
     end();
 }
 
+static void a_client_that_says_much_rests_until_the_next_turn(void)
+{
+    begin();
+    uint8_t buf[300];
+    struct peer *peer = tool("t1", false);
+    for (size_t i = 0; i < sizeof(buf); i += 2) {
+        buf[i] = 0xC0; /* PINGREQ: each is answered with two bytes */
+        buf[i + 1] = 0;
+    }
+    size_t before = peer->len;
+    const size_t answered[] = {128, 256, 300};
+    sp_client_input(&peer->client, sp_view(buf, sizeof(buf)));
+    for (size_t i = 0; i < 3; i++) {
+        turn();
+        SP_CHECK_INT((long)(peer->len - before), (long)answered[i]);
+        SP_CHECK(sp_client_now(&peer->client)->resting == (i < 2));
+        sp_client_rest(&peer->client);
+        sp_client_wake_all(&w->home);
+    }
+    sp_client_input(&peer->client, sp_view(buf, sizeof(buf)));
+    turn();
+    sp_client_rest(&peer->client);
+    hang_up(peer);
+    SP_CHECK(w->home.resting == NULL);
+    end();
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(an_mqtt_5_device_is_challenged_judged_and_admitted),
     SP_TEST(a_refused_token_gives_0x87_with_the_check_and_closes),
@@ -1336,5 +1363,6 @@ static const struct sp_test tests[] = {
     SP_TEST(a_new_configuration_drops_what_a_role_no_longer_allows_and_nothing_else),
     SP_TEST(whose_role_is_gone_is_closed_and_forgotten),
     SP_TEST(packets_may_come_byte_by_byte),
+    SP_TEST(a_client_that_says_much_rests_until_the_next_turn),
 };
 SP_TEST_MAIN(tests)

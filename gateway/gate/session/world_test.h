@@ -90,6 +90,7 @@ static struct sp_config config = {
                .session_queue_bytes = 2000,
                .session_expiry_s = 600,
                .write_buffer = 100000,
+               .turn_messages = 64,
                .keep_alive_min_s = 10,
                .keep_alive_max_s = 1800,
                .topic_levels = 8,

@@ -1,0 +1,463 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Floods: thousands of connections that do next to nothing, or too much. All the while a canary publishes ten messages a second and
+must lose nothing; memory stays beneath a cap; and when it is over a new device is served at once. A limit of open files that is too small for
+5,000 connections makes them fewer, and the test says so."""
+import json
+import pathlib
+import re
+import resource
+import select
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+from tests.conftest import add_reference
+from tests.lib import mqtt, wire
+from tests.lib.attester import TestDevice, climate
+from tests.lib.canary import Canary
+from tests.lib.tlspsk import TlsError, TlsPsk
+from tools.lab.gateway import Gateway
+from tools.lab.process import BUILD, program, run, wait_for
+
+WANTED = 5000
+SANITIZED = "asan" in str(BUILD)  # its quarantine keeps what is freed: memory says nothing
+GATE_CAP_KIB = 192 << 10
+SPARE_FILES = 600
+SOURCES = [f"127.0.0.{i}" for i in range(2, 202)]
+HALF_HELLO = wire.records_of(wire.client_hello())[:40]
+HELLO = wire.records_of(wire.client_hello())
+
+
+def how_many(wanted=WANTED):
+    """As many connections as the limit of open files allows, here and in the gateway."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = min(wanted, hard - SPARE_FILES)
+    if count < wanted:
+        print(f"{count} connections instead of {wanted}: ulimit -Hn is {hard}")
+    return count
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory, cloud):
+    how_many()
+    made = Gateway(tmp_path_factory.mktemp("gateway") / "home", cloud, threads=2)
+    add_reference(made)
+    yield made.start()
+    made.stop()
+
+
+@pytest.fixture(autouse=True)
+def canary(gateway, cloud, names):
+    bird = Canary(gateway, gateway.add(names("canary")))
+    pids = gateway.pids()
+    yield bird
+    fault = bird.stop()
+    assert fault is None, fault
+    assert gateway.pids() == pids
+    wait_for(lambda: len(cloud.received(bird.at_cloud)) >= len(bird.acked), 20, "the canary's messages")
+    assert [p for t, p in cloud.received(bird.at_cloud)][:len(bird.acked)] == bird.acked
+    bird.device.abort()
+    print(f"canary: {len(bird.acked)} messages, longest wait {bird.longest * 1000:.0f} ms")
+    wait_for(lambda: gateway.metric("connections_open") == 0, 30, "the connections of this test to end")
+
+
+def gate_kib(gateway):
+    text = pathlib.Path(f"/proc/{gateway.pids()['gate']}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+)", text).group(1))
+
+
+def assert_below(kib, cap):
+    assert SANITIZED or kib < cap, f"{kib} KiB"
+
+
+def connect(port, source=None):
+    sock = socket.socket()
+    sock.setsockopt(socket.IPPROTO_IP, 24, 1)  # IP_BIND_ADDRESS_NO_PORT
+    if source:
+        sock.bind((source, 0))
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.1", port))
+    return sock
+
+
+class Crowd:
+    """Connections from many addresses, each of which says a few bytes now and then; those that are closed come back."""
+
+    def __init__(self, port, count, first, drip, sources=None):
+        self.port, self.count, self.first, self.drip = port, count, first, drip
+        self.sources = sources or SOURCES
+        self.poll = select.epoll()
+        self.socks, self.opened, self.closed, self.going = {}, 0, 0, True
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _open(self):
+        sock = connect(self.port, self.sources[self.opened % len(self.sources)])
+        self.socks[sock.fileno()] = [sock, False]
+        self.poll.register(sock.fileno(), select.EPOLLIN | select.EPOLLOUT | select.EPOLLET)
+        self.opened += 1
+
+    def _drop(self, fd):
+        sock, _ = self.socks.pop(fd)
+        sock.close()
+        self.closed += 1
+
+    def _event(self, fd, events):
+        sock, begun = self.socks[fd]
+        try:
+            if events & select.EPOLLOUT and not begun:
+                self.socks[fd][1] = True
+                sock.send(self.first)
+            if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and not sock.recv(4096):
+                self._drop(fd)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._drop(fd)
+
+    def _run(self):
+        due = 0.0
+        while self.going:
+            for _ in range(min(100, self.count - len(self.socks))):
+                self._open()
+            for fd, events in self.poll.poll(0.02, 1000):
+                if fd in self.socks:
+                    self._event(fd, events)
+            if self.drip and time.monotonic() > due:
+                due = time.monotonic() + 1
+                for fd in [fd for fd, (_, begun) in self.socks.items() if begun]:
+                    try:
+                        self.socks[fd][0].send(self.drip)
+                    except OSError:
+                        self._drop(fd)
+
+    def wait_full(self, seconds=60):
+        wait_for(lambda: self.opened >= self.count, seconds, f"{self.count} connections")
+
+    def stop(self):
+        self.going = False
+        self.thread.join(20)
+        for sock, _ in self.socks.values():
+            sock.close()
+        self.poll.close()
+
+
+def admit(gateway, bundle, seconds=10):
+    """A device that comes as real ones do, again where it is turned away; how long it took."""
+    started = time.monotonic()
+    while True:
+        try:
+            dev = TestDevice(gateway, bundle)
+            dev.attest()
+            dev.close()
+            return time.monotonic() - started
+        except (OSError, TlsError, mqtt.Closed) as error:
+            if time.monotonic() - started > seconds:
+                raise TimeoutError(f"no service after {seconds} s") from error
+            time.sleep(0.2)
+
+
+def watch(gateway, bundle, seconds):
+    """For so long: a device from elsewhere is served, memory stays beneath the cap. The largest memory seen."""
+    most, ends = 0, time.monotonic() + seconds
+    while time.monotonic() < ends:
+        admit(gateway, bundle)
+        most = max(most, gate_kib(gateway))
+        time.sleep(0.3)
+    assert_below(most, GATE_CAP_KIB)
+    return most
+
+
+LORIS = [("before the hello", b"\x16", b"\x03"), ("in the middle of a hello", HALF_HELLO, b"\0"), ("in the middle of the handshake", HELLO, b"")]
+
+
+@pytest.mark.parametrize("name, first, drip", LORIS, ids=[entry[0] for entry in LORIS])
+def test_thousands_that_are_slow_before_they_are_somebody_keep_nobody_out(gateway, device, name, first, drip):
+    bundle, count = device(), how_many()
+    admit(gateway, bundle)
+    crowd = Crowd(gateway.port, count, first, drip)
+    try:
+        crowd.wait_full()
+        most = watch(gateway, bundle, 8)
+    finally:
+        crowd.stop()
+    took = admit(gateway, bundle)
+    print(f"{name}: {crowd.opened} connections, {crowd.closed} closed, gate {most} KiB, then served in {took * 1000:.0f} ms")
+    assert crowd.closed > 0, "nobody was too slow?"
+
+
+def test_half_open_handshakes_of_one_address_cost_another_address_nothing(gateway, device):
+    bundle = device()
+    crowd = Crowd(gateway.port, how_many(1500), HELLO, b"", ["127.0.0.9"])
+    try:
+        crowd.wait_full()
+        wait_for(lambda: gateway.metric("handshakes") >= 64, 10, "as many handshakes as one address may have")
+        longest = max(admit(gateway, bundle) for _ in range(20))
+        assert gateway.metric("handshakes") <= 2 * 64 + 16
+    finally:
+        crowd.stop()
+    print(f"longest way in beside a half-open flood: {longest * 1000:.0f} ms")
+
+
+class Slow:
+    """Real TLS sessions of one device each, held open after `stage`."""
+
+    def __init__(self, gateway, bundles, stage):
+        self.devices = [stage(gateway, bundle) for bundle in bundles]
+
+    def stop(self):
+        for dev in self.devices:
+            dev.abort()
+
+
+def silent_in_connect(gateway, bundle):
+    dev = TestDevice(gateway, bundle)
+    dev.tls.send(mqtt.connect(5, dev.bundle.id.encode())[:5])
+    return dev
+
+
+def silent_after_challenge(gateway, bundle):
+    dev = TestDevice(gateway, bundle)
+    dev.connect()
+    dev.nonce()
+    return dev
+
+
+@pytest.mark.parametrize("stage", [silent_in_connect, silent_after_challenge])
+def test_those_that_stop_in_the_middle_of_connect_or_attestation_are_ended_in_time(gateway, device, stage):
+    bundle, others = device(), [device() for _ in range(60)]
+    before = gateway.metric("deadline_timeouts_total") + gateway.refused("timeout")
+    slow = Slow(gateway, others, stage)
+    watch(gateway, bundle, 2)
+    wait_for(lambda: gateway.metric("deadline_timeouts_total") + gateway.refused("timeout") >= before + 60, 20, "their deadlines")
+    slow.stop()
+    admit(gateway, bundle)
+
+
+def fleet_of(gateway, folder, count, *options):
+    fleet = folder / "fleet.jsonl"
+    reference = run(program("sallyport-fleet"), "keys", "--fleet", fleet, "--sensors", count, *options).stdout
+    gateway.cli("reference", "add", *reference.split())
+    gateway.cli("device", "add", "--from", fleet)
+    return fleet
+
+
+class Fleet:
+    def __init__(self, *words):
+        self.popen = subprocess.Popen([program("sallyport-fleet"), *map(str, words), "--paced"], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, text=True)
+        assert json.loads(self.popen.stdout.readline())["event"] == "ready"
+
+    def go(self):
+        self.popen.stdin.write("\n")
+        self.popen.stdin.flush()
+
+    def line(self):
+        return json.loads(self.popen.stdout.readline())
+
+    def stop(self):
+        self.popen.stdin.close()
+        return self.popen.wait(60)
+
+
+@pytest.mark.slow
+def test_ten_thousand_devices_after_a_restart_are_served_to_the_last_one(tmp_path, device, gateway):
+    """The gate of this module's gateway is busy with the canary; the storm has a gateway of its own."""
+    count = how_many(10000)
+    other = Gateway(tmp_path / "home", None, threads=2)
+    fleet = fleet_of(other, tmp_path, count)
+    other.start()
+    try:
+        calm = gate_kib(other)
+        for number in (1, 2):
+            storm = Fleet("storm", "--fleet", fleet, "--gateway", f"127.0.0.1:{other.port}", "--count", count, "--seconds", 180)
+            storm.go()
+            served = storm.line()
+            assert served["devices"] == count, served
+            held = gate_kib(other)
+            print(f"storm {number}: {served}, gate {calm} KiB before, {held} KiB with all of them")
+            storm.stop()
+            wait_for(lambda: other.metric("connections_open") == 0, 30, "all to be gone")
+            if number == 1:
+                other.kill()
+                other.start()
+        assert_below(held, GATE_CAP_KIB)
+        wait_for(lambda: gate_kib(other) < calm + 4096, 15, "memory as before the storm")
+        print(f"after: gate {gate_kib(other)} KiB")
+    finally:
+        other.stop()
+
+
+def repeat(action, seconds):
+    """Call it again and again from four threads; how often it was."""
+    counts, ends = [0] * 4, time.monotonic() + seconds
+
+    def one(i):
+        while time.monotonic() < ends:
+            try:
+                action(i)
+            except (OSError, TlsError, mqtt.Closed):
+                pass
+            counts[i] += 1
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts)
+
+
+def test_a_flood_of_connections_that_close_at_once_is_shrugged_off(gateway, device):
+    bundle = device()
+
+    def touch(i):
+        connect(gateway.port, SOURCES[i]).close()
+    flood = threading.Thread(target=lambda: print("touched", repeat(touch, 4)))
+    flood.start()
+    watch(gateway, bundle, 3)
+    flood.join()
+    admit(gateway, bundle)
+
+
+def test_a_flood_under_wrong_keys_neither_locks_the_device_out_nor_fills_the_log(gateway, device):
+    bundle = device()
+    victim = TestDevice(gateway, bundle)
+    victim.attest()
+    identity, lines = victim.identity, len(gateway.lines)
+    before = gateway.metric("tls_wrong_key_total")
+    victim.close()
+
+    def wrong(_):
+        TlsPsk(gateway.port, identity, b"x" * 32).abort()
+    flood = threading.Thread(target=lambda: print("wrong keys", repeat(wrong, 5)))
+    flood.start()
+    watch(gateway, bundle, 4)
+    flood.join()
+    failed = gateway.metric("tls_wrong_key_total") - before
+    said = len([line for line in gateway.lines[lines:] if "event=tls_refused" in line])
+    assert failed > 0 and said <= 100 + 10 * 20 + 1
+    if failed > 400:
+        gateway.wait_event("log_left_out")
+        assert gateway.metric("log_lines_left_out_total") > 0
+
+
+def test_malformed_packets_in_a_flood_are_each_counted(gateway, device):
+    bundle, others = device(), [device("--attestation", "none") for _ in range(4)]
+    before = gateway.metric("protocol_errors_total")
+    sent = [0] * 4
+
+    def nonsense(i):
+        dev = TestDevice(gateway, others[i])
+        dev.connect(props={mqtt.METHOD: None})
+        assert dev.mqtt.expect(mqtt.CONNACK).reason == 0
+        dev.mqtt.send(b"\x00\x00")
+        dev.mqtt.expect_close()
+        sent[i] += 1
+    flood = threading.Thread(target=repeat, args=(nonsense, 4))
+    flood.start()
+    watch(gateway, bundle, 3)
+    flood.join()
+    assert gateway.metric("protocol_errors_total") - before == sum(sent) > 0
+
+
+def test_a_monitor_that_never_reads_costs_a_bounded_amount_and_is_closed(gateway, device):
+    sensor = TestDevice(gateway, device())
+    sensor.attest()
+    monitor = TestDevice(gateway, device(role="monitor"))
+    monitor.attest()
+    assert monitor.mqtt.subscribe(f"dt/{sensor.bundle.id}/#", f"dt/{sensor.bundle.id}/climate", qos=0)
+    closed = gateway.metric("slow_readers_closed_total")
+    dropped = gateway.metric("messages_dropped_total")
+    payload, before = climate(sensor.bundle.id), gate_kib(gateway)
+    ends = time.monotonic() + 40
+    while gateway.metric("slow_readers_closed_total") == closed and time.monotonic() < ends:
+        for _ in range(500):
+            sensor.mqtt.publish(f"dt/{sensor.bundle.id}/climate", payload)
+    assert gateway.metric("slow_readers_closed_total") == closed + 1
+    assert gateway.metric("messages_dropped_total") > dropped
+    assert_below(gate_kib(gateway), before + (16 << 10))
+    sensor.close()
+    monitor.abort()
+
+
+def test_a_publisher_at_full_speed_does_not_keep_the_others_waiting(gateway, device, canary):
+    bundle, noisy = device(), [device() for _ in range(4)]
+    ends = time.monotonic() + 5
+    said = [0] * 4
+
+    def shout(i):
+        dev = TestDevice(gateway, noisy[i])
+        dev.attest()
+        topic = f"dt/{dev.bundle.id}/noise"
+        one = mqtt.packet(mqtt.PUBLISH, mqtt.text(topic) + b"\0" + b"x")
+        while time.monotonic() < ends:
+            dev.tls.send(one * 500)
+            said[i] += 500
+        dev.abort()
+    threads = [threading.Thread(target=shout, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    longest = 0.0
+    while time.monotonic() < ends:
+        longest = max(longest, admit(gateway, bundle))
+    for thread in threads:
+        thread.join()
+    print(f"{sum(said)} messages in 5 s beside which a device took at most {longest * 1000:.0f} ms to come in")
+    assert sum(said) > 0 and longest < 10
+
+
+def cpu_ticks(pid):
+    return sum(map(int, pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]))
+
+
+def begin_handshake(port, source):
+    """Connected and past the ClientHello, then silent."""
+    sock = connect(port, source)
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    poll.poll(5000)
+    sock.send(HELLO)
+    return sock
+
+
+@pytest.fixture
+def short(tmp_path):
+    """A gateway whose limit of open files is 1,256, of which it may use 300."""
+    made = Gateway(tmp_path / "home", None, extra="limits: {connections: 1000, descriptor_reserve: 956, preauth_timeout: 2m, tls_timeout: 1m, crowded_timeout: 1m}\n")
+    add_reference(made)
+    yield made.start()
+    made.stop()
+
+
+def test_short_of_descriptors_the_silent_make_room(short):
+    bundle = short.add("dev")
+    crowd = Crowd(short.port, 600, b"\x16", b"")
+    wait_for(lambda: short.metric('connections_shed_total{limit="descriptor_reserve"}') > 0, 20, "the first to make room")
+    watch(short, bundle, 3)
+    assert short.metric("connections_open") <= 300
+    crowd.stop()
+
+
+def test_where_nobody_can_make_room_accepting_pauses_and_goes_on(short):
+    bundle = short.add("dev")
+    held = []
+    while short.metric("accept_paused_total") == 0 and len(held) < 400:
+        held += [begin_handshake(short.port, SOURCES[(len(held) + i) % len(SOURCES)]) for i in range(5)]
+    assert 200 < short.metric("connections_open") <= 300
+    assert short.metric("accept_paused_total") > 0
+    before = cpu_ticks(short.pids()["gate"])
+    time.sleep(2)
+    assert cpu_ticks(short.pids()["gate"]) - before < 100, "it spins"
+    for sock in held:
+        sock.close()
+    admit(short, bundle)
+
+
+def test_status_shows_the_limits(gateway):
+    text = gateway.cli("status").stdout
+    assert re.search(r"Limits\s+\d+ of 512 handshakes, \d+ of 16384 waiting", text), text
+    assert gateway.status()["limits"]["handshakes"] == 512
