@@ -878,7 +878,7 @@ static void make_old(const char *tables)
                    "db = sqlite3.connect(sys.argv[1])\n"
                    "db.executescript(sys.argv[2])\" %s \"%s\"",
                    file, tables);
-    SP_CHECK_INT(system(command), 0); // NOLINT(cert-env33-c)
+    SP_CHECK_INT(system(command), 0);
 }
 
 static void a_journal_of_version_2_is_read_and_goes_on(void)
