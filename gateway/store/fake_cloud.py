@@ -228,7 +228,7 @@ class Cloud:
         m = Message(number, client_id, topic, r.rest(), qos, bool(first & 8), packet_id, user,
                     expiry, at=time.monotonic())
         verdict = self.answer(m)
-        if isinstance(verdict, int):  # else whoever answers later says so, maybe by now
+        if isinstance(verdict, int):  # or else it may have been answered meanwhile, by another thread
             m.reason = verdict
         with self.changed:
             self.messages.append(m)
