@@ -392,7 +392,7 @@ static int take_stock(struct sp_journal *j, struct sp_journal_stats *stats)
 {
     struct sp_journal_stats s = {0};
     struct sp_messages_walk walk;
-    struct sp_stored message;
+    struct sp_stored message = {.seq = 0};
     int rc = sp_messages_walk(j->messages, 0, &walk);
     rc = rc == SQLITE_OK ? sp_messages_next(&walk, &message) : rc;
     for (; rc == SQLITE_ROW; rc = sp_messages_next(&walk, &message)) {
@@ -798,7 +798,7 @@ enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_
         return SP_ERR_IO;
     }
     struct sp_messages_walk walk;
-    struct sp_stored message;
+    struct sp_stored message = {.seq = 0};
     size_t count = rows->count + want->max_rows;
     size_t bytes = rows->bytes + want->max_bytes;
     uint64_t seen = want->after;
@@ -859,7 +859,7 @@ enum sp_err sp_journal_marks(struct sp_journal *journal, sp_journal_mark_fn fn, 
 enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn, void *arg)
 {
     struct sp_messages_walk walk;
-    struct sp_stored message;
+    struct sp_stored message = {.seq = 0};
     int rc = sp_messages_walk(journal->messages, 0, &walk);
     rc = rc == SQLITE_OK ? sp_messages_next(&walk, &message) : rc;
     for (; rc == SQLITE_ROW; rc = sp_messages_next(&walk, &message)) {
@@ -875,7 +875,7 @@ uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
         return 0;
     }
     struct sp_messages_walk walk;
-    struct sp_stored message;
+    struct sp_stored message = {.seq = 0};
     int rc = sp_messages_walk(journal->messages, 0, &walk);
     rc = rc == SQLITE_OK ? sp_messages_next(&walk, &message) : rc;
     sp_messages_end(&walk);
@@ -970,7 +970,7 @@ static int visit_messages(sqlite3 *db, sp_journal_visit_fn fn, void *arg)
 {
     struct sp_messages *messages = sp_messages_create();
     struct sp_messages_walk walk;
-    struct sp_stored m;
+    struct sp_stored m = {.seq = 0};
     int rc = messages == NULL ? SQLITE_NOMEM : sp_messages_connect(messages, db);
     rc = rc == SQLITE_OK ? sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) : rc;
     if (rc == SQLITE_OK) {
