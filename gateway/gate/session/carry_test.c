@@ -387,7 +387,7 @@ static void say_filter(struct peer *peer, const char *filter)
     packet.props.subscription_id = 9;
     sp_mqtt_encode_subscribe(&out, SP_MQTT_5, SP_MQTT_SUBSCRIBE, &packet, &one, 1);
     say(peer, &out);
-    uint8_t type;
+    enum sp_mqtt_type type;
     while ((type = hear(peer, &body).type) != SP_MQTT_SUBACK && type != 0) {
     }
     SP_CHECK_INT(type, SP_MQTT_SUBACK);
@@ -515,7 +515,7 @@ static void all_that_is_known_of_devices_goes_along(void)
         say_ack(reader, SP_MQTT_PUBREC, id);
         say_ack(reader, SP_MQTT_PUBCOMP, id);
         say_puback(reader, id);
-        uint8_t type;
+        enum sp_mqtt_type type;
         while ((type = hear(reader, &(struct sp_view){NULL, 0}).type) != 0) {
             more += type == SP_MQTT_PUBLISH;
         }
