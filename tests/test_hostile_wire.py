@@ -127,7 +127,7 @@ def test_a_device_behind_a_dead_line_takes_itself_over(gateway, cloud, device, o
     old.attest(props={mqtt.SESSION_EXPIRY: 600})
     topic = f"dt/{old.bundle.id}/line"
     forwarded.add(topic)
-    oracle.stores(4)  # two messages, one of them again, and a release; what is there twice is sent once
+    oracle.stores(None)  # the first one twice, or once if the line died before it; what is there twice is sent once
     oracle.keeps()  # its session
     old.mqtt.publish(topic, b"first", qos=2, packet_id=5)  # its PUBREC is never read
     time.sleep(0.3)
