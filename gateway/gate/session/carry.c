@@ -570,9 +570,11 @@ static sp_slot_tag get_share(struct sp_home *home, struct sp_reader *r,
                : 0;
 }
 
-static void append(struct sp_session *session, struct sp_delivery *d, bool sent)
+static void append(struct sp_home *home, struct sp_session *session, struct sp_delivery *d,
+                   bool sent)
 {
     session->bytes += d->size;
+    home->queued += d->size;
     if (session->first == NULL) {
         session->first = d;
     } else {
@@ -617,7 +619,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
         d->ids[i] = sp_read_u32(r);
     }
     d->message = sp_mail_hold(in->mails[number]);
-    append(session, d, sent);
+    append(home, session, d, sent);
     return r->err;
 }
 

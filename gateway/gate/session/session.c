@@ -106,6 +106,7 @@ static void delivery_free(struct sp_home *home, struct sp_session *session,
 {
     sp_receipt_settle(home, delivery->receipt, false);
     session->bytes -= delivery->size;
+    home->queued -= delivery->size;
     sp_mail_release(delivery->message);
     free(delivery);
 }
@@ -330,9 +331,17 @@ static size_t size_of(const struct sp_offer *offer)
            offer->id_count * sizeof(offer->ids[0]);
 }
 
+/* In its own queue, and in those of all sessions of this loop together. */
+static bool has_room(const struct sp_home *home, const struct sp_session *session, size_t size)
+{
+    const struct sp_limits_config *limits = &home->config->limits;
+    return session->bytes + size <= limits->session_queue_bytes &&
+           home->queued + size <= limits->session_queues_bytes / home->loops;
+}
+
 /* Behind all others. NULL: no memory. */
-static struct sp_delivery *append(struct sp_session *session, const struct sp_offer *offer,
-                                  uint8_t qos, uint64_t number)
+static struct sp_delivery *append(struct sp_home *home, struct sp_session *session,
+                                  const struct sp_offer *offer, uint8_t qos, uint64_t number)
 {
     size_t ids = offer->id_count * sizeof(offer->ids[0]);
     struct sp_delivery *delivery = malloc(sizeof(*delivery) + ids);
@@ -351,6 +360,7 @@ static struct sp_delivery *append(struct sp_session *session, const struct sp_of
     sp_copy(delivery->ids, offer->ids, ids);
     session->number = number;
     session->bytes += delivery->size;
+    home->queued += delivery->size;
     if (session->first == NULL) {
         session->first = delivery;
     } else {
@@ -376,11 +386,11 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
         sp_receipt_settle(home, offer->receipt, false);
         return;
     }
-    if (session->bytes + size_of(offer) > home->config->limits.session_queue_bytes) {
+    if (!has_room(home, session, size_of(offer))) {
         queue_full(home, session, offer->receipt);
         return;
     }
-    struct sp_delivery *delivery = append(session, offer, qos, session->number + 1);
+    struct sp_delivery *delivery = append(home, session, offer, qos, session->number + 1);
     if (delivery == NULL) {
         queue_full(home, session, offer->receipt);
         return;
@@ -397,14 +407,14 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
     }
 }
 
-enum sp_err sp_session_restore(struct sp_session *session, const struct sp_offer *offer,
-                               uint64_t number, bool sent)
+enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
+                               const struct sp_offer *offer, uint64_t number, bool sent)
 {
     if (session->last != NULL && session->last->number >= number) {
         return SP_ERR_MALFORMED;
     }
     uint64_t highest = session->number;
-    struct sp_delivery *delivery = append(session, offer, offer->qos, number);
+    struct sp_delivery *delivery = append(home, session, offer, offer->qos, number);
     if (delivery == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -458,8 +468,7 @@ static bool replay_fits(const struct sp_home *home, struct sp_session *session,
 {
     size_t size = DELIVERY_COST + message->topic.len + message->payload.len + sizeof(replay->id);
     if (replay->qos > 0 && message->qos > 0) {
-        return session->bytes == 0 ||
-               session->bytes + size <= home->config->limits.session_queue_bytes;
+        return session->bytes == 0 || has_room(home, session, size);
     }
     const struct sp_client *client = session->client;
     return sp_client_room(session->client, size) ||
