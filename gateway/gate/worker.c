@@ -814,7 +814,7 @@ static bool has_group(const struct sp_home *home)
     const struct sp_client *client;
     uint32_t index = 0;
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (client->group != NULL) {
+        if (sp_client_more(client)->group != NULL) {
             return true;
         }
     }
@@ -897,6 +897,7 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
         /* What another process hands over is in the journal, and nothing else is. */
         .keep = {.homes = &gate->loading, .loading = !child->beside || child->handover < 0},
         .exporter = sp_conn_exporter,
+        .due = sp_conn_due,
         .flush = sp_conn_flush,
     };
     sp_home_init(&worker->home);

@@ -44,6 +44,28 @@ bool sp_tls_out_append(struct sp_tls_out *out, const void *bytes, size_t len)
 
 /* ---- what is held ---- */
 
+struct sp_flow *sp_flow_create(void)
+{
+    struct sp_flow *flow = malloc(sizeof(*flow));
+    if (flow != NULL) {
+        *flow = (struct sp_flow){.held = NULL};
+    }
+    return flow;
+}
+
+void sp_flow_destroy(struct sp_flow *flow)
+{
+    if (flow != NULL) {
+        free(flow->held);
+        free(flow);
+    }
+}
+
+bool sp_flow_is_empty(const struct sp_flow *flow)
+{
+    return flow->in.len == 0 && flow->held_len == 0;
+}
+
 enum sp_err sp_flow_hold(struct sp_flow *flow, size_t len, size_t max)
 {
     struct sp_view taken = sp_view_first(flow->in, len);
@@ -92,15 +114,15 @@ static enum sp_err top_up(struct sp_flow *flow)
 }
 
 /* One record from what is held, which is older, or from the input. */
-static enum sp_err open_record(struct sp_flow *flow, uint8_t *buf, size_t cap,
-                               struct sp_record_in *found)
+static enum sp_err open_record(struct sp_flow *flow, struct sp_tls_record *record, uint8_t *buf,
+                               size_t cap, struct sp_record_in *found)
 {
     bool held = flow->held_len > 0;
     if (held) {
         SP_TRY(top_up(flow));
     }
     struct sp_view raw = held ? sp_view(flow->held, flow->held_len) : flow->in;
-    enum sp_err err = sp_record_open(&flow->record, raw, buf, cap, found);
+    enum sp_err err = sp_record_open(record, raw, buf, cap, found);
     if (err == SP_ERR_AGAIN && !held && flow->in.len > 0) {
         SP_TRY(sp_flow_hold(flow, flow->in.len, SP_RECORD_WIRE_MAX));
     } else if (held && found->used > 0) {
@@ -111,22 +133,24 @@ static enum sp_err open_record(struct sp_flow *flow, uint8_t *buf, size_t cap,
     return err;
 }
 
-enum sp_err sp_flow_read(struct sp_flow *flow, uint8_t *buf, size_t cap, struct sp_record_in *found)
+enum sp_err sp_flow_read(struct sp_flow *flow, struct sp_tls_record *record, uint8_t *buf,
+                         size_t cap, struct sp_record_in *found)
 {
     enum sp_err err = SP_OK;
     do {
-        err = open_record(flow, buf, cap, found);
+        err = open_record(flow, record, buf, cap, found);
     } while (err == SP_OK && found->len == 0);
     return err;
 }
 
-enum sp_err sp_flow_write(struct sp_flow *flow, struct sp_view plain, struct sp_tls_out *out)
+enum sp_err sp_flow_write(struct sp_tls_record *record, struct sp_view plain,
+                          struct sp_tls_out *out)
 {
     while (plain.len > 0) {
-        struct sp_view part = sp_view_first(plain, flow->record.send_max);
-        size_t size = sp_record_sealed(&flow->record, part.len);
+        struct sp_view part = sp_view_first(plain, record->send_max);
+        size_t size = sp_record_sealed(record, part.len);
         uint8_t *at = out_reserve(out, size);
-        if (at == NULL || sp_record_seal(&flow->record, SP_RECORD_DATA, part, at) != SP_OK) {
+        if (at == NULL || sp_record_seal(record, SP_RECORD_DATA, part, at) != SP_OK) {
             return SP_ERR_CRYPTO;
         }
         out->used += size;
@@ -135,11 +159,11 @@ enum sp_err sp_flow_write(struct sp_flow *flow, struct sp_view plain, struct sp_
     return SP_OK;
 }
 
-void sp_flow_say(struct sp_flow *flow, enum sp_alert alert, struct sp_tls_out *out)
+void sp_flow_say(struct sp_tls_record *record, enum sp_alert alert, struct sp_tls_out *out)
 {
-    size_t size = sp_record_sealed(&flow->record, 2);
+    size_t size = sp_record_sealed(record, 2);
     uint8_t *at = out_reserve(out, size);
-    if (at != NULL && sp_record_seal_alert(&flow->record, alert, at) == SP_OK) {
+    if (at != NULL && sp_record_seal_alert(record, alert, at) == SP_OK) {
         out->used += size;
     }
 }

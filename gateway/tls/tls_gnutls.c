@@ -85,12 +85,12 @@ struct attached {
 
 /* All that is left of an idle connection which is detached. */
 struct sp_tls {
-    struct sp_flow flow;
+    struct sp_tls_record record; /* while detached */
     uint8_t exporter[SP_LINK_EXPORTER_LEN];
+    struct sp_flow *flow;      /* NULL: detached, and nothing is in it */
     struct attached *attached; /* NULL: detached */
-    const char *why;
-    uint8_t state; /* enum sp_tls_state */
-    uint8_t suite; /* detached: position in sp_tls_suites */
+    uint8_t state;             /* enum sp_tls_state */
+    uint8_t suite;             /* detached: position in sp_tls_suites */
     bool wrong_key;
     bool broken; /* fatal alert sent or received: no close_notify */
 };
@@ -121,14 +121,14 @@ static void follow(struct attached *attached, struct sp_view taken)
 static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
 {
     struct sp_tls *tls = ptr;
-    size_t len = tls->flow.in.len < cap ? tls->flow.in.len : cap;
+    size_t len = tls->flow->in.len < cap ? tls->flow->in.len : cap;
     if (len == 0) {
         gnutls_transport_set_errno(tls->attached->session, EAGAIN);
         return -1;
     }
-    sp_copy(buf, tls->flow.in.ptr, len);
-    follow(tls->attached, sp_view_first(tls->flow.in, len));
-    tls->flow.in = sp_view_from(tls->flow.in, len);
+    sp_copy(buf, tls->flow->in.ptr, len);
+    follow(tls->attached, sp_view_first(tls->flow->in, len));
+    tls->flow->in = sp_view_from(tls->flow->in, len);
     return (ssize_t)len;
 }
 
@@ -136,7 +136,7 @@ static int pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms)
 {
     (void)ms;
     const struct sp_tls *tls = ptr;
-    return tls->flow.in.len > 0;
+    return tls->flow->in.len > 0;
 }
 
 static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count)
@@ -391,12 +391,15 @@ static struct sp_tls *tls_create(void)
 {
     struct sp_tls *tls = sp_slab_take(&sessions);
     struct attached *attached = calloc(1, sizeof(*attached));
-    if (tls == NULL || attached == NULL) {
+    struct sp_flow *flow = sp_flow_create();
+    if (tls == NULL || attached == NULL || flow == NULL) {
+        sp_flow_destroy(flow);
         free(attached);
         sp_slab_give(&sessions, tls);
         return NULL;
     }
     tls->attached = attached;
+    tls->flow = flow;
     return tls;
 }
 
@@ -512,7 +515,7 @@ void sp_tls_destroy(struct sp_tls *tls)
         return;
     }
     free_attached(tls);
-    sp_flow_forget(&tls->flow);
+    sp_flow_destroy(tls->flow);
     sp_wipe(tls, sizeof(*tls));
     sp_slab_give(&sessions, tls);
 }
@@ -520,11 +523,6 @@ void sp_tls_destroy(struct sp_tls *tls)
 enum sp_tls_state sp_tls_state(const struct sp_tls *tls)
 {
     return (enum sp_tls_state)tls->state;
-}
-
-void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext)
-{
-    tls->flow.in = ciphertext;
 }
 
 struct sp_view sp_tls_identity(const struct sp_tls *tls)
@@ -539,12 +537,33 @@ static void fail(struct sp_tls *tls, int error, const char *why)
     if (tls->attached != NULL) {
         tls->attached->error = error;
     }
-    tls->why = why;
     tls->state = SP_TLS_CLOSED;
     tls->broken = true;
-    sp_wipe(&tls->flow.record, sizeof(tls->flow.record));
+    sp_wipe(&tls->record, sizeof(tls->record));
     forget_psk(tls);
-    sp_flow_forget(&tls->flow);
+    if (tls->flow != NULL) {
+        tls->flow->why = why;
+        sp_flow_forget(tls->flow);
+    }
+}
+
+/* Room for input; false: it has failed. */
+static bool may_flow(struct sp_tls *tls)
+{
+    if (tls->flow == NULL) {
+        tls->flow = sp_flow_create();
+    }
+    if (tls->flow == NULL) {
+        fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
+    }
+    return tls->flow != NULL;
+}
+
+void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext)
+{
+    if (may_flow(tls)) {
+        tls->flow->in = ciphertext;
+    }
 }
 
 static void refuse(struct sp_tls *tls, gnutls_alert_description_t alert, const char *why)
@@ -618,7 +637,7 @@ static enum sp_err look(struct sp_tls *tls)
 {
     uint8_t scratch[SP_HELLO_MAX];
     struct sp_view raw =
-        tls->flow.held_len > 0 ? sp_view(tls->flow.held, tls->flow.held_len) : tls->flow.in;
+        tls->flow->held_len > 0 ? sp_view(tls->flow->held, tls->flow->held_len) : tls->flow->in;
     struct sp_view body;
     bool hello = tls->attached->stage == STAGE_HELLO;
     enum sp_err err = sp_hello_gather(
@@ -697,7 +716,7 @@ static enum sp_err make_exporter(struct sp_tls *tls, uint8_t *out)
 static void detach(struct sp_tls *tls)
 {
     struct attached *attached = tls->attached;
-    struct sp_tls_record *record = &tls->flow.record;
+    struct sp_tls_record *record = &tls->record;
     gnutls_session_t session = attached->session;
     record->suite = (uint8_t)record_suite(session);
     record->send_max = send_max(attached);
@@ -718,7 +737,7 @@ static void finish(struct sp_tls *tls)
 {
     gnutls_session_t session = tls->attached->session;
     forget_psk(tls);
-    sp_flow_forget(&tls->flow);
+    sp_flow_forget(tls->flow);
     if (tls->attached->server != NULL && gnutls_session_ext_master_secret_status(session) == 0 &&
         gnutls_protocol_get_version(session) == GNUTLS_TLS1_2) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
@@ -732,7 +751,7 @@ static void finish(struct sp_tls *tls)
 static void run_handshake(struct sp_tls *tls)
 {
     for (;;) {
-        size_t before = tls->flow.in.len;
+        size_t before = tls->flow->in.len;
         int code = gnutls_handshake(tls->attached->session);
         if (code == 0) {
             finish(tls);
@@ -740,7 +759,7 @@ static void run_handshake(struct sp_tls *tls)
         }
         if (code == GNUTLS_E_AGAIN || code == GNUTLS_E_INTERRUPTED) {
             /* It also says so after each record of a message that comes in several. */
-            if (tls->flow.in.len == 0 || tls->flow.in.len == before) {
+            if (tls->flow->in.len == 0 || tls->flow->in.len == before) {
                 return;
             }
             continue;
@@ -763,39 +782,39 @@ static void run_handshake(struct sp_tls *tls)
 /* Held bytes go to the library first, then what came with this call. */
 static void feed(struct sp_tls *tls)
 {
-    if (tls->flow.held_len == 0) {
+    if (tls->flow->held_len == 0) {
         run_handshake(tls);
         return;
     }
-    if (sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX) != SP_OK) {
+    if (sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX) != SP_OK) {
         fail(tls, 0, "handshake message too large");
         return;
     }
-    uint8_t *held = tls->flow.held;
-    tls->flow.in = sp_view(held, tls->flow.held_len);
-    tls->flow.held = NULL;
-    tls->flow.held_len = 0;
+    uint8_t *held = tls->flow->held;
+    tls->flow->in = sp_view(held, tls->flow->held_len);
+    tls->flow->held = NULL;
+    tls->flow->held_len = 0;
     run_handshake(tls);
-    if (tls->flow.in.len > 0 && tls->state == SP_TLS_OPEN) {
+    if (tls->flow->in.len > 0 && tls->state == SP_TLS_OPEN) {
         /* Application data glued behind the client's Finished: sp_tls_read() takes it from here. */
-        memmove(held, tls->flow.in.ptr, tls->flow.in.len);
-        tls->flow.held = held;
-        tls->flow.held_len = (uint32_t)tls->flow.in.len;
+        memmove(held, tls->flow->in.ptr, tls->flow->in.len);
+        tls->flow->held = held;
+        tls->flow->held_len = (uint32_t)tls->flow->in.len;
     } else {
         free(held);
     }
-    tls->flow.in = (struct sp_view){NULL, 0};
+    tls->flow->in = (struct sp_view){NULL, 0};
 }
 
 /* Wait for the message that this stage looks at; SP_ERR_AGAIN while it is not whole. */
 static enum sp_err await_message(struct sp_tls *tls)
 {
-    if (tls->flow.held_len > 0) {
-        SP_TRY(sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX));
+    if (tls->flow->held_len > 0) {
+        SP_TRY(sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX));
     }
     enum sp_err err = look(tls);
-    if ((err == SP_ERR_AGAIN || tls->attached->stage == STAGE_PSK) && tls->flow.in.len > 0) {
-        SP_TRY(sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX));
+    if ((err == SP_ERR_AGAIN || tls->attached->stage == STAGE_PSK) && tls->flow->in.len > 0) {
+        SP_TRY(sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX));
     }
     return err;
 }
@@ -811,14 +830,14 @@ static void lend(struct sp_tls *tls, struct sp_tls_out *out)
 bool sp_tls_greet(struct sp_tls *tls)
 {
     struct attached *attached = tls->attached;
-    if (sp_flow_hold(&tls->flow, tls->flow.in.len, HELD_MAX) != SP_OK) {
-        tls->flow.in = (struct sp_view){NULL, 0};
+    if (sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX) != SP_OK) {
+        tls->flow->in = (struct sp_view){NULL, 0};
         attached->flooded = true;
         return true;
     }
     uint8_t scratch[SP_HELLO_MAX];
     struct sp_view body;
-    return sp_hello_gather(sp_view(tls->flow.held, tls->flow.held_len), SP_HELLO_CLIENT_HELLO,
+    return sp_hello_gather(sp_view(tls->flow->held, tls->flow->held_len), SP_HELLO_CLIENT_HELLO,
                            scratch, &body) != SP_ERR_AGAIN;
 }
 
@@ -891,7 +910,7 @@ static void record_ended(struct sp_tls *tls, enum sp_err err, const struct sp_re
                          struct sp_tls_out *out)
 {
     if (err == SP_ERR_MALFORMED) {
-        sp_flow_say(&tls->flow, (enum sp_alert)found->alert, out);
+        sp_flow_say(&tls->record, (enum sp_alert)found->alert, out);
         fail(tls, 0, found->why);
     } else if (found->alert == SP_ALERT_CLOSE_NOTIFY) {
         tls->state = SP_TLS_CLOSED;
@@ -905,9 +924,15 @@ static enum sp_err read_detached(struct sp_tls *tls, uint8_t *buf, size_t cap, s
                                  struct sp_tls_out *out)
 {
     struct sp_record_in found;
-    enum sp_err err = sp_flow_read(&tls->flow, buf, cap, &found);
+    if (tls->flow == NULL) {
+        return SP_ERR_AGAIN;
+    }
+    enum sp_err err = sp_flow_read(tls->flow, &tls->record, buf, cap, &found);
     if (err == SP_OK) {
         *len = found.len;
+    } else if (err == SP_ERR_AGAIN && sp_flow_is_empty(tls->flow)) {
+        sp_flow_destroy(tls->flow);
+        tls->flow = NULL;
     } else if (err == SP_ERR_NOMEM) {
         fail(tls, 0, "out of memory");
         err = SP_ERR_MALFORMED;
@@ -919,7 +944,7 @@ static enum sp_err read_detached(struct sp_tls *tls, uint8_t *buf, size_t cap, s
 
 static enum sp_err write_detached(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)
 {
-    enum sp_err err = sp_flow_write(&tls->flow, plain, out);
+    enum sp_err err = sp_flow_write(&tls->record, plain, out);
     if (err != SP_OK) {
         fail(tls, 0, "a record cannot be made");
     }
@@ -957,7 +982,7 @@ static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_
             return SP_ERR_CLOSED;
         }
         if (got == GNUTLS_E_AGAIN || got == GNUTLS_E_INTERRUPTED) {
-            if (tls->flow.in.len == 0) {
+            if (tls->flow->in.len == 0) {
                 return SP_ERR_AGAIN;
             }
         } else if (got != GNUTLS_E_WARNING_ALERT_RECEIVED) {
@@ -973,14 +998,14 @@ static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_
 static enum sp_err read_attached(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len)
 {
     enum sp_err err = SP_ERR_AGAIN;
-    if (tls->flow.held_len > 0) {
+    if (tls->flow->held_len > 0) {
         /* What came glued to the handshake is older than what the caller gives now. */
-        struct sp_view now = tls->flow.in;
-        size_t held = tls->flow.held_len;
-        tls->flow.in = sp_view(tls->flow.held, held);
+        struct sp_view now = tls->flow->in;
+        size_t held = tls->flow->held_len;
+        tls->flow->in = sp_view(tls->flow->held, held);
         err = read_some(tls, buf, cap, len);
-        sp_flow_unhold(&tls->flow, held - tls->flow.in.len);
-        tls->flow.in = now;
+        sp_flow_unhold(tls->flow, held - tls->flow->in.len);
+        tls->flow->in = now;
     }
     return err == SP_ERR_AGAIN ? read_some(tls, buf, cap, len) : err;
 }
@@ -1018,7 +1043,7 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
 bool sp_tls_has_part(const struct sp_tls *tls)
 {
     bool begun = tls->attached != NULL && tls->attached->head_len > 0;
-    return begun || tls->flow.held_len > 0 || tls->flow.in.len > 0;
+    return begun || (tls->flow != NULL && !sp_flow_is_empty(tls->flow));
 }
 
 enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls_out *out)
@@ -1043,9 +1068,9 @@ void sp_tls_close(struct sp_tls *tls, struct sp_tls_out *out)
         return;
     }
     if (tls->attached == NULL) {
-        sp_flow_say(&tls->flow, SP_ALERT_CLOSE_NOTIFY, out);
+        sp_flow_say(&tls->record, SP_ALERT_CLOSE_NOTIFY, out);
         tls->broken = true;
-        sp_wipe(&tls->flow.record, sizeof(tls->flow.record));
+        sp_wipe(&tls->record, sizeof(tls->record));
         return;
     }
     lend(tls, out);
@@ -1070,12 +1095,13 @@ enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32])
 bool sp_tls_can_pack(const struct sp_tls *tls)
 {
     return tls->state == SP_TLS_OPEN && tls->attached == NULL && !tls->broken &&
-           tls->flow.in.len == 0 && tls->flow.held_len <= SP_RECORD_WIRE_MAX;
+           (tls->flow == NULL ||
+            (tls->flow->in.len == 0 && tls->flow->held_len <= SP_RECORD_WIRE_MAX));
 }
 
 enum sp_err sp_tls_pack(const struct sp_tls *tls, struct sp_writer *w)
 {
-    const struct sp_tls_record *record = &tls->flow.record;
+    const struct sp_tls_record *record = &tls->record;
     if (!sp_tls_can_pack(tls)) {
         return SP_ERR_UNSUPPORTED;
     }
@@ -1090,8 +1116,10 @@ enum sp_err sp_tls_pack(const struct sp_tls *tls, struct sp_writer *w)
     sp_write_view(w, SP_VIEW_ARRAY(record->read_salt));
     sp_write_view(w, SP_VIEW_ARRAY(record->write_salt));
     sp_write_view(w, SP_VIEW_ARRAY(tls->exporter));
-    sp_write_u16(w, (uint16_t)tls->flow.held_len);
-    sp_write_view(w, sp_view(tls->flow.held, tls->flow.held_len));
+    struct sp_view held =
+        tls->flow == NULL ? sp_view(NULL, 0) : sp_view(tls->flow->held, tls->flow->held_len);
+    sp_write_u16(w, (uint16_t)held.len);
+    sp_write_view(w, held);
     return w->err;
 }
 
@@ -1115,7 +1143,7 @@ static void unpack_bytes(struct sp_reader *r, uint8_t *to, size_t len)
 
 static enum sp_err unpack(struct sp_reader *r, struct sp_tls *tls)
 {
-    struct sp_tls_record *record = &tls->flow.record;
+    struct sp_tls_record *record = &tls->record;
     bool known = find_suite(sp_read_u16(r), &tls->suite);
     record->suite = sp_read_u8(r);
     record->quiet = sp_read_u8(r);
@@ -1133,10 +1161,14 @@ static enum sp_err unpack(struct sp_reader *r, struct sp_tls *tls)
         record->send_max > SP_RECORD_PLAIN_MAX || held.len > SP_RECORD_WIRE_MAX) {
         return SP_ERR_MALFORMED;
     }
-    tls->flow.in = held;
-    enum sp_err err = held.len > 0 ? sp_flow_hold(&tls->flow, held.len, held.len) : SP_OK;
-    tls->flow.in = (struct sp_view){NULL, 0};
-    return err;
+    if (held.len == 0) {
+        return SP_OK;
+    }
+    if (!may_flow(tls)) {
+        return SP_ERR_NOMEM;
+    }
+    tls->flow->in = held;
+    return sp_flow_hold(tls->flow, held.len, held.len);
 }
 
 enum sp_err sp_tls_unpack(struct sp_reader *r, struct sp_tls **out)
@@ -1179,8 +1211,8 @@ const char *sp_tls_describe(const struct sp_tls *tls)
 const char *sp_tls_error(const struct sp_tls *tls)
 {
     const struct attached *attached = tls->attached;
-    if (tls->why != NULL) {
-        return tls->why;
+    if (tls->flow != NULL && tls->flow->why != NULL) {
+        return tls->flow->why;
     }
     if (attached == NULL) {
         return "closed";

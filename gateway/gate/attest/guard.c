@@ -74,9 +74,9 @@ static void send_auth(struct sp_client *client)
 
 static void challenged(struct sp_client *client)
 {
-    uint32_t timeout_ms = client->answer_timeout_ms != 0
-                              ? client->answer_timeout_ms
-                              : client->home->config->attestation.answer_timeout_ms;
+    uint32_t own_ms = sp_client_more(client)->answer_timeout_ms;
+    uint32_t timeout_ms =
+        own_ms != 0 ? own_ms : client->home->config->attestation.answer_timeout_ms;
     sp_metric_inc(SP_M_ATTEST_CHALLENGES);
     client->guard = SP_GUARD_CHALLENGED;
     client->attest_due_ms = client->home->timers->now_ms + timeout_ms;
@@ -109,7 +109,7 @@ void sp_guard_begin(struct sp_client *client)
 void sp_guard_pump(struct sp_client *client)
 {
     if (client->guard == SP_GUARD_NONCE && !client->challenge_unacked &&
-        client->session->in_flight < client->window) {
+        sp_session_queue(client->session)->in_flight < client->window) {
         publish_challenge(client);
         challenged(client);
     }
@@ -237,7 +237,7 @@ void sp_guard_token(struct sp_client *client, struct sp_view token)
     sp_client_arm(client);
     if (client->nonce_open && send_token(client, token)) {
         client->nonce_open = false;
-        client->judged = client->group != NULL;
+        client->judged = sp_client_more(client)->group != NULL;
     } else {
         unavailable(client);
     }
@@ -276,7 +276,7 @@ static void tell_time(struct sp_client *client)
 /* When keys cannot be told, it has forgotten the verdict too, and asks for another one when it is back. */
 static void ready_for_keys(struct sp_client *client)
 {
-    if (client->group != NULL) {
+    if (sp_client_more(client)->group != NULL) {
         (void)!sp_edge_send(&client->home->keys, SP_MSG_GRANT_READY, client->tag, NULL, 0);
     }
 }

@@ -17,7 +17,6 @@
 #define LINGER_MS 1000U /* to read our last words */
 
 static void conn_ready(struct sp_watch *watch, uint32_t events);
-static void timer_due(struct sp_timer *timer);
 static void arrive(void *owner, struct sp_parcel *parcel);
 static void carry_on(struct sp_conn *conn);
 
@@ -48,11 +47,7 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
         return;
     }
     work->owner_due_ms = when;
-    if (conn->homed) {
-        sp_client_arm(&conn->client);
-    } else {
-        sp_timer_set(&worker_of(conn)->loop.timers, &conn->client.timer, when);
-    }
+    sp_client_arm(&conn->client);
 }
 
 static void clear_deadline(struct sp_conn *conn)
@@ -60,11 +55,7 @@ static void clear_deadline(struct sp_conn *conn)
     if (conn->client.work != NULL) {
         conn->client.work->owner_due_ms = 0;
     }
-    if (conn->homed) {
-        sp_client_arm(&conn->client);
-    } else {
-        sp_timer_clear(&worker_of(conn)->loop.timers, &conn->client.timer);
-    }
+    sp_client_arm(&conn->client);
 }
 
 static const struct sp_limits_config *limits_of(const struct sp_conn *conn)
@@ -101,7 +92,7 @@ static struct sp_conn *take_conn(struct sp_worker *worker)
 {
     struct sp_conn *conn = sp_slab_take(&slab);
     if (conn != NULL) {
-        conn->client.home = &worker->home;
+        sp_client_prepare(&conn->client, &worker->home);
     }
     return conn;
 }
@@ -141,7 +132,6 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
     conn->client.work->visitor = visitor;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->client.timer.fire = timer_due;
     conn->client.peer = *peer;
     conn->events = EPOLLIN;
     sp_worker_link(worker, conn);
@@ -494,7 +484,6 @@ static void ask_psk(struct sp_conn *conn)
         return;
     }
     conn->homed = true;
-    conn->client.timer.fire = timer_due;
     enter_stage(conn, SP_CONN_PSK);
     if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
         sp_conn_keys_lost(conn);
@@ -767,11 +756,9 @@ static void deadline_passed(struct sp_conn *conn)
     }
 }
 
-/* One timer for the connection and its client. */
-static void timer_due(struct sp_timer *timer)
+/* One deadline for the connection and its client. */
+void sp_conn_due(struct sp_client *client)
 {
-    struct sp_client *client =
-        (struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer));
     struct sp_conn *conn = sp_conn_of(client);
     if (work_of(conn)->owner_due_ms != 0 && now_of(conn) >= work_of(conn)->owner_due_ms) {
         client->work->owner_due_ms = 0;
@@ -843,7 +830,6 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
         return err;
     }
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->client.timer.fire = timer_due;
     conn->homed = true;
     conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
     sp_worker_link(worker, conn);

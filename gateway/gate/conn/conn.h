@@ -43,7 +43,7 @@ struct sp_conn {
     uint8_t stage;           /* enum sp_conn_stage */
     bool homed : 1;          /* `client` is in use */
     bool unknown : 1;        /* keys does not know the identity */
-    struct sp_client client; /* its home is the loop's, from the start; its timer is ours too */
+    struct sp_client client; /* its home is the loop's, from the start; its deadline is ours too */
 };
 
 /** Take over an accepted, non-blocking socket. Errors close it. */
@@ -104,5 +104,6 @@ SP_MUST_CHECK enum sp_err sp_conn_go_on(struct sp_conn *conn);
 /** For struct sp_home. */
 enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out);
 void sp_conn_flush(struct sp_client *client);
+void sp_conn_due(struct sp_client *client);
 
 #endif

@@ -161,8 +161,8 @@ static void put_subscriptions(struct sp_carry_out *out, const struct sp_session 
     sp_carry_number(out, session->sub_count, 4);
     for (uint32_t i = 0; i < session->sub_count; i++) {
         struct sp_subscriber how = {.qos = 0};
-        (void)sp_subs_get(home->subs, session->subs[i], home->index, session->tag, &how);
-        sp_carry_block(out, sp_filter_text(session->subs[i]));
+        (void)sp_subs_get(home->subs, sp_session_sub(session, i), home->index, session->tag, &how);
+        sp_carry_block(out, sp_filter_text(sp_session_sub(session, i)));
         sp_carry_number(out, how.qos, 1);
         sp_carry_number(out, how.options & ~(SP_SUB_AWAY | SP_SUB_KEPT), 1);
         sp_carry_number(out, how.id, 4);
@@ -175,9 +175,9 @@ static void put_share(struct sp_carry_out *out, const struct sp_session *session
     const struct sp_home *home = session->device->home;
     struct sp_view filter = {NULL, 0};
     for (uint16_t i = 0; share != 0 && i < session->sub_count; i++) {
-        if (sp_filter_shared(session->subs[i]) &&
-            sp_subs_share(home->subs, session->subs[i], home->index) == share) {
-            filter = sp_filter_text(session->subs[i]);
+        if (sp_filter_shared(sp_session_sub(session, i)) &&
+            sp_subs_share(home->subs, sp_session_sub(session, i), home->index) == share) {
+            filter = sp_filter_text(sp_session_sub(session, i));
         }
     }
     sp_carry_block(out, filter);
@@ -208,15 +208,16 @@ static void put_deliveries(struct sp_carry_out *out, const struct sp_session *se
 {
     uint32_t count = 0;
     uint32_t sent = 0;
+    const struct sp_queue *queue = sp_session_queue(session);
     const struct sp_delivery *d;
-    for (d = session->first; d != NULL; d = d->next) {
-        sent = d == session->unsent ? count : sent;
+    for (d = queue->first; d != NULL; d = d->next) {
+        sent = d == queue->unsent ? count : sent;
         count++;
     }
-    sent = session->unsent == NULL ? count : sent;
+    sent = queue->unsent == NULL ? count : sent;
     sp_carry_number(out, count, 4);
     sp_carry_number(out, goes_along ? sent : 0, 4);
-    for (d = session->first; d != NULL; d = d->next) {
+    for (d = queue->first; d != NULL; d = d->next) {
         put_delivery(out, session, d);
     }
 }
@@ -309,7 +310,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_number(out, idle ? client->attest_due_ms : client->home->timers->now_ms, 8);
     sp_carry_number(out, client->session_expiry_s, 4);
     sp_carry_number(out, client->keep_alive_ms, 4);
-    sp_carry_number(out, client->answer_timeout_ms, 4);
+    sp_carry_number(out, sp_client_more(client)->answer_timeout_ms, 4);
     sp_carry_number(out, client->max_packet, 4);
     sp_carry_number(out, client->window, 2);
     sp_carry_number(out, client->receive_maximum, 2);
@@ -318,8 +319,8 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_block(out, sp_client_group(client));
     sp_carry_block(out, sp_buf_view(&sp_client_now(client)->in));
     sp_carry_block(out, sp_buf_view(&sp_client_now(client)->grant));
-    put_aliases(out, client->aliases);
-    put_will(out, client->will);
+    put_aliases(out, sp_client_more(client)->aliases);
+    put_will(out, sp_client_more(client)->will);
     sp_carry_number(out, client->peer.port, 2);
     sp_carry_number(out, client->peer.family, 2);
     put_raw(out, SP_VIEW_ARRAY(client->peer.address));
@@ -345,7 +346,7 @@ static bool left_behind(const struct sp_device *device, struct sp_device_wait *w
 /* Everything that a session refers to. */
 static void put_mails(struct sp_carry_out *out, const struct sp_session *session)
 {
-    for (const struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+    for (const struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = d->next) {
         put_mail(out, d->message);
     }
     const struct sp_replay *replay = session->more != NULL ? session->more->replays : NULL;
@@ -374,8 +375,8 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
     if (wait.will != NULL) {
         put_mail(out, wait.will->message);
     }
-    if (client != NULL && client->will != NULL) {
-        put_mail(out, client->will->message);
+    if (client != NULL && sp_client_more(client)->will != NULL) {
+        put_mail(out, client->more->will->message);
     }
     size_t begun = sp_carry_begin(out, SP_CARRY_DEVICE);
     sp_carry_block(out, sp_device_identity(device));
@@ -570,30 +571,10 @@ static sp_slot_tag get_share(struct sp_home *home, struct sp_reader *r,
                : 0;
 }
 
-static void append(struct sp_home *home, struct sp_session *session, struct sp_delivery *d,
-                   bool sent)
-{
-    session->bytes += d->size;
-    home->queued += d->size;
-    if (session->first == NULL) {
-        session->first = d;
-    } else {
-        session->last->next = d;
-    }
-    session->last = d;
-    if (session->storing == NULL && d->place != SP_PLACE_JOURNAL) {
-        session->storing = d;
-    }
-    if (sent) {
-        session->in_flight++;
-    } else if (session->unsent == NULL) {
-        session->unsent = d;
-    }
-}
-
 static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
                                 struct sp_session *session, bool sent)
 {
+    const struct sp_delivery *last = sp_session_queue(session)->last;
     uint32_t number = sp_read_u32(r);
     struct sp_delivery head = {.size = sp_read_u32(r)};
     head.number = sp_read_u64(r);
@@ -607,7 +588,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
     head.id_count = sp_read_u16(r);
     if (r->err != SP_OK || number >= in->mail_count || head.qos < 1 || head.qos > 2 ||
         (sent && head.packet_id == 0) || head.number > session->number ||
-        (session->last != NULL && head.number <= session->last->number)) {
+        (last != NULL && head.number <= last->number)) {
         return SP_ERR_MALFORMED;
     }
     struct sp_delivery *d = malloc(sizeof(*d) + head.id_count * sizeof(d->ids[0]));
@@ -619,7 +600,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
         d->ids[i] = sp_read_u32(r);
     }
     d->message = sp_mail_hold(in->mails[number]);
-    append(home, session, d, sent);
+    SP_TRY(sp_session_queue_up(home, session, d, sent));
     return r->err;
 }
 
@@ -740,7 +721,8 @@ enum sp_err sp_carry_read_device(struct sp_carry_in *in, struct sp_home *home, s
 static uint64_t attest_due(const struct sp_client *client, uint64_t carried)
 {
     const struct sp_home *home = client->home;
-    if (!client->attested || client->group == NULL || client->guard != SP_GUARD_IDLE) {
+    if (!client->attested || sp_client_more(client)->group == NULL ||
+        client->guard != SP_GUARD_IDLE) {
         return carried;
     }
     uint64_t spread = sp_hash(home->seed, sp_client_identity(client)) % SP_CARRY_REGRANT_MS;
@@ -777,7 +759,11 @@ static enum sp_err get_aliases(struct sp_reader *r, struct sp_client *client)
         return r->err;
     }
     sp_reader_init(&part, packed);
-    client->aliases = sp_aliases_read(&part);
+    struct sp_client_more *more = sp_client_have_more(client);
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    more->aliases = sp_aliases_read(&part);
     return sp_reader_finish(&part);
 }
 
@@ -793,7 +779,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     uint64_t due = sp_read_u64(r);
     client->session_expiry_s = sp_read_u32(r);
     client->keep_alive_ms = sp_read_u32(r);
-    client->answer_timeout_ms = sp_read_u32(r);
+    uint32_t answer_timeout_ms = sp_read_u32(r);
     client->max_packet = sp_read_u32(r);
     client->window = sp_read_u16(r);
     client->receive_maximum = sp_read_u16(r);
@@ -803,7 +789,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     struct sp_view buffered = get_block(r);
     struct sp_view grant = get_block(r);
     SP_TRY(get_aliases(r, client));
-    client->will = get_will(in, r);
+    SP_TRY(sp_client_keep_will(client, get_will(in, r)));
     get_peer(client, r);
     SP_TRY(sp_reader_finish(r));
     if (client->role == NULL || (client->version != SP_MQTT_311 && client->version != SP_MQTT_5) ||
@@ -813,6 +799,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
         return SP_ERR_MALFORMED;
     }
     client->attest_due_ms = due;
+    SP_TRY(sp_client_keep_timeout(client, answer_timeout_ms));
     SP_TRY(sp_client_join(client, group));
     SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&client->work->in, buffered));
     return grant.len == 0 ? SP_OK : sp_buf_append(&client->work->grant, grant);

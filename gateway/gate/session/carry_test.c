@@ -242,7 +242,7 @@ static void qos_2_goes_on_in_both_directions(void)
     say_ack(peer, SP_MQTT_PUBREL, 7);
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBCOMP);
     say_ack(peer, SP_MQTT_PUBCOMP, 1);
-    SP_CHECK(peer->client.session->first == NULL);
+    SP_CHECK(sp_session_queue(peer->client.session)->first == NULL);
     leave(&a);
     sp_carry_out_deinit(&out);
 }

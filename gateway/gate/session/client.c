@@ -9,6 +9,7 @@
 #include "gateway/log/log.h"
 #include "gateway/slab/slab.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,8 +44,6 @@ static const sp_packet_fn handlers[SP_CLIENT_STATES][16] = {
                         [SP_MQTT_PINGREQ] = on_ping,
                         [SP_MQTT_DISCONNECT] = on_disconnect},
 };
-
-static void timer_due(struct sp_timer *timer);
 
 /* ---- what is in flight ---- */
 
@@ -100,6 +99,51 @@ static bool is_idle(const struct sp_client_work *work, uint64_t now)
            work->unreleased == 0 && (work->lines == 0 || now >= work->lines_until_ms);
 }
 
+/* ---- what few have ---- */
+
+static struct sp_slab mores = SP_SLAB_INIT(sizeof(struct sp_client_more));
+const struct sp_client_more sp_client_plain;
+
+struct sp_client_more *sp_client_have_more(struct sp_client *client)
+{
+    if (client->more == NULL) {
+        client->more = sp_slab_take(&mores);
+    }
+    return client->more;
+}
+
+enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will)
+{
+    struct sp_client_more *more = will == NULL ? NULL : sp_client_have_more(client);
+    if (more != NULL) {
+        more->will = will;
+    } else {
+        sp_will_destroy(will);
+    }
+    return more != NULL || will == NULL ? SP_OK : SP_ERR_NOMEM;
+}
+
+enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms)
+{
+    struct sp_client_more *more = answer_ms == 0 ? client->more : sp_client_have_more(client);
+    if (more != NULL) {
+        more->answer_timeout_ms = answer_ms;
+    }
+    return more != NULL || answer_ms == 0 ? SP_OK : SP_ERR_NOMEM;
+}
+
+static void forget_more(struct sp_client *client)
+{
+    struct sp_client_more *more = client->more;
+    client->more = NULL;
+    if (more != NULL) {
+        sp_will_destroy(more->will);
+        sp_aliases_destroy(more->aliases);
+        sp_name_release(&client->home->names, more->group);
+        sp_slab_give(&mores, more);
+    }
+}
+
 void sp_client_written(struct sp_client *client)
 {
     if (client->work != NULL) {
@@ -128,11 +172,15 @@ void sp_client_rest(struct sp_client *client)
 
 /* ---- the beginning ---- */
 
-enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
+void sp_client_prepare(struct sp_client *client, struct sp_home *home)
 {
     client->home = home;
-    client->timer.fire = timer_due;
     client->attest_due_ms = UINT64_MAX;
+}
+
+enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
+{
+    sp_client_prepare(client, home);
     client->heard_ms = home->timers->now_ms;
     client->max_packet = UINT32_MAX;
     if (sp_client_work(client) == NULL) {
@@ -143,8 +191,15 @@ enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
 
 enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
 {
-    client->group = sp_name_hold(&client->home->names, client->home->seed, group);
-    return client->group != NULL || group.len == 0 ? SP_OK : SP_ERR_NOMEM;
+    if (group.len == 0) {
+        return SP_OK;
+    }
+    struct sp_client_more *more = sp_client_have_more(client);
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    more->group = sp_name_hold(&client->home->names, client->home->seed, group);
+    return more->group != NULL ? SP_OK : SP_ERR_NOMEM;
 }
 
 enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
@@ -160,7 +215,7 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     client->records = answer->row.records;
     size_t group_len = strnlen(answer->group, sizeof(answer->group) - 1);
     SP_TRY(sp_client_join(client, sp_view((const uint8_t *)answer->group, group_len)));
-    client->answer_timeout_ms = answer->row.answer_timeout_ms;
+    SP_TRY(sp_client_keep_timeout(client, answer->row.answer_timeout_ms));
     client->work->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
     client->work->blocked = answer->nonce_ok == 0;
@@ -178,7 +233,7 @@ struct sp_view sp_client_identity(const struct sp_client *client)
 
 struct sp_view sp_client_group(const struct sp_client *client)
 {
-    return sp_name_text(client->group);
+    return sp_name_text(sp_client_more(client)->group);
 }
 
 uint64_t sp_client_row(const struct sp_client *client)
@@ -201,24 +256,37 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Input does not set the timer anew; when it fires, it looks how long ago the last input was. */
-void sp_client_arm(struct sp_client *client)
+static struct sp_client *client_of(const struct sp_wheel_node *node)
 {
+    return (struct sp_client *)(uintptr_t)((const char *)node -
+                                           offsetof(struct sp_client, deadline));
+}
+
+uint64_t sp_client_deadline(const struct sp_wheel_node *node)
+{
+    const struct sp_client *client = client_of(node);
     uint64_t owner = sp_client_now(client)->owner_due_ms;
     uint64_t next = owner == 0 ? UINT64_MAX : owner;
     if (client->state != SP_CLIENT_CLOSED) {
         next = earlier(next, earlier(silence_ends(client), client->attest_due_ms));
     }
-    if (next == UINT64_MAX) {
-        sp_timer_clear(client->home->timers, &client->timer);
-    } else {
-        sp_timer_set(client->home->timers, &client->timer, next);
-    }
+    return next;
 }
 
-static void timer_due(struct sp_timer *timer)
+/* Input does not set the deadline anew; when it comes, it looks how long ago the last input was. */
+void sp_client_arm(struct sp_client *client)
 {
-    sp_client_due((struct sp_client *)(void *)((char *)timer - offsetof(struct sp_client, timer)));
+    sp_wheel_set(&client->home->deadlines, &client->deadline);
+}
+
+void sp_client_fire(struct sp_wheel_node *node)
+{
+    struct sp_client *client = client_of(node);
+    if (client->home->due != NULL) {
+        client->home->due(client);
+    } else {
+        sp_client_due(client);
+    }
 }
 
 void sp_client_due(struct sp_client *client)
@@ -450,9 +518,11 @@ struct sp_client *sp_client_take_dirty(struct sp_home *home)
 static void leave_device(struct sp_client *client, bool with_will, bool end_session)
 {
     struct sp_device *device = client->device;
-    struct sp_will *will = client->will;
+    struct sp_will *will = sp_client_more(client)->will;
     client->device = NULL;
-    client->will = NULL;
+    if (client->more != NULL) {
+        client->more->will = NULL;
+    }
     if (device == NULL) {
         sp_will_destroy(will);
         return;
@@ -625,10 +695,7 @@ void sp_client_deinit(struct sp_client *client)
         leave_resting(client);
     }
     sp_client_free_work(client);
-    sp_aliases_destroy(client->aliases);
-    client->aliases = NULL;
-    sp_name_release(&client->home->names, client->group);
-    client->group = NULL;
+    forget_more(client);
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }

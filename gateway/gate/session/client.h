@@ -52,7 +52,7 @@ struct sp_client_work {
     struct sp_buf out;          /**< plaintext to be written; the owner consumes it */
     struct sp_buf unsent;       /**< the owner's: bytes that the socket did not take yet */
     struct sp_buf grant;        /* waits for room in the peer's window */
-    uint64_t owner_due_ms;      /**< set by the owner, whose fire() comes then; 0: never */
+    uint64_t owner_due_ms;      /**< set by the owner, for home->due(); 0: never */
     struct sp_visitor *visitor; /**< the owner's, until it is admitted or closing; then NULL */
     uint64_t progress_ms;       /**< the owner's: when the socket took something of `unsent` last */
     struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
@@ -75,31 +75,36 @@ struct sp_client_work {
     bool resting; /**< it had its share of this turn: the owner reads no more until the next */
 };
 
+/** What few clients have, until their end. */
+struct sp_client_more {
+    struct sp_will *will;
+    struct sp_name *group;      /* of the row; NULL: none */
+    struct sp_aliases *aliases; /* MQTT 5, and it uses them; else NULL */
+    uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+};
+
 struct sp_client {
     struct sp_home *home;
     struct sp_client *next_dirty;
     struct sp_device *device;   /**< who it is: from sp_client_identify() to CLOSED */
     struct sp_session *session; /**< while OPEN */
     const struct sp_role_config *role;
-    struct sp_will *will;
-    struct sp_client_work *work; /**< NULL: nothing is in flight; to read it, sp_client_now() */
-    struct sp_name *group;       /* of the row; NULL: none */
-    struct sp_aliases *aliases;  /* MQTT 5, and it uses them; else NULL */
-    sp_slot_tag tag;             /**< names it to keys, store and the ring of acks */
-    struct sp_timer timer;
+    struct sp_client_work *work;   /**< NULL: nothing is in flight; to read it, sp_client_now() */
+    struct sp_client_more *more;   /* NULL: nothing of it; to read it, sp_client_more() */
+    sp_slot_tag tag;               /**< names it to keys, store and the ring of acks */
+    struct sp_wheel_node deadline; /* in home->deadlines */
     /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
     uint64_t heard_ms;      /* last input; once stalled, when that was */
     uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
     uint32_t max_packet;    /* of the peer */
     uint32_t session_expiry_s;
-    uint32_t keep_alive_ms;     /* silence after which it is closed; 0 before OPEN */
-    uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
-    uint16_t window;            /* QoS 1 and 2 messages that may be in flight to the peer */
-    uint16_t receive_maximum;   /* as CONNACK said */
-    unsigned state : 4;         /**< enum sp_client_state */
-    unsigned guard : 4;         /* enum sp_guard_state */
-    uint8_t version;            /* 0 before CONNECT, then enum sp_mqtt_version */
-    uint8_t attestation;        /* of the row, as are the next two */
+    uint32_t keep_alive_ms;   /* silence after which it is closed; 0 before OPEN */
+    uint16_t window;          /* QoS 1 and 2 messages that may be in flight to the peer */
+    uint16_t receive_maximum; /* as CONNACK said */
+    unsigned state : 4;       /**< enum sp_client_state */
+    unsigned guard : 4;       /* enum sp_guard_state */
+    uint8_t version;          /* 0 before CONNECT, then enum sp_mqtt_version */
+    uint8_t attestation;      /* of the row, as are the next two */
     uint8_t binding;
     uint8_t records;
     bool dirty : 1;
@@ -131,6 +136,24 @@ static inline const struct sp_client_work *sp_client_now(const struct sp_client 
     return client->work == NULL ? &sp_client_idle : client->work;
 }
 
+/** What sp_client_more() shows of one that has nothing of it. */
+extern const struct sp_client_more sp_client_plain;
+
+/** To look at what few have. */
+static inline const struct sp_client_more *sp_client_more(const struct sp_client *client)
+{
+    return client->more == NULL ? &sp_client_plain : client->more;
+}
+
+/** To change it. NULL: no memory. */
+struct sp_client_more *sp_client_have_more(struct sp_client *client);
+
+/** Takes the will of its CONNECT, also with an error; NULL: it has none. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will);
+
+/** The row's own time to answer a challenge; 0: the configuration's. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms);
+
 /** To change what is in flight: there always is one before OPEN, and while input is handled. NULL: no memory. */
 struct sp_client_work *sp_client_work(struct sp_client *client);
 
@@ -146,8 +169,13 @@ void sp_client_rest(struct sp_client *client);
 /* ---- for the owner ---- */
 
 /**
- * Zeroed storage becomes a client with a tag. An owner with deadlines of its own puts a fire() of its own into the timer,
- * which calls sp_client_due() too.
+ * Zeroed storage of which only the owner knows: it has sp_client_work, a deadline (sp_client_arm()), and a home that may change while there is
+ * no deadline.
+ */
+void sp_client_prepare(struct sp_client *client, struct sp_home *home);
+
+/**
+ * Zeroed or prepared storage becomes a client with a tag.
  * @retval SP_ERR_NOMEM
  */
 SP_MUST_CHECK enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home);
@@ -160,7 +188,7 @@ SP_MUST_CHECK enum sp_err sp_client_init(struct sp_client *client, struct sp_hom
 SP_MUST_CHECK enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
                                              const struct sp_msg_psk_answer *answer);
 
-/** The timer has fired: do what is due, and set it anew. */
+/** Its deadline has come: do what is due, and set it anew. */
 void sp_client_due(struct sp_client *client);
 
 /** Decrypted bytes, borrowed for the call. */
@@ -288,8 +316,12 @@ bool sp_client_may_log(struct sp_client *client);
 /** Put it on home->dirty. */
 void sp_client_mark(struct sp_client *client);
 
-/** Set the timer to the earliest of keep-alive, attestation and what the owner waits for. */
+/** Set the deadline to the earliest of keep-alive, attestation and what the owner waits for. */
 void sp_client_arm(struct sp_client *client);
+
+/** For home->deadlines: when that is, and that it has come. */
+uint64_t sp_client_deadline(const struct sp_wheel_node *node);
+void sp_client_fire(struct sp_wheel_node *node);
 
 /** The packets that a state lets in; each gets a whole body. */
 typedef void (*sp_packet_fn)(struct sp_client *client, const struct sp_mqtt_header *header,

@@ -61,10 +61,10 @@ void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *p
     struct sp_mqtt_publish aliased;
     enum sp_mqtt_version version = (enum sp_mqtt_version)client->version;
     size_t size = sp_mqtt_publish_size(version, publish);
-    if (client->aliases != NULL && size <= client->max_packet) {
+    if (sp_client_more(client)->aliases != NULL && size <= client->max_packet) {
         aliased = *publish;
         publish = &aliased;
-        sp_aliases_apply(client->aliases, &aliased, client->max_packet - size);
+        sp_aliases_apply(client->more->aliases, &aliased, client->max_packet - size);
         size = sp_mqtt_publish_size(version, publish);
     }
     if (begin(client, &w, size)) {
@@ -200,7 +200,8 @@ void sp_client_pump_grant(struct sp_client *client)
 {
     if (sp_client_now(client)->grant.used == 0 || client->grant_unacked ||
         client->state != SP_CLIENT_OPEN ||
-        client->session->in_flight + (unsigned)client->challenge_unacked >= client->window) {
+        sp_session_queue(client->session)->in_flight + (unsigned)client->challenge_unacked >=
+            client->window) {
         return;
     }
     const struct sp_mqtt_publish publish = {

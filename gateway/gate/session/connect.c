@@ -152,10 +152,11 @@ static bool keep_aliases(struct sp_client *client, const struct sp_mqtt_connect 
 {
     uint32_t most = client->role->topic_aliases;
     uint32_t taken = clamp(packet->props.topic_alias_maximum, 0, most);
-    if (taken > 0) {
-        client->aliases = sp_aliases_create((uint16_t)most, (uint16_t)taken);
+    struct sp_client_more *more = taken == 0 ? NULL : sp_client_have_more(client);
+    if (more != NULL) {
+        more->aliases = sp_aliases_create((uint16_t)most, (uint16_t)taken);
     }
-    return taken == 0 || client->aliases != NULL;
+    return taken == 0 || (more != NULL && more->aliases != NULL);
 }
 
 /* The identity's place for guests, if one is needed. false: refused. */
@@ -192,8 +193,9 @@ void sp_on_connect(struct sp_client *client, const struct sp_mqtt_header *header
         return;
     }
     keep_options(client, &packet);
-    client->will = packet.will.present ? sp_will_create(&packet.will) : NULL;
-    if ((packet.will.present && client->will == NULL) || !keep_aliases(client, &packet)) {
+    struct sp_will *will = packet.will.present ? sp_will_create(&packet.will) : NULL;
+    if ((packet.will.present && will == NULL) || sp_client_keep_will(client, will) != SP_OK ||
+        !keep_aliases(client, &packet)) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
         return;
     }

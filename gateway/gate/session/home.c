@@ -12,6 +12,7 @@
 void sp_home_init(struct sp_home *home)
 {
     home->seed = sp_hash_seed();
+    sp_wheel_init(&home->deadlines, home->timers, sp_client_deadline, sp_client_fire);
     sp_keep_init(home);
     sp_sensors_init(&home->sensors, home->config->limits.sensors, home->config->limits.history,
                     home->config->fusion_count);
@@ -26,6 +27,7 @@ void sp_home_deinit(struct sp_home *home)
     sp_table_deinit(&home->devices);
     sp_table_deinit(&home->names);
     sp_client_trim(home);
+    sp_wheel_deinit(&home->deadlines);
     sp_keep_deinit(home);
     sp_receipts_deinit(home);
     sp_slots_deinit(&home->clients);
@@ -120,7 +122,8 @@ void sp_home_regrant(struct sp_home *home)
     uint32_t index = 0;
     struct sp_client *client;
     while ((client = sp_slots_each(&home->clients, &index)) != NULL) {
-        if (client->state == SP_CLIENT_OPEN && client->attested && client->group != NULL) {
+        if (client->state == SP_CLIENT_OPEN && client->attested &&
+            sp_client_more(client)->group != NULL) {
             sp_guard_again(client);
         }
     }

@@ -19,6 +19,7 @@
 #include "gateway/gate/route/tickets.h"
 #include "gateway/gate/session/keep.h"
 #include "gateway/loop/loop.h"
+#include "gateway/loop/wheel.h"
 
 struct sp_client;
 struct sp_client_work;
@@ -46,6 +47,8 @@ struct sp_home {
     uint32_t generation;       /**< of the configuration: the same in all homes once all have it */
     /** The 32 bytes that tie a token to this client's TLS session. */
     enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);
+    /** A client's deadline has come; NULL: sp_client_due(), which this calls too. */
+    void (*due)(struct sp_client *client);
     /** Write client->work->out now, as far as it goes; never ends the client at once. */
     void (*flush)(struct sp_client *client);
 
@@ -60,6 +63,7 @@ struct sp_home {
     struct sp_matches matches;    /* scratch */
     struct sp_client *resting;    /* had their share of the turn; linked, marked like the dirty */
     struct sp_client *dirty;      /* have something to be written, or are to be closed */
+    struct sp_wheel deadlines;    /* of clients */
     struct sp_client_work *spare; /* to be used again */
     uint32_t spares;
 };

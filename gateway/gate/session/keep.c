@@ -280,7 +280,7 @@ static void tell_settled(struct sp_home *home, const struct sp_session *session,
 static void tell_gaps(struct sp_home *home, const struct sp_session *session)
 {
     uint64_t from = 0;
-    for (const struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+    for (const struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = d->next) {
         tell_settled(home, session, from, d->number - 1);
         from = d->number + 1;
     }
@@ -295,8 +295,8 @@ static void tell_session(struct sp_home *home, struct sp_session *session)
     (void)!sp_keep_tell(home, &none);
     for (uint32_t i = 0; i < session->sub_count; i++) {
         struct sp_subscriber how;
-        if (sp_subs_get(home->subs, session->subs[i], home->index, session->tag, &how)) {
-            sp_keep_subscribe(home, session, sp_filter_text(session->subs[i]), &how);
+        if (sp_subs_get(home->subs, sp_session_sub(session, i), home->index, session->tag, &how)) {
+            sp_keep_subscribe(home, session, sp_filter_text(sp_session_sub(session, i)), &how);
         }
     }
     tell_gaps(home, session);
@@ -442,11 +442,12 @@ void sp_keep_unsubscribe(struct sp_home *home, const struct sp_session *session,
 /* Into the list of those with messages in memory alone. */
 static void make_fresh(struct sp_home *home, struct sp_session *session)
 {
-    if (session->fresh_at == NULL) {
-        session->fresh_next = home->keep.fresh;
-        session->fresh_at = &home->keep.fresh;
-        if (session->fresh_next != NULL) {
-            session->fresh_next->fresh_at = &session->fresh_next;
+    struct sp_queue *queue = session->queue;
+    if (queue->fresh_at == NULL) {
+        queue->fresh_next = home->keep.fresh;
+        queue->fresh_at = &home->keep.fresh;
+        if (queue->fresh_next != NULL) {
+            queue->fresh_next->queue->fresh_at = &queue->fresh_next;
         }
         home->keep.fresh = session;
     }
@@ -455,12 +456,13 @@ static void make_fresh(struct sp_home *home, struct sp_session *session)
 
 void sp_keep_quiet(struct sp_session *session)
 {
-    if (session->fresh_at != NULL) {
-        *session->fresh_at = session->fresh_next;
-        if (session->fresh_next != NULL) {
-            session->fresh_next->fresh_at = session->fresh_at;
+    struct sp_queue *queue = session->queue;
+    if (queue != NULL && queue->fresh_at != NULL) {
+        *queue->fresh_at = queue->fresh_next;
+        if (queue->fresh_next != NULL) {
+            queue->fresh_next->queue->fresh_at = queue->fresh_at;
         }
-        session->fresh_at = NULL;
+        queue->fresh_at = NULL;
     }
 }
 
@@ -524,7 +526,7 @@ static bool store_one(struct sp_home *home, struct sp_session *session,
 /* Those that are older than `since_ms`. */
 static void store_until(struct sp_home *home, struct sp_session *session, uint64_t since_ms)
 {
-    struct sp_delivery *delivery = session->first;
+    struct sp_delivery *delivery = sp_session_queue(session)->first;
     bool left = false;
     while (delivery != NULL) {
         struct sp_delivery *next = delivery->next;
@@ -574,9 +576,10 @@ bool sp_keep_is_calm(const struct sp_home *home)
 
 void sp_keep_offered(struct sp_home *home, struct sp_session *session)
 {
-    if (session->client == NULL || session->unsent != NULL) {
+    const struct sp_queue *queue = sp_session_queue(session);
+    if (session->client == NULL || queue->unsent != NULL) {
         sp_keep_store(home, session);
-    } else if (session->last != NULL && session->last->place == SP_PLACE_MEMORY) {
+    } else if (queue->last != NULL && queue->last->place == SP_PLACE_MEMORY) {
         make_fresh(home, session);
     }
 }
@@ -602,7 +605,7 @@ static void due(struct sp_timer *timer)
         session = home->keep.fresh;
     }
     while (session != NULL) {
-        struct sp_session *next = session->fresh_next;
+        struct sp_session *next = session->queue->fresh_next;
         store_until(home, session, now - SP_KEEP_GRACE_MS);
         session = next;
     }

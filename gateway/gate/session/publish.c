@@ -33,12 +33,15 @@ static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
         return true;
     }
     enum sp_err err = SP_ERR_LIMIT;
-    if (client->role->topic_aliases > 0 && client->aliases == NULL) {
-        client->aliases = sp_aliases_create((uint16_t)client->role->topic_aliases, 0);
+    if (client->role->topic_aliases > 0 && sp_client_more(client)->aliases == NULL) {
+        struct sp_client_more *more = sp_client_have_more(client);
+        if (more != NULL) {
+            more->aliases = sp_aliases_create((uint16_t)client->role->topic_aliases, 0);
+        }
         err = SP_ERR_NOMEM;
     }
-    if (client->aliases != NULL) {
-        err = sp_aliases_resolve(client->aliases, publish);
+    if (sp_client_more(client)->aliases != NULL) {
+        err = sp_aliases_resolve(client->more->aliases, publish);
     }
     if (err == SP_OK) {
         return true;
@@ -353,7 +356,7 @@ static void take_ack(struct sp_client *client, const struct sp_mqtt_publish *pub
 /* `$sp/…` is between this device and the gateway: only what a device has to say there is in turn. */
 static void own_topic(struct sp_client *client, const struct sp_mqtt_publish *publish)
 {
-    if (client->state == SP_CLIENT_OPEN && client->group != NULL &&
+    if (client->state == SP_CLIENT_OPEN && sp_client_more(client)->group != NULL &&
         sp_view_equal(publish->topic, SP_VIEW_LIT(SP_LINK_TOPIC_ACK))) {
         take_ack(client, publish);
         return;

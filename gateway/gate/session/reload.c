@@ -27,7 +27,7 @@ static void keep_subscriptions(struct sp_home *home, struct sp_session *session)
 {
     struct sp_view identity = sp_device_identity(session->device);
     for (uint32_t i = session->sub_count; i > 0; i--) {
-        struct sp_view filter = sp_filter_text(session->subs[i - 1]);
+        struct sp_view filter = sp_filter_text(sp_session_sub(session, i - 1));
         if (!sp_acl_may_keep(session->role, identity, filter)) {
             sp_metric_inc(SP_M_SUBSCRIBE_DENIED);
             sp_log_warn(SP_EVENT("subscription_dropped"), SP_F_VIEW("device", identity),
@@ -61,7 +61,9 @@ static void reload_client(struct sp_client *client, const struct sp_config *conf
         return;
     }
     client->role = role;
-    client->will = keep_will(client->will, role, sp_client_identity(client));
+    if (client->more != NULL) {
+        client->more->will = keep_will(client->more->will, role, sp_client_identity(client));
+    }
     sp_guard_configure(client);
 }
 

@@ -20,6 +20,8 @@
 static struct sp_slabs lists = SP_SLABS_INIT; /* of subscriptions */
 static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_session));
 
+const struct sp_queue sp_queue_empty;
+
 enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                               struct sp_session **out)
 {
@@ -43,10 +45,16 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
     return SP_OK;
 }
 
+/* Where its subscriptions are. */
+static struct sp_filter **places(struct sp_session *session)
+{
+    return session->sub_cap == 0 ? &session->sub : session->subs;
+}
+
 static void forget_subscription(struct sp_home *home, struct sp_session *session, uint32_t index)
 {
-    sp_subs_remove(home->subs, session->subs[index], home->index, session->tag);
-    session->subs[index] = session->subs[--session->sub_count];
+    sp_subs_remove(home->subs, sp_session_sub(session, index), home->index, session->tag);
+    places(session)[index] = sp_session_sub(session, --session->sub_count);
     sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
 }
 
@@ -54,7 +62,7 @@ static void forget_subscription(struct sp_home *home, struct sp_session *session
  * one may have a copy (MQTT 5, 4.8.2). */
 static void give_back(struct sp_home *home, struct sp_session *session)
 {
-    for (struct sp_delivery *d = session->first; d != NULL; d = d->next) {
+    for (struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = d->next) {
         if (d->share != 0 && (d->qos == 1 || d->packet_id == 0)) {
             sp_route_again(home, d->message, d->share, session->tag);
         }
@@ -101,14 +109,24 @@ static void forget_more(struct sp_session *session)
     }
 }
 
-static void delivery_free(struct sp_home *home, struct sp_session *session,
-                          struct sp_delivery *delivery)
+static void delivery_free(struct sp_home *home, struct sp_delivery *delivery)
 {
     sp_receipt_settle(home, delivery->receipt, false);
-    session->bytes -= delivery->size;
     home->queued -= delivery->size;
     sp_mail_release(delivery->message);
     free(delivery);
+}
+
+static void forget_queue(struct sp_home *home, struct sp_session *session)
+{
+    struct sp_delivery *next;
+    for (struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = next) {
+        next = d->next;
+        delivery_free(home, d);
+    }
+    sp_keep_quiet(session);
+    free(session->queue);
+    session->queue = NULL;
 }
 
 void sp_session_destroy(struct sp_home *home, struct sp_session *session)
@@ -121,28 +139,25 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
     while (session->sub_count > 0) {
         forget_subscription(home, session, session->sub_count - 1);
     }
-    while (session->first != NULL) {
-        struct sp_delivery *delivery = session->first;
-        session->first = delivery->next;
-        delivery_free(home, session, delivery);
-    }
-    sp_keep_quiet(session);
+    forget_queue(home, session);
     if (session->client == NULL) {
         sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     } else {
         session->client->session = NULL;
     }
     sp_slots_remove(&home->sessions, session->tag);
-    sp_slabs_give(&lists, session->subs, session->sub_cap * sizeof(struct sp_filter *));
+    if (session->sub_cap > 0) {
+        sp_slabs_give(&lists, session->subs, session->sub_cap * sizeof(struct sp_filter *));
+    }
     sp_slab_give(&slab, session);
 }
 
 void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away)
 {
     for (uint16_t i = 0; i < session->sub_count; i++) {
-        if (sp_filter_shared(session->subs[i])) {
-            sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_AWAY,
-                         away);
+        if (sp_filter_shared(sp_session_sub(session, i))) {
+            sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, session->tag,
+                         SP_SUB_AWAY, away);
         }
     }
 }
@@ -172,8 +187,10 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session)
     sp_session_tell_groups(home, session, true);
     session->client->session = NULL;
     session->client = NULL;
-    session->unsent = session->first;
-    session->in_flight = 0;
+    if (session->queue != NULL) {
+        session->queue->unsent = session->queue->first;
+        session->queue->in_flight = 0;
+    }
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
     session->left_ms = home->timers->wall_ms;
     if (session->kept) {
@@ -186,7 +203,8 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session)
 
 static bool id_in_use(const struct sp_session *session, uint16_t id)
 {
-    for (const struct sp_delivery *d = session->first; d != session->unsent; d = d->next) {
+    const struct sp_queue *queue = sp_session_queue(session);
+    for (const struct sp_delivery *d = queue->first; d != queue->unsent; d = d->next) {
         if (d->packet_id == id) {
             return true;
         }
@@ -200,33 +218,38 @@ static uint16_t id_of(uint64_t number)
     return (uint16_t)((number - 1) % SP_SESSION_ID_MAX + 1);
 }
 
-/* Take out the delivery behind `previous` (NULL: the first). */
+/* Take out the delivery behind `previous` (NULL: the first); the queue goes with the last one. */
 static void drop(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
                  struct sp_delivery *delivery, bool refused)
 {
+    struct sp_queue *queue = session->queue;
     sp_keep_leaves(home, session, delivery, refused);
     if (previous == NULL) {
-        session->first = delivery->next;
+        queue->first = delivery->next;
     } else {
         previous->next = delivery->next;
     }
-    if (session->last == delivery) {
-        session->last = previous;
+    if (queue->last == delivery) {
+        queue->last = previous;
     }
-    if (session->unsent == delivery) {
-        session->unsent = delivery->next;
+    if (queue->unsent == delivery) {
+        queue->unsent = delivery->next;
     }
-    if (session->storing == delivery) {
-        session->storing = delivery->next;
+    if (queue->storing == delivery) {
+        queue->storing = delivery->next;
     }
-    delivery_free(home, session, delivery);
+    queue->bytes -= delivery->size;
+    delivery_free(home, delivery);
+    if (queue->first == NULL) {
+        forget_queue(home, session);
+    }
 }
 
 static struct sp_delivery *before(const struct sp_session *session,
                                   const struct sp_delivery *delivery)
 {
     struct sp_delivery *previous = NULL;
-    for (struct sp_delivery *d = session->first; d != delivery; d = d->next) {
+    for (struct sp_delivery *d = session->queue->first; d != delivery; d = d->next) {
         previous = d;
     }
     return previous;
@@ -243,8 +266,8 @@ static void put_ids(struct sp_mqtt_publish *publish, const uint32_t *ids, uint16
 
 static void went_out(struct sp_session *session, struct sp_delivery *delivery)
 {
-    session->unsent = delivery->next;
-    session->in_flight++;
+    session->queue->unsent = delivery->next;
+    session->queue->in_flight++;
 }
 
 static void log_lapsed(const struct sp_session *session, const struct sp_delivery *delivery,
@@ -261,7 +284,7 @@ static void log_lapsed(const struct sp_session *session, const struct sp_deliver
 /* Send the first unsent one. Expired and too large ones leave the queue instead. */
 static void send_one(struct sp_home *home, struct sp_session *session)
 {
-    struct sp_delivery *delivery = session->unsent;
+    struct sp_delivery *delivery = session->queue->unsent;
     bool again = delivery->packet_id != 0;
     if (delivery->released) {
         went_out(session, delivery);
@@ -287,10 +310,11 @@ static void send_one(struct sp_home *home, struct sp_session *session)
 
 static void pump(struct sp_home *home, struct sp_session *session)
 {
-    while (session->unsent != NULL && session->client != NULL &&
-           !id_in_use(session, id_of(session->unsent->number)) &&
-           sp_client_window(session->client) > session->in_flight &&
-           sp_client_room(session->client, session->unsent->size)) {
+    const struct sp_queue *queue;
+    while ((queue = sp_session_queue(session))->unsent != NULL && session->client != NULL &&
+           !id_in_use(session, id_of(queue->unsent->number)) &&
+           sp_client_window(session->client) > queue->in_flight &&
+           sp_client_room(session->client, queue->unsent->size)) {
         send_one(home, session);
     }
 }
@@ -321,7 +345,7 @@ static void queue_full(struct sp_home *home, struct sp_session *session,
         session->full = true;
         sp_log_warn(SP_EVENT("session_queue_full"),
                     SP_F_VIEW("device", sp_device_identity(session->device)),
-                    SP_F_INT("bytes", session->bytes));
+                    SP_F_INT("bytes", sp_session_queue(session)->bytes));
     }
 }
 
@@ -331,11 +355,45 @@ static size_t size_of(const struct sp_offer *offer)
            offer->id_count * sizeof(offer->ids[0]);
 }
 
+enum sp_err sp_session_queue_up(struct sp_home *home, struct sp_session *session,
+                                struct sp_delivery *delivery, bool sent)
+{
+    if (session->queue == NULL) {
+        session->queue = malloc(sizeof(*session->queue));
+        if (session->queue != NULL) {
+            *session->queue = sp_queue_empty;
+        }
+    }
+    struct sp_queue *queue = session->queue;
+    if (queue == NULL) {
+        sp_mail_release(delivery->message);
+        free(delivery);
+        return SP_ERR_NOMEM;
+    }
+    queue->bytes += delivery->size;
+    home->queued += delivery->size;
+    if (queue->first == NULL) {
+        queue->first = delivery;
+    } else {
+        queue->last->next = delivery;
+    }
+    queue->last = delivery;
+    if (queue->storing == NULL && delivery->place != SP_PLACE_JOURNAL) {
+        queue->storing = delivery;
+    }
+    if (sent) {
+        queue->in_flight++;
+    } else if (queue->unsent == NULL) {
+        queue->unsent = delivery;
+    }
+    return SP_OK;
+}
+
 /* In its own queue, and in those of all sessions of this loop together. */
 static bool has_room(const struct sp_home *home, const struct sp_session *session, size_t size)
 {
     const struct sp_limits_config *limits = &home->config->limits;
-    return session->bytes + size <= limits->session_queue_bytes &&
+    return sp_session_queue(session)->bytes + size <= limits->session_queue_bytes &&
            home->queued + size <= limits->session_queues_bytes / home->loops;
 }
 
@@ -358,21 +416,10 @@ static struct sp_delivery *append(struct sp_home *home, struct sp_session *sessi
         .id_count = offer->id_count,
     };
     sp_copy(delivery->ids, offer->ids, ids);
+    if (sp_session_queue_up(home, session, delivery, false) != SP_OK) {
+        return NULL;
+    }
     session->number = number;
-    session->bytes += delivery->size;
-    home->queued += delivery->size;
-    if (session->first == NULL) {
-        session->first = delivery;
-    } else {
-        session->last->next = delivery;
-    }
-    session->last = delivery;
-    if (session->unsent == NULL) {
-        session->unsent = delivery;
-    }
-    if (session->storing == NULL) {
-        session->storing = delivery;
-    }
     return delivery;
 }
 
@@ -410,7 +457,8 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
 enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
                                const struct sp_offer *offer, uint64_t number, bool sent)
 {
-    if (session->last != NULL && session->last->number >= number) {
+    const struct sp_delivery *last = sp_session_queue(session)->last;
+    if (last != NULL && last->number >= number) {
         return SP_ERR_MALFORMED;
     }
     uint64_t highest = session->number;
@@ -428,14 +476,15 @@ enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
 void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_t number,
                        bool durable)
 {
-    struct sp_delivery *delivery = session->storing;
+    struct sp_queue *queue = session->queue;
+    struct sp_delivery *delivery = queue == NULL ? NULL : queue->storing;
     while (delivery != NULL && delivery->number < number) {
         delivery = delivery->next;
     }
     if (delivery == NULL || delivery->number != number) {
         return; /* the device has acknowledged it meanwhile */
     }
-    session->storing = durable ? delivery->next : delivery;
+    queue->storing = durable ? delivery->next : delivery;
     delivery->place = durable ? SP_PLACE_JOURNAL : SP_PLACE_MEMORY;
     if (!durable && delivery->packet_id == 0) { /* nobody has it */
         queue_full(home, session, delivery->receipt);
@@ -468,7 +517,7 @@ static bool replay_fits(const struct sp_home *home, struct sp_session *session,
 {
     size_t size = DELIVERY_COST + message->topic.len + message->payload.len + sizeof(replay->id);
     if (replay->qos > 0 && message->qos > 0) {
-        return session->bytes == 0 || has_room(home, session, size);
+        return sp_session_queue(session)->bytes == 0 || has_room(home, session, size);
     }
     const struct sp_client *client = session->client;
     return sp_client_room(session->client, size) ||
@@ -508,7 +557,8 @@ void sp_session_pump(struct sp_home *home, struct sp_session *session)
 {
     pump(home, session);
     while (session->more != NULL && session->more->replays != NULL && session->client != NULL &&
-           !session->client->lost && !session->client->keeping && session->unsent == NULL &&
+           !session->client->lost && !session->client->keeping &&
+           sp_session_queue(session)->unsent == NULL &&
            replay_some(home, session, session->more->replays)) {
     }
     if (session->more != NULL) {
@@ -543,8 +593,9 @@ enum sp_err sp_session_replay(struct sp_home *home, struct sp_session *session,
 static struct sp_delivery *in_flight(const struct sp_session *session, uint16_t packet_id,
                                      struct sp_delivery **previous)
 {
+    const struct sp_queue *queue = sp_session_queue(session);
     *previous = NULL;
-    for (struct sp_delivery *d = session->first; d != session->unsent; d = d->next) {
+    for (struct sp_delivery *d = queue->first; d != queue->unsent; d = d->next) {
         if (d->packet_id == packet_id) {
             return d;
         }
@@ -556,8 +607,8 @@ static struct sp_delivery *in_flight(const struct sp_session *session, uint16_t 
 static void settle(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
                    struct sp_delivery *delivery)
 {
+    session->queue->in_flight--;
     drop(home, session, previous, delivery, false);
-    session->in_flight--;
     session->full = false;
     sp_session_pump(home, session);
 }
@@ -645,7 +696,7 @@ bool sp_session_release(struct sp_session *session, uint16_t packet_id)
 /* Room for one more. */
 static enum sp_err grow(struct sp_session *session)
 {
-    if (session->sub_count < session->sub_cap) {
+    if (session->sub_count == 0 || session->sub_count < session->sub_cap) {
         return SP_OK;
     }
     const size_t each = sizeof(struct sp_filter *);
@@ -657,8 +708,10 @@ static enum sp_err grow(struct sp_session *session)
     if (subs == NULL) {
         return SP_ERR_NOMEM;
     }
-    sp_copy(subs, session->subs, session->sub_count * each);
-    sp_slabs_give(&lists, session->subs, session->sub_cap * each);
+    sp_copy(subs, places(session), session->sub_count * each);
+    if (session->sub_cap > 0) {
+        sp_slabs_give(&lists, session->subs, session->sub_cap * each);
+    }
     session->subs = subs;
     session->sub_cap = (uint16_t)cap;
     return SP_OK;
@@ -680,7 +733,7 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
     struct sp_filter *made = NULL;
     SP_TRY(sp_subs_add(home->subs, filter, &wanted, existed, &made));
     if (!*existed) {
-        session->subs[session->sub_count++] = made;
+        places(session)[session->sub_count++] = made;
         sp_metric_inc(SP_M_SUBSCRIPTIONS);
     }
     if (session->kept) {
@@ -694,7 +747,7 @@ bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, st
     forget_replay(session, filter);
     const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
     for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
-        if (session->subs[i] == there) {
+        if (sp_session_sub(session, i) == there) {
             if (session->kept) {
                 sp_keep_unsubscribe(home, session, filter);
             }
@@ -708,7 +761,7 @@ bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, st
 void sp_session_mark_kept(struct sp_home *home, struct sp_session *session)
 {
     for (uint32_t i = 0; i < session->sub_count; i++) {
-        sp_subs_mark(home->subs, session->subs[i], home->index, session->tag, SP_SUB_KEPT,
+        sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, session->tag, SP_SUB_KEPT,
                      session->kept);
     }
 }

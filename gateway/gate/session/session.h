@@ -58,6 +58,19 @@ struct sp_replay {
     uint8_t filter[];
 };
 
+/* QoS 1 and 2 messages on their way to a device. */
+struct sp_queue {
+    struct sp_delivery
+        *first; /* sent on this connection, unacknowledged, in order; then the others */
+    struct sp_delivery *last;
+    struct sp_delivery *unsent;    /* the first that is not sent on this connection */
+    struct sp_delivery *storing;   /* the first that is on its way to the journal, or behind it */
+    struct sp_session *fresh_next; /* in the list of those with messages in memory alone … */
+    struct sp_session **fresh_at;  /* … where it hangs; NULL: not in it */
+    uint32_t bytes;                /* of all deliveries */
+    uint16_t in_flight;            /* sent on this connection, unacknowledged */
+};
+
 /* What few sessions have. */
 struct sp_session_more {
     struct sp_replay *replays;
@@ -83,23 +96,18 @@ struct sp_session {
     struct sp_device *device;
     const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
-    struct sp_filter **subs;      /* what it subscribes to; how lies in the index */
+    union {                    /* what it subscribes to; how lies in the index */
+        struct sp_filter *sub; /* sub_cap 0: here */
+        struct sp_filter **subs;
+    };
     struct sp_session_more *more; /* NULL: nothing of it */
-    struct sp_delivery
-        *first; /* sent on this connection, unacknowledged, in order; then the others */
-    struct sp_delivery *last;
-    struct sp_delivery *unsent;    /* the first that is not sent on this connection */
-    struct sp_delivery *storing;   /* the first that is on its way to the journal, or behind it */
-    struct sp_session *fresh_next; /* in the list of those with messages in memory alone … */
-    struct sp_session **fresh_at;  /* … where it hangs; NULL: not in it */
-    uint64_t base;                 /* of its numbers: lower ones belong to earlier sessions */
-    uint64_t number;               /* of the last message */
-    uint64_t sent;                 /* the highest number that was ever sent */
-    uint64_t version;              /* of the registry's row for which it was begun */
-    uint64_t left_ms;   /* since 1970: when the client left; 0: it is there, or never was */
-    uint32_t expiry_s;  /* from then on */
-    uint32_t bytes;     /* of all deliveries */
-    uint16_t in_flight; /* sent on this connection, unacknowledged */
+    struct sp_queue *queue;       /* NULL: nothing is on its way; to read it, sp_session_queue() */
+    uint64_t base;                /* of its numbers: lower ones belong to earlier sessions */
+    uint64_t number;              /* of the last message */
+    uint64_t sent;                /* the highest number that was ever sent */
+    uint64_t version;             /* of the registry's row for which it was begun */
+    uint64_t left_ms;  /* since 1970: when the client left; 0: it is there, or never was */
+    uint32_t expiry_s; /* from then on */
     uint16_t sub_count;
     uint16_t sub_cap;
     bool full : 1;    /* the queue overflowed and it was logged */
@@ -107,6 +115,21 @@ struct sp_session {
     bool begun : 1;   /* the journal knows of it */
     bool cut_off : 1; /* while loading: the gate ended before its device left */
 };
+
+/** What sp_session_queue() shows of one with nothing on its way. */
+extern const struct sp_queue sp_queue_empty;
+
+/** To look at what is on its way. */
+static inline const struct sp_queue *sp_session_queue(const struct sp_session *session)
+{
+    return session->queue == NULL ? &sp_queue_empty : session->queue;
+}
+
+/** Its subscription number 0..sub_count - 1. */
+static inline struct sp_filter *sp_session_sub(const struct sp_session *session, uint32_t index)
+{
+    return session->sub_cap == 0 ? session->sub : session->subs[index];
+}
 
 /** @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
@@ -130,6 +153,14 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session);
  */
 void sp_session_offer(struct sp_home *home, struct sp_session *session,
                       const struct sp_offer *offer);
+
+/**
+ * Put a delivery with its number, message, size and place behind all others. It is taken over, and gone after an error.
+ * @param[in] sent On this connection already, as all before it.
+ * @retval SP_ERR_NOMEM
+ */
+SP_MUST_CHECK enum sp_err sp_session_queue_up(struct sp_home *home, struct sp_session *session,
+                                              struct sp_delivery *delivery, bool sent);
 
 /**
  * A message out of the journal, behind all others.

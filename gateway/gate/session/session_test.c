@@ -924,7 +924,7 @@ static void a_command_from_the_cloud_reaches_its_device(void)
     SP_CHECK(hear_publish(peer, &got) && is(got.topic, "cmd/dev1/go") && is(got.payload, "now"));
     SP_CHECK_INT(got.qos, 1);
     say_puback(peer, got.packet_id);
-    SP_CHECK_INT(peer->client.session->in_flight, 0);
+    SP_CHECK_INT(sp_session_queue(peer->client.session)->in_flight, 0);
     sp_route_command(&w->home, SP_VIEW_LIT("down/dev2/go"), SP_VIEW_LIT("now"), 1, 5);
     sp_route_command(&w->home, SP_VIEW_LIT("elsewhere"), SP_VIEW_LIT("now"), 1, 5);
     turn();
@@ -1003,8 +1003,9 @@ static void a_clean_start_ends_the_session_and_a_full_queue_drops(void)
         command("a message of a certain length");
     }
     const struct sp_device *device = sp_device_find(&w->home, SP_VIEW_LIT("dev1"));
-    SP_CHECK(device != NULL && device->session->bytes <= config.limits.session_queue_bytes);
-    SP_CHECK(device != NULL && device->session->bytes > 1000);
+    SP_CHECK(device != NULL &&
+             sp_session_queue(device->session)->bytes <= config.limits.session_queue_bytes);
+    SP_CHECK(device != NULL && sp_session_queue(device->session)->bytes > 1000);
     peer = admitted("dev1", sensor_name);
     SP_CHECK(!hear_publish(peer, &got));
     command("nobody subscribed");
