@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
 /*
- * Preloaded into a gateway (tests/lib/odds.py): another wall clock for all its processes, and an allocation that fails in one of
- * them. The block is a file that every process maps before it enters its sandbox; the test writes it while they run.
+ * Preloaded into a gateway (tests/lib/odds.py): another wall clock for all its processes, an allocation that fails in one of
+ * them, and accepting that fails. The block is a file that every process maps before it enters its sandbox; the test writes it while they run.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +22,9 @@ struct block {
     atomic_llong
         monotonic;  /* seconds added to the clock that never jumps, as if so much time had passed */
     atomic_int pid; /* of the process whose allocations are counted; 0: none */
-    atomic_int count; /* allocations left until one fails; below 0: it has */
+    atomic_int count;       /* allocations left until one fails; below 0: it has */
+    atomic_int accepts_pid; /* of the process in which accept4() fails; 0: none */
+    atomic_int accepts;     /* its errno */
 };
 
 static struct block *block;
@@ -91,6 +94,19 @@ void *realloc(void *old, size_t size)
         *(void **)&real_realloc = dlsym(RTLD_NEXT, "realloc");
     }
     return fails() ? NULL : real_realloc(old, size);
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    static int (*real)(int, struct sockaddr *, socklen_t *, int);
+    if (block != NULL && block->accepts_pid != 0 && block->accepts_pid == getpid()) {
+        errno = block->accepts;
+        return -1;
+    }
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "accept4");
+    }
+    return real(fd, address, len, flags);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out)

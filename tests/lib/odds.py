@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gateway whose wall clock and allocator a test holds in its hands (tests/hostile/odds.c)."""
+"""A gateway whose wall clock, allocator and accept4() a test holds in its hands (tests/hostile/odds.c)."""
 import mmap
 import struct
 
@@ -30,6 +30,11 @@ class Odds:
         struct.pack_into("=i", self.map, 16, 0)
         struct.pack_into("=i", self.map, 20, number)
         struct.pack_into("=i", self.map, 16, pid)
+
+    def fail_accepts(self, pid, error=0):
+        """Every accept4() of that process fails with that errno; pid 0: they work."""
+        struct.pack_into("=i", self.map, 28, error)
+        struct.pack_into("=i", self.map, 24, pid)
 
     def failed(self):
         """The allocation was asked for, and failed."""
