@@ -281,6 +281,7 @@ def test_a_full_queue_refuses_and_takes_again(own):
     reasons = send(gateway, service, name, range(40))
     taken = reasons.count(0)
     assert 0 < taken < 40 and reasons == [0] * taken + [0x97] * (40 - taken)
+    gateway.wait_event("session_queue_full")
     assert len(gateway.events("session_queue_full")) == 1
     gateway.kill()
     gateway.start()

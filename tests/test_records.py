@@ -401,7 +401,7 @@ def test_fusion_of_sealed_records(system, sensor, names):
 def test_rotation_under_load_loses_nothing(tmp_path):
     """100 devices, 10 records per second each, a new epoch every second."""
     cloud = Cloud(tmp_path / "cloud").start().log()
-    gateway = Gateway(tmp_path / "home", cloud, threads=2)
+    gateway = Gateway(tmp_path / "home", cloud, threads=2, cloud_extra="  limits: none\n")
     add_reference(gateway)
     gateway.cli("group", "add", "hall", "--grace", "3s")
     gateway.start()

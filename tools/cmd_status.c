@@ -154,6 +154,11 @@ static void print_gateway(const struct sample *s)
         }
         comma = ",";
     }
+    if (metric_of(s, SP_M_FORBIDDEN_CALLS) > 0) {
+        printf("\n%-13s %.0f times a process made a system call that its sandbox forbids; see the "
+               "log",
+               "Sandbox", metric_of(s, SP_M_FORBIDDEN_CALLS));
+    }
     printf("\n\n");
 }
 

@@ -144,7 +144,9 @@
     X(REFERENCES, "references", GAUGE, "reference entries in the registry")                       \
     X(KEYS_RESTARTS, "keys_restarts_total", COUNTER, "times the keys process was restarted")      \
     X(STORE_RESTARTS, "store_restarts_total", COUNTER, "times the store process was restarted")   \
-    X(GATE_RESTARTS, "gate_restarts_total", COUNTER, "times the gate process was restarted")
+    X(GATE_RESTARTS, "gate_restarts_total", COUNTER, "times the gate process was restarted")      \
+    X(FORBIDDEN_CALLS, "forbidden_calls_total", COUNTER,                                          \
+      "processes that died of a system call that their sandbox forbids")
 
 enum sp_metric {
 #define X(name, text, kind, help) SP_M_##name,

@@ -304,8 +304,23 @@ void sp_children_restart(struct sp_parent *parent)
     }
 }
 
+bool sp_children_log_forbidden(enum sp_process process, int status)
+{
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS) {
+        return false;
+    }
+    sp_metric_inc(SP_M_FORBIDDEN_CALLS);
+    sp_log_error(SP_EVENT("process_died"), SP_F_STR("process", kinds[process].name),
+                 SP_F_STR("signal", "SYS"),
+                 SP_F_STR("reason", "a system call that its sandbox forbids"));
+    return true;
+}
+
 static void log_death(const struct sp_parent *parent, enum sp_process process, int status)
 {
+    if (sp_children_log_forbidden(process, status)) {
+        return;
+    }
     if (WIFSIGNALED(status)) {
         sp_log_error(SP_EVENT("process_died"), SP_F_STR("process", kinds[process].name),
                      SP_F_STR("signal", sigabbrev_np(WTERMSIG(status))));

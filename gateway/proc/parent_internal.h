@@ -127,6 +127,8 @@ SP_MUST_CHECK enum sp_err sp_children_start_beside(struct sp_parent *parent, int
 void sp_children_start_store(struct sp_parent *parent);
 /** Collect the dead, and plan their return. */
 void sp_children_reap(struct sp_parent *parent);
+/** Say and count that a process died of a system call that its sandbox forbids. @return false: it died of something else. */
+bool sp_children_log_forbidden(enum sp_process process, int status);
 /** Start again those whose time has come. */
 void sp_children_restart(struct sp_parent *parent);
 /** Read what a child has said. */

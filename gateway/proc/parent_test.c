@@ -297,8 +297,25 @@ static void a_dead_child_comes_back_with_new_wires(void)
     char *status = ask();
     SP_CHECK(strstr(status, "\"gate_restarts_total\":\t1") != NULL);
     SP_CHECK(strstr(status, "\"keys_restarts_total\":\t1") != NULL);
+    SP_CHECK(strstr(status, "\"forbidden_calls_total\":\t0") != NULL);
     free(status);
     SP_CHECK_INT(stop_gateway(SIGINT), 0);
+}
+
+static void a_child_that_its_sandbox_killed_is_told_and_counted(void)
+{
+    write_config("");
+    start_gateway();
+    SP_CHECK(logged("event=ready", 1));
+    kill(pid_of("keys"), SIGSYS);
+    SP_CHECK(logged("event=process_died process=keys signal=SYS "
+                    "reason=\"a system call that its sandbox forbids\"",
+                    1));
+    SP_CHECK(logged("event=restarted process=keys", 1));
+    char *status = ask();
+    SP_CHECK(strstr(status, "\"forbidden_calls_total\":\t1") != NULL);
+    free(status);
+    SP_CHECK_INT(stop_gateway(SIGTERM), 0);
 }
 
 static void a_child_that_cannot_start_ends_the_gateway(void)
@@ -404,6 +421,7 @@ static void an_address_in_use_is_told_even_with_many_loops(void)
 static const struct sp_test tests[] = {
     SP_TEST(it_starts_serves_and_stops_in_order),
     SP_TEST(a_dead_child_comes_back_with_new_wires),
+    SP_TEST(a_child_that_its_sandbox_killed_is_told_and_counted),
     SP_TEST(a_child_that_cannot_start_ends_the_gateway),
     SP_TEST(a_second_gateway_on_the_same_state_is_refused),
     SP_TEST(a_reload_takes_what_it_can_and_refuses_faults),

@@ -9,11 +9,13 @@
     }
 
 const struct sp_sandbox_rule sp_sandbox_extra_rules[] = {
-    CALL(prctl),   CALL(clone),      CALL(wait4),     CALL(getppid),    CALL(kill),
-    CALL(pread64), CALL(stat),       CALL(pipe2),     CALL(getdents64), CALL(getdents),
-    CALL(ptrace),  CALL(readlinkat), CALL(readlink),  CALL(dup),        CALL(tkill),
-    CALL(capget),  CALL(getcwd),     CALL(open),      CALL(openat),     CALL(newfstatat),
-    CALL(access),  CALL(tgkill),     CALL(setitimer),
+    CALL(prctl),      CALL(clone),      CALL(wait4),     CALL(getppid),     CALL(kill),
+    CALL(pread64),    CALL(stat),       CALL(pipe2),     CALL(getdents64),  CALL(getdents),
+    CALL(ptrace),     CALL(readlinkat), CALL(readlink),  CALL(dup),         CALL(tkill),
+    CALL(capget),     CALL(getcwd),     CALL(open),      CALL(openat),      CALL(newfstatat),
+    CALL(access),     CALL(tgkill),     CALL(setitimer), CALL(sigaltstack), CALL(getrusage),
+    CALL(membarrier), CALL(mlock),      CALL(munlock),   CALL(lstat),       CALL(set_robust_list),
+    CALL(rseq),       CALL(exit),       CALL(unlink),
 };
 const size_t sp_sandbox_extra_rule_count =
     sizeof(sp_sandbox_extra_rules) / sizeof(sp_sandbox_extra_rules[0]);

@@ -519,6 +519,7 @@ void sp_upgrade_reaped(struct sp_parent *parent, pid_t pid, int status)
     for (unsigned p = 0; p < SP_PROCESS_COUNT; p++) {
         struct sp_offspring *o = &u->old[p];
         if (o->pid == pid) {
+            (void)sp_children_log_forbidden((enum sp_process)p, status);
             o->pid = 0;
             if (o->control >= 0) {
                 close(o->control);

@@ -10,8 +10,9 @@ FILES = ["journal/journal.db", "journal/journal.db-wal", "journal/journal.db-shm
          "registry.db-journal"]
 CALLS = ["pwrite", "sync", "truncate", "send", "receive"]
 MOMENTS = ["before", "after", "halfway"]
+DEEDS = ["end", "open", "socket", "connect", "listen", "execute", "fork", "trace", "spy", "code"]
 FIELDS = ["magic", "full", "fail_syncs", "fail_writes", "short_writes", "pid", "call", "moment", "count", "sprung",
-          "overflows", "registry"]
+          "overflows", "registry", "deed", "answer"]
 WIDE = ["syncs", "lies", "clock", "area", "used 0", "used 1"]
 HEAD = 4 * len(FIELDS) + 8 * len(WIDE)
 RECORD = struct.Struct("=IIIIQQQQ")
@@ -53,9 +54,10 @@ class Faults:
         for name in ("full", "fail_syncs", "fail_writes", "short_writes", "pid", "clock"):
             self[name] = 0
 
-    def trap(self, pid, call, count, moment="before"):
-        """`pid` ends itself at the count-th such call from now."""
-        self["pid"] = 0
+    def trap(self, pid, call, count, moment="before", deed="end"):
+        """`pid` ends itself, or does what its sandbox should not let it do, at the count-th such call from now."""
+        self["pid"] = self["answer"] = 0
+        self["deed"] = DEEDS.index(deed)
         self["call"], self["moment"], self["count"] = CALLS.index(call), MOMENTS.index(moment), count
         self["pid"] = pid
 

@@ -41,6 +41,20 @@ enum sp_faults_moment {
     SP_FAULTS_HALFWAY, /**< of a write: half of the bytes */
 };
 
+/** What a process that walks into a trap does: ends itself, or tries what its sandbox is there for. */
+enum sp_faults_deed {
+    SP_FAULTS_END,
+    SP_FAULTS_OPEN, /**< a file that no child has a right to */
+    SP_FAULTS_SOCKET,
+    SP_FAULTS_CONNECT,
+    SP_FAULTS_LISTEN,
+    SP_FAULTS_EXECUTE,
+    SP_FAULTS_FORK,
+    SP_FAULTS_TRACE,
+    SP_FAULTS_SPY, /**< read the memory of another process */
+    SP_FAULTS_CODE /**< make data executable */
+};
+
 /** One record of the undo area; `old` bytes follow, the next record begins at a multiple of 8. */
 struct sp_faults_undo {
     uint32_t size; /**< of record and bytes */
@@ -60,7 +74,7 @@ struct sp_faults_block {
     uint32_t fail_writes; /**< so many of the next writes fail with EIO */
     uint32_t
         short_writes; /**< so many of the next writes stop halfway; SQLite goes on with the rest */
-    /* the trap: process `pid` ends itself at the `count`th call from now; disarmed when pid is 0 */
+    /* the trap: process `pid` does `deed` at the `count`th call from now; disarmed when pid is 0 */
     uint32_t pid;
     uint32_t call;
     uint32_t moment;
@@ -68,8 +82,11 @@ struct sp_faults_block {
     uint32_t sprung;    /**< traps that did */
     uint32_t overflows; /**< of the undo area: the next power cut would forget too much */
     uint32_t
-        registry;   /**< 1: what is written to the registry can be undone, 0: what to the journal */
-    uint64_t syncs; /**< of tracked files, all in all */
+        registry; /**< 1: what is written to the registry can be undone, 0: what to the journal */
+    uint32_t
+        deed; /**< of the trap: enum sp_faults_deed; none but SP_FAULTS_END ends the process by itself */
+    uint32_t answer; /**< what came of a deed that was survived: 1 + errno, 1 where it was done */
+    uint64_t syncs;  /**< of tracked files, all in all */
     uint64_t
         lies; /**< 1: syncs of tracked files do nothing and say they did: a test of the tests */
     int64_t clock; /**< seconds by which the time of day is wrong */

@@ -14,11 +14,13 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -91,15 +93,46 @@ __attribute__((constructor)) static void set_up(void)
 
 /* ---- traps ---- */
 
-static void die(void)
+/* By number: the libraries' functions are no part of what is tried. */
+static long do_deed(uint32_t deed)
 {
-    block->pid = 0;
-    block->sprung++;
-    (void)syscall(SYS_exit_group,
-                  137); /* the sandbox has no kill(); nothing of ours runs after it either */
+    static char data[4096] __attribute__((aligned(4096)));
+    char program[] = "/bin/true";
+    char *const words[] = {program, NULL};
+    switch (deed) {
+    case SP_FAULTS_OPEN:
+        return syscall(SYS_openat, AT_FDCWD, "/etc/passwd", O_RDONLY);
+    case SP_FAULTS_SOCKET:
+        return syscall(SYS_socket, AF_INET, SOCK_STREAM, 0);
+    case SP_FAULTS_CONNECT:
+        return syscall(SYS_connect, -1, NULL, 0);
+    case SP_FAULTS_LISTEN:
+        return syscall(SYS_listen, -1, 1);
+    case SP_FAULTS_EXECUTE:
+        return syscall(SYS_execve, program, words, NULL);
+    case SP_FAULTS_FORK:
+        return syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+    case SP_FAULTS_TRACE:
+        return syscall(SYS_ptrace, PTRACE_TRACEME, 0, NULL, NULL);
+    case SP_FAULTS_SPY:
+        return syscall(SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0);
+    case SP_FAULTS_CODE:
+        return syscall(SYS_mprotect, data, sizeof(data), PROT_READ | PROT_EXEC);
+    default:
+        return syscall(SYS_exit_group, 137); /* the sandbox has no kill(); nothing runs after it */
+    }
 }
 
-/* It is this process's turn to die at this call. */
+static void spring(void)
+{
+    int error = errno;
+    block->pid = 0;
+    block->sprung++;
+    block->answer = do_deed(block->deed) < 0 ? 1U + (uint32_t)errno : 1U;
+    errno = error;
+}
+
+/* It is this process's turn at this call. */
 static bool trapped(enum sp_faults_call call)
 {
     if (block == NULL || block->pid == 0 || block->call != (uint32_t)call ||
@@ -113,7 +146,7 @@ static void around(bool now, enum sp_faults_moment moment)
 {
     if (now && (block->moment == (uint32_t)moment ||
                 (moment == SP_FAULTS_BEFORE && block->moment == SP_FAULTS_HALFWAY))) {
-        die();
+        spring();
     }
 }
 
