@@ -228,7 +228,8 @@ class Cloud:
         m = Message(number, client_id, topic, r.rest(), qos, bool(first & 8), packet_id, user,
                     expiry, at=time.monotonic())
         verdict = self.answer(m)
-        m.reason = verdict if isinstance(verdict, int) else None
+        if isinstance(verdict, int):  # or else it may have been answered meanwhile, by another thread
+            m.reason = verdict
         with self.changed:
             self.messages.append(m)
             self.changed.notify_all()

@@ -7,11 +7,14 @@
 static enum sp_err grow(struct sp_slots *slots)
 {
     uint32_t cap = slots->cap == 0 ? 16 : slots->cap * 2;
-    struct sp_slot *grown = realloc(slots->slots, cap * sizeof(struct sp_slot));
-    if (grown == NULL) {
+    union sp_slot *grown = realloc(slots->slots, cap * sizeof(*grown));
+    slots->slots = grown == NULL ? slots->slots : grown;
+    uint32_t *generations =
+        grown == NULL ? NULL : realloc(slots->generations, cap * sizeof(*generations));
+    if (generations == NULL) {
         return SP_ERR_NOMEM;
     }
-    slots->slots = grown;
+    slots->generations = generations;
     slots->cap = cap;
     return SP_OK;
 }
@@ -22,50 +25,50 @@ enum sp_err sp_slots_put(struct sp_slots *slots, void *item, sp_slot_tag *out)
         SP_TRY(grow(slots));
     }
     uint32_t index = slots->first_free == 0 ? slots->fresh++ : slots->first_free - 1;
-    struct sp_slot *slot = &slots->slots[index];
     if (slots->first_free == 0) {
-        slot->generation = 1;
+        slots->generations[index] = 0;
     } else {
-        slots->first_free = slot->next_free;
+        slots->first_free = (uint32_t)slots->slots[index].next_free;
     }
-    slot->item = item;
-    *out = (uint64_t)slot->generation << 32 | index;
+    slots->generations[index]++; /* odd now; after a very long time it begins anew */
+    slots->slots[index].item = item;
+    *out = (uint64_t)slots->generations[index] << 32 | index;
     return SP_OK;
 }
 
-static struct sp_slot *find(const struct sp_slots *slots, sp_slot_tag tag)
+static bool is_used(const struct sp_slots *slots, uint32_t index)
+{
+    return (slots->generations[index] & 1U) != 0;
+}
+
+static bool is_there(const struct sp_slots *slots, sp_slot_tag tag)
 {
     uint32_t index = (uint32_t)tag;
-    if (index >= slots->fresh) {
-        return NULL;
-    }
-    struct sp_slot *slot = &slots->slots[index];
-    return slot->item != NULL && slot->generation == (uint32_t)(tag >> 32) ? slot : NULL;
+    return index < slots->fresh && is_used(slots, index) &&
+           slots->generations[index] == (uint32_t)(tag >> 32);
 }
 
 void *sp_slots_find(const struct sp_slots *slots, sp_slot_tag tag)
 {
-    const struct sp_slot *slot = find(slots, tag);
-    return slot == NULL ? NULL : slot->item;
+    return is_there(slots, tag) ? slots->slots[(uint32_t)tag].item : NULL;
 }
 
 void sp_slots_remove(struct sp_slots *slots, sp_slot_tag tag)
 {
-    struct sp_slot *slot = find(slots, tag);
-    if (slot != NULL) {
-        slot->item = NULL;
-        slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
-        slot->next_free = slots->first_free;
-        slots->first_free = (uint32_t)tag + 1;
+    uint32_t index = (uint32_t)tag;
+    if (is_there(slots, tag)) {
+        slots->generations[index]++;
+        slots->slots[index].next_free = slots->first_free;
+        slots->first_free = index + 1;
     }
 }
 
 void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
 {
     while (*index < slots->fresh) {
-        void *item = slots->slots[(*index)++].item;
-        if (item != NULL) {
-            return item;
+        uint32_t at = (*index)++;
+        if (is_used(slots, at)) {
+            return slots->slots[at].item;
         }
     }
     return NULL;
@@ -74,5 +77,6 @@ void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
 void sp_slots_deinit(struct sp_slots *slots)
 {
     free(slots->slots);
+    free(slots->generations);
     *slots = (struct sp_slots){.slots = NULL};
 }

@@ -12,15 +12,16 @@
 /** index in the low half, generation in the high half; never 0 */
 typedef uint64_t sp_slot_tag;
 
-struct sp_slot {
-    void *item; /* NULL: free */
-    uint32_t generation;
-    uint32_t next_free;
+union sp_slot {
+    void *item;
+    uintptr_t next_free; /* while nothing is in it: index + 1 of the next such one; 0: none */
 };
 
 /** Zeroed = empty. */
 struct sp_slots {
-    struct sp_slot *slots;
+    union sp_slot *slots;
+    uint32_t *
+        generations; /* of the slots: odd while something is in it; 12 bytes for each, in two lists */
     uint32_t cap;
     uint32_t fresh;      /* those from here on were never used, and their memory never touched */
     uint32_t first_free; /* index + 1 of one that was; 0: none */

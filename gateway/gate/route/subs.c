@@ -8,19 +8,27 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Subscriptions on a filter that has, or had, more than one. */
+struct many {
+    uint32_t count;
+    uint32_t cap;
+    struct sp_subscriber items[];
+};
+
+enum crowd { CROWD_NONE, CROWD_ONE, CROWD_MANY };
+
 struct sp_filter {
     struct sp_table_node link; /* first: found by casting back */
-    struct node *node;         /* where it ends in the trie; NULL: no wildcards in it */
     union {
-        struct sp_subscriber one;    /* cap 0: here */
-        struct sp_subscriber *items; /* malloc'ed */
+        struct sp_subscriber one; /* CROWD_ONE */
+        struct many *many;        /* CROWD_MANY; malloc'ed */
     };
-    uint32_t count; /* of its subscriptions */
-    uint32_t cap;
     uint16_t len;
+    uint8_t crowd; /* enum crowd */
     uint8_t text[];
 };
 
@@ -83,14 +91,20 @@ bool sp_filter_shared(const struct sp_filter *filter)
 
 static struct sp_subscriber *items_of(struct sp_filter *filter)
 {
-    return filter->cap == 0 ? &filter->one : filter->items;
+    return filter->crowd == CROWD_MANY ? filter->many->items : &filter->one;
+}
+
+static uint32_t count_of(const struct sp_filter *filter)
+{
+    return filter->crowd == CROWD_MANY ? filter->many->count : filter->crowd;
 }
 
 static struct sp_subscriber *subscriber_find(struct sp_filter *filter, uint16_t loop,
                                              sp_slot_tag session)
 {
     struct sp_subscriber *items = items_of(filter);
-    for (uint32_t i = 0; i < filter->count; i++) {
+    uint32_t count = count_of(filter);
+    for (uint32_t i = 0; i < count; i++) {
         if (items[i].session == session && items[i].loop == loop) {
             return &items[i];
         }
@@ -98,24 +112,39 @@ static struct sp_subscriber *subscriber_find(struct sp_filter *filter, uint16_t 
     return NULL;
 }
 
-/* Room for one more. */
-static enum sp_err grow(struct sp_filter *filter)
+/* Where the next one goes, counted already; NULL: no memory. */
+static struct sp_subscriber *one_more(struct sp_filter *filter)
 {
-    if (filter->count == 0 || filter->count < filter->cap) {
-        return SP_OK;
+    struct many *many = filter->crowd == CROWD_MANY ? filter->many : NULL;
+    if (filter->crowd == CROWD_NONE) {
+        filter->crowd = CROWD_ONE;
+        return &filter->one;
     }
-    uint32_t cap = filter->cap == 0 ? 4 : filter->cap * 2;
-    struct sp_subscriber *items =
-        realloc(filter->cap == 0 ? NULL : filter->items, cap * sizeof(*items));
-    if (items == NULL) {
-        return SP_ERR_NOMEM;
+    if (many == NULL || many->count == many->cap) {
+        uint32_t cap = many == NULL ? 4 : many->cap * 2;
+        struct many *grown = realloc(many, sizeof(*grown) + cap * sizeof(grown->items[0]));
+        if (grown == NULL) {
+            return NULL;
+        }
+        if (many == NULL) {
+            grown->count = 1;
+            grown->items[0] = filter->one;
+        }
+        grown->cap = cap;
+        filter->many = grown;
+        filter->crowd = CROWD_MANY;
+        many = grown;
     }
-    if (filter->cap == 0) {
-        items[0] = filter->one;
+    return &many->items[many->count++];
+}
+
+static void one_less(struct sp_filter *filter, struct sp_subscriber *which)
+{
+    if (filter->crowd == CROWD_MANY) {
+        *which = filter->many->items[--filter->many->count];
+    } else {
+        filter->crowd = CROWD_NONE;
     }
-    filter->items = items;
-    filter->cap = cap;
-    return SP_OK;
 }
 
 static enum sp_err subscriber_add(struct sp_filter *filter, const struct sp_subscriber *subscriber,
@@ -123,9 +152,9 @@ static enum sp_err subscriber_add(struct sp_filter *filter, const struct sp_subs
 {
     struct sp_subscriber *found = subscriber_find(filter, subscriber->loop, subscriber->session);
     *existed = found != NULL;
+    found = found == NULL ? one_more(filter) : found;
     if (found == NULL) {
-        SP_TRY(grow(filter));
-        found = &items_of(filter)[filter->count++];
+        return SP_ERR_NOMEM;
     }
     *found = *subscriber;
     return SP_OK;
@@ -135,7 +164,7 @@ static enum sp_err subscriber_add(struct sp_filter *filter, const struct sp_subs
 
 static void node_free(struct node *node)
 {
-    sp_slabs_give(&slabs, node, sizeof(*node) + node->len);
+    sp_slabs_give(&slabs, node, offsetof(struct node, level) + node->len);
 }
 
 static uint64_t edge_hash(const struct sp_subs *subs, const struct node *parent,
@@ -167,7 +196,7 @@ static struct node *child_make(struct sp_subs *subs, struct node *parent, struct
     if (node != NULL) {
         return node;
     }
-    node = sp_slabs_take(&slabs, sizeof(*node) + level.len);
+    node = sp_slabs_take(&slabs, offsetof(struct node, level) + level.len);
     if (node == NULL) {
         return NULL;
     }
@@ -209,6 +238,17 @@ static struct node *trie_make(struct sp_subs *subs, struct node *root, struct sp
     return node;
 }
 
+/* Where a filter ends in the trie; NULL: it has not been put there. */
+static struct node *trie_find(const struct sp_subs *subs, struct node *root, struct sp_view filter)
+{
+    struct node *node = root;
+    struct sp_view level;
+    while (node != NULL && sp_topic_next(&filter, &level)) {
+        node = child_find(subs, node, level);
+    }
+    return node;
+}
+
 static bool has_wildcard(struct sp_view filter)
 {
     return memchr(filter.ptr, '#', filter.len) != NULL ||
@@ -232,10 +272,10 @@ static struct sp_filter *filter_find(const struct sp_subs *subs, struct sp_view 
 
 static void filter_free(struct sp_filter *filter)
 {
-    if (filter->cap > 0) {
-        free(filter->items);
+    if (filter->crowd == CROWD_MANY) {
+        free(filter->many);
     }
-    sp_slabs_give(&slabs, filter, sizeof(*filter) + filter->len);
+    sp_slabs_give(&slabs, filter, offsetof(struct sp_filter, text) + filter->len);
 }
 
 /* ---- groups ---- */
@@ -317,17 +357,22 @@ static void group_remove(struct sp_subs *subs, const struct sp_filter *filter)
 /* Take a filter that nobody subscribes to any more out of the index. */
 static void filter_prune(struct sp_subs *subs, struct sp_filter *filter)
 {
-    if (filter->count > 0) {
+    if (count_of(filter) > 0) {
         return;
     }
+    struct sp_view text = sp_filter_text(filter);
+    struct node *root = subs->root;
     struct group *other = NULL;
     if (sp_filter_shared(filter)) {
         group_remove(subs, filter);
-        other = group_first(subs, inner_of(filter));
+        text = inner_of(filter);
+        root = subs->shared;
+        other = group_first(subs, text);
     }
-    if (filter->node != NULL) {
-        filter->node->filter = other == NULL ? NULL : other->filter;
-        node_prune(subs, filter->node);
+    struct node *node = has_wildcard(text) ? trie_find(subs, root, text) : NULL;
+    if (node != NULL) {
+        node->filter = other == NULL ? NULL : other->filter;
+        node_prune(subs, node);
     }
     sp_table_remove(&subs->filters, &filter->link);
     filter_free(filter);
@@ -344,11 +389,11 @@ static enum sp_err place(struct sp_subs *subs, struct sp_filter *filter)
         root = subs->shared;
     }
     if (has_wildcard(text)) {
-        filter->node = trie_make(subs, root, text);
-        if (filter->node == NULL) {
+        struct node *node = trie_make(subs, root, text);
+        if (node == NULL) {
             return SP_ERR_NOMEM;
         }
-        filter->node->filter = filter;
+        node->filter = filter;
     }
     return SP_OK;
 }
@@ -360,7 +405,7 @@ static struct sp_filter *filter_make(struct sp_subs *subs, struct sp_view text)
     if (filter != NULL || text.len > UINT16_MAX) {
         return filter;
     }
-    filter = sp_slabs_take(&slabs, sizeof(*filter) + text.len);
+    filter = sp_slabs_take(&slabs, offsetof(struct sp_filter, text) + text.len);
     if (filter == NULL) {
         return NULL;
     }
@@ -496,7 +541,7 @@ void sp_subs_remove(struct sp_subs *subs, struct sp_filter *filter, uint16_t loo
     lock_all(subs);
     struct sp_subscriber *found = subscriber_find(filter, loop, session);
     if (found != NULL) {
-        *found = items_of(filter)[--filter->count];
+        one_less(filter, found);
         filter_prune(subs, filter);
     }
     unlock_all(subs);
@@ -573,13 +618,14 @@ static void take(struct matching *m, const struct sp_subscriber *from, sp_slot_t
 
 static void collect(struct matching *m, struct sp_filter *filter)
 {
-    if (matches_room(m->out, filter->count) != SP_OK) {
+    uint32_t count = count_of(filter);
+    if (matches_room(m->out, count) != SP_OK) {
         m->err = SP_ERR_NOMEM;
         return;
     }
     m->sources++;
     const struct sp_subscriber *items = items_of(filter);
-    for (uint32_t i = 0; i < filter->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         const struct sp_subscriber *item = &items[i];
         bool own = item->session == m->publisher && item->loop == m->loop;
         if (!own || (item->options & SP_SUB_NO_LOCAL) == 0) {
@@ -594,7 +640,7 @@ static const struct sp_subscriber *next_member(struct group *group, uint16_t loo
 {
     const struct sp_subscriber *items = items_of(group->filter);
     const struct sp_subscriber *away = NULL;
-    uint32_t count = group->filter->count;
+    uint32_t count = count_of(group->filter);
     uint32_t turn = atomic_fetch_add_explicit(&group->turn, 1, memory_order_relaxed);
     for (uint32_t i = 0; i < count; i++) {
         const struct sp_subscriber *item = &items[(turn + i) % count];

@@ -527,8 +527,9 @@ static void leave_device(struct sp_client *client, bool with_will, bool end_sess
         sp_will_destroy(will);
         return;
     }
-    if (device->guest == client) {
-        device->guest = NULL;
+    if (client->guest) {
+        client->guest = false;
+        device->has_guest = false;
         sp_metric_add(SP_M_GUESTS, -1);
     }
     if (device->client != client || !with_will) {

@@ -122,6 +122,7 @@ struct sp_client {
     bool holding : 1;    /* paused until a protected record is stored: one at a time keeps order */
     bool keeping : 1; /* paused until its session is loaded, or what it changed in it is durable */
     bool grant_unacked : 1; /* a grant waits for its PUBACK */
+    bool guest : 1;         /* it has its identity's place for guests */
     bool terse : 1;         /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
     uint8_t unopened;       /* protected records that did not open */
     struct sp_peer peer;    /**< set by the owner, for logs */

@@ -167,12 +167,13 @@ static bool take_place(struct sp_client *client, bool guest)
     }
     if (client->work->blocked || sp_device_blocked(client->device)) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many refused tokens");
-    } else if (client->device->guest != NULL) {
+    } else if (client->device->has_guest) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "another guest waits for its verdict");
     } else if (client->home->keys.send == NULL || !client->nonce_open) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "appraisal not available");
     } else {
-        client->device->guest = client;
+        client->device->has_guest = true;
+        client->guest = true;
         sp_metric_inc(SP_M_GUESTS);
         return true;
     }
@@ -313,8 +314,9 @@ void sp_client_admit(struct sp_client *client)
     if (!end_former(client)) {
         return;
     }
-    if (device->guest == client) {
-        device->guest = NULL;
+    if (client->guest) {
+        client->guest = false;
+        device->has_guest = false;
         sp_metric_add(SP_M_GUESTS, -1);
     }
     bool present = device->session != NULL;

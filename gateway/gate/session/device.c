@@ -8,6 +8,7 @@
 #include "gateway/gate/session/session.h"
 #include "gateway/slab/slab.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #define ATTEMPTS_WINDOW_MS 60000U
@@ -117,7 +118,7 @@ struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity)
     if (device != NULL || identity.len > SP_LINK_IDENTITY_MAX) {
         return device;
     }
-    device = sp_slabs_take(&slabs, sizeof(*device) + identity.len);
+    device = sp_slabs_take(&slabs, offsetof(struct sp_device, identity) + identity.len);
     if (device == NULL) {
         return NULL;
     }
@@ -125,7 +126,7 @@ struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity)
     device->identity_len = (uint8_t)identity.len;
     sp_copy(device->identity, identity.ptr, identity.len);
     if (sp_table_insert(&home->devices, &device->node, sp_hash(home->seed, identity)) != SP_OK) {
-        sp_slabs_give(&slabs, device, sizeof(*device) + identity.len);
+        sp_slabs_give(&slabs, device, offsetof(struct sp_device, identity) + identity.len);
         return NULL;
     }
     return device;
@@ -226,7 +227,7 @@ void sp_device_destroy(struct sp_device *device)
     sp_session_destroy(home, device->session);
     wait_no_more(device);
     sp_table_remove(&home->devices, &device->node);
-    sp_slabs_give(&slabs, device, sizeof(*device) + device->identity_len);
+    sp_slabs_give(&slabs, device, offsetof(struct sp_device, identity) + device->identity_len);
 }
 
 /* When the next thing that waits is due; UINT64_MAX: nothing waits. */

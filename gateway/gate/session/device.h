@@ -42,12 +42,13 @@ struct sp_device_wait {
 struct sp_device {
     struct sp_table_node node; /* first: found by casting back */
     struct sp_home *home;
-    struct sp_client *guest;     /**< waits for its verdict; NULL: the place is free */
     struct sp_client *client;    /**< admitted; NULL: away */
     struct sp_session *session;  /**< NULL: none is kept */
     struct sp_device_wait *wait; /**< NULL: nothing waits */
     uint32_t
         users; /**< clients from their TLS handshake to their end: it stays while there are any */
+    bool
+        has_guest; /**< one of them waits for its verdict, and has the place for that (client->guest) */
     uint8_t identity_len;
     uint8_t identity[];
 };

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #define DELIVERY_COST 64U /* bytes counted beside topic and payload */
+#define SUB_BITS_MAX  15U /* what a session counts its subscriptions with has one more */
 #define REPLAY_BATCH  8U  /* retained messages that are looked up at a time */
 
 static struct sp_slabs lists = SP_SLABS_INIT; /* of subscriptions */
@@ -48,7 +49,13 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
 /* Where its subscriptions are. */
 static struct sp_filter **places(struct sp_session *session)
 {
-    return session->sub_cap == 0 ? &session->sub : session->subs;
+    return session->sub_bits == 0 ? &session->sub : session->subs;
+}
+
+/* Bytes of its list of them. */
+static size_t list_size(unsigned sub_bits)
+{
+    return ((size_t)1 << sub_bits) * sizeof(struct sp_filter *);
 }
 
 static void forget_subscription(struct sp_home *home, struct sp_session *session, uint32_t index)
@@ -146,8 +153,8 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
         session->client->session = NULL;
     }
     sp_slots_remove(&home->sessions, session->tag);
-    if (session->sub_cap > 0) {
-        sp_slabs_give(&lists, session->subs, session->sub_cap * sizeof(struct sp_filter *));
+    if (session->sub_bits > 0) {
+        sp_slabs_give(&lists, session->subs, list_size(session->sub_bits));
     }
     sp_slab_give(&slab, session);
 }
@@ -696,24 +703,23 @@ bool sp_session_release(struct sp_session *session, uint16_t packet_id)
 /* Room for one more. */
 static enum sp_err grow(struct sp_session *session)
 {
-    if (session->sub_count == 0 || session->sub_count < session->sub_cap) {
+    unsigned bits = session->sub_bits;
+    if (session->sub_count < 1U << bits) {
         return SP_OK;
     }
-    const size_t each = sizeof(struct sp_filter *);
-    uint32_t cap = session->sub_cap == 0 ? 2 : session->sub_cap * 2U;
-    if (cap > UINT16_MAX) {
+    if (bits == SUB_BITS_MAX) {
         return SP_ERR_LIMIT;
     }
-    struct sp_filter **subs = sp_slabs_take(&lists, cap * each);
+    struct sp_filter **subs = sp_slabs_take(&lists, list_size(bits + 1));
     if (subs == NULL) {
         return SP_ERR_NOMEM;
     }
-    sp_copy(subs, places(session), session->sub_count * each);
-    if (session->sub_cap > 0) {
-        sp_slabs_give(&lists, session->subs, session->sub_cap * each);
+    sp_copy(subs, places(session), list_size(bits));
+    if (bits > 0) {
+        sp_slabs_give(&lists, session->subs, list_size(bits));
     }
     session->subs = subs;
-    session->sub_cap = (uint16_t)cap;
+    session->sub_bits = (uint8_t)(bits + 1);
     return SP_OK;
 }
 

@@ -97,7 +97,7 @@ struct sp_session {
     const struct sp_role_config *role; /**< of the client that is, or was, connected */
     sp_slot_tag tag;
     union {                    /* what it subscribes to; how lies in the index */
-        struct sp_filter *sub; /* sub_cap 0: here */
+        struct sp_filter *sub; /* sub_bits 0: here */
         struct sp_filter **subs;
     };
     struct sp_session_more *more; /* NULL: nothing of it */
@@ -109,7 +109,7 @@ struct sp_session {
     uint64_t left_ms;  /* since 1970: when the client left; 0: it is there, or never was */
     uint32_t expiry_s; /* from then on */
     uint16_t sub_count;
-    uint16_t sub_cap;
+    uint8_t sub_bits; /* subs has room for 1 << sub_bits; 0: there is one at most, here */
     bool full : 1;    /* the queue overflowed and it was logged */
     bool kept : 1;    /* it outlives its connection, and the gate (gate/session/keep.h) */
     bool begun : 1;   /* the journal knows of it */
@@ -128,7 +128,7 @@ static inline const struct sp_queue *sp_session_queue(const struct sp_session *s
 /** Its subscription number 0..sub_count - 1. */
 static inline struct sp_filter *sp_session_sub(const struct sp_session *session, uint32_t index)
 {
-    return session->sub_cap == 0 ? session->sub : session->subs[index];
+    return session->sub_bits == 0 ? session->sub : session->subs[index];
 }
 
 /** @retval SP_ERR_NOMEM */
