@@ -27,6 +27,34 @@ struct sp_receipt *sp_receipt_open(struct sp_home *home, sp_slot_tag client, uin
     return receipt;
 }
 
+enum sp_err sp_receipt_reserve(struct sp_home *home)
+{
+    if (home->spare_receipt == NULL) {
+        home->spare_receipt = sp_receipt_open(home, 0, 0);
+    }
+    return home->spare_receipt == NULL ? SP_ERR_NOMEM : SP_OK;
+}
+
+struct sp_receipt *sp_receipt_open_reserved(struct sp_home *home, uint32_t waits)
+{
+    struct sp_receipt *receipt = home->spare_receipt;
+    home->spare_receipt = NULL;
+    receipt->waits = waits;
+    return receipt;
+}
+
+bool sp_receipts_none(const struct sp_home *home)
+{
+    uint32_t index = 0;
+    const struct sp_receipt *receipt;
+    while ((receipt = sp_slots_each(&home->receipts, &index)) != NULL) {
+        if (receipt != home->spare_receipt) {
+            return false;
+        }
+    }
+    return true;
+}
+
 struct sp_receipt *sp_receipt_find(const struct sp_home *home, sp_slot_tag tag)
 {
     return tag == 0 ? NULL : sp_slots_find(&home->receipts, tag);
@@ -122,5 +150,6 @@ void sp_receipts_deinit(struct sp_home *home)
     while ((receipt = sp_slots_each(&home->receipts, &index)) != NULL) {
         free(receipt);
     }
+    home->spare_receipt = NULL;
     sp_slots_deinit(&home->receipts);
 }

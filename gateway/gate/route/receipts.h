@@ -38,6 +38,16 @@ struct sp_receipt {
 /** Settled `waits` times it is done. NULL: no memory. */
 struct sp_receipt *sp_receipt_open(struct sp_home *home, sp_slot_tag client, uint32_t waits);
 
+/**
+ * Have one ready that sp_receipt_open_reserved() gives: for who would be half done if it had none then.
+ * @retval SP_ERR_NOMEM
+ */
+SP_MUST_CHECK enum sp_err sp_receipt_reserve(struct sp_home *home);
+struct sp_receipt *sp_receipt_open_reserved(struct sp_home *home, uint32_t waits);
+
+/** Nobody waits for anything. */
+bool sp_receipts_none(const struct sp_home *home);
+
 /** NULL: gone. */
 struct sp_receipt *sp_receipt_find(const struct sp_home *home, sp_slot_tag tag);
 

@@ -195,8 +195,8 @@ void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag s
 }
 
 /*
- * Opens a receipt for those in home->matches who must get it for sure; NULL when there are none. One more than those is
- * waited for, so that it cannot be done before its owner has filled it in. `failed`: somebody may be missing there.
+ * Opens the receipt that was reserved for those in home->matches who must get it for sure; NULL when there are none. One more than
+ * those is waited for, so that it cannot be done before its owner has filled it in. `failed`: somebody may be missing there.
  */
 static struct sp_receipt *open_receipt(struct sp_home *home, uint8_t qos, bool failed)
 {
@@ -204,17 +204,14 @@ static struct sp_receipt *open_receipt(struct sp_home *home, uint8_t qos, bool f
     if (kept == 0 && !failed) {
         return NULL;
     }
-    struct sp_receipt *receipt = sp_receipt_open(home, 0, kept + 1);
-    if (receipt == NULL) {
-        abort(); /* it may be neither acknowledged nor refused: the parent starts us again */
-    }
+    struct sp_receipt *receipt = sp_receipt_open_reserved(home, kept + 1);
     receipt->refused = failed;
     return receipt;
 }
 
 /*
  * To those who subscribe; and kept, if it is to be, as `owner`'s. `receipt`: NULL: nobody waits; else as open_receipt()
- * gives it.
+ * gives it, and one is reserved.
  */
 static void distribute(struct sp_home *home, const struct sp_mqtt_publish *publish,
                        sp_slot_tag publisher, const struct sp_view *owner,
@@ -330,14 +327,19 @@ static bool keeps(struct sp_home *home, const struct sp_origin *origin,
     return false;
 }
 
+/* The publisher waits for an answer, which may have to wait for local subscribers. */
+static bool waits(const struct sp_origin *origin, const struct sp_mqtt_publish *publish)
+{
+    return origin->client != 0 && publish->qos > 0 && !origin->repeat;
+}
+
 /* Local subscribers, and what the client's answer has to wait for. */
 static sp_slot_tag finish(struct sp_home *home, const struct sp_origin *origin,
                           const struct sp_mqtt_publish *publish, enum sp_routed routed,
                           const struct sp_view *owner)
 {
     struct sp_receipt *receipt = NULL;
-    bool waits = origin->client != 0 && publish->qos > 0;
-    distribute(home, publish, origin->session, owner, waits ? &receipt : NULL);
+    distribute(home, publish, origin->session, owner, waits(origin, publish) ? &receipt : NULL);
     if (receipt == NULL) {
         return 0;
     }
@@ -358,7 +360,8 @@ enum sp_routed sp_route_publish(struct sp_home *home, const struct sp_origin *or
     bool refused;
     *receipt = 0;
     bool kept = keeps(home, origin, publish, &refused);
-    if (refused) {
+    /* Before the store has it: afterwards it could be neither acknowledged nor refused. */
+    if (refused || (waits(origin, publish) && sp_receipt_reserve(home) != SP_OK)) {
         sp_metric_inc(SP_M_PUBLISH_REFUSED);
         return SP_ROUTED_REFUSED;
     }
@@ -393,9 +396,21 @@ static void command_taken(struct sp_home *home, uint64_t tag)
     (void)!sp_edge_send(&home->tickets.store, SP_MSG_COMMAND_TAKEN, tag, NULL, 0);
 }
 
+void sp_route_command_refused(struct sp_home *home, uint8_t qos, uint64_t tag)
+{
+    sp_metric_inc(qos > 0 ? SP_M_PUBLISH_REFUSED : SP_M_PUBLISH_DROPPED);
+    if (qos > 0) {
+        (void)!sp_edge_send(&home->tickets.store, SP_MSG_COMMAND_REFUSED, tag, NULL, 0);
+    }
+}
+
 static void give_command(struct sp_home *home, const struct sp_mqtt_publish *publish, uint64_t tag)
 {
     struct sp_receipt *receipt = NULL;
+    if (publish->qos > 0 && sp_receipt_reserve(home) != SP_OK) {
+        sp_route_command_refused(home, publish->qos, tag);
+        return;
+    }
     distribute(home, publish, 0, NULL, publish->qos > 0 ? &receipt : NULL);
     if (receipt != NULL) {
         receipt->is_command = true;

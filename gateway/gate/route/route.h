@@ -51,4 +51,7 @@ void sp_route_again(struct sp_home *home, struct sp_mail *message, sp_slot_tag s
 void sp_route_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
                       uint8_t qos, uint64_t tag);
 
+/** One that cannot be given to anybody now: it is counted, and the cloud is told if it is to be. */
+void sp_route_command_refused(struct sp_home *home, uint8_t qos, uint64_t tag);
+
 #endif

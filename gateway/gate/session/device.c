@@ -96,6 +96,7 @@ struct sp_device_wait *sp_device_may_wait(struct sp_device *device)
         device->wait = calloc(1, sizeof(*device->wait));
         if (device->wait != NULL) {
             device->wait->device = device;
+            device->wait->session_ends_ms = UINT64_MAX;
             device->wait->timer.fire = device_due;
         }
     }
@@ -170,12 +171,16 @@ void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct
         wait->will_due_ms = home->timers->now_ms + (uint64_t)will->delay_s * 1000;
         will = NULL;
     }
-    if (wait == NULL) {
+    if (session_expiry_s == 0) {
         sp_device_end_session(device);
     } else {
         device->session->expiry_s = session_expiry_s;
         sp_session_detach(home, device->session);
+    }
+    if (wait != NULL) {
         wait->session_ends_ms = home->timers->now_ms + (uint64_t)session_expiry_s * 1000;
+    } else if (session_expiry_s > 0) {
+        sp_keep_unwatched(home); /* out of memory ends no session */
     }
     if (will != NULL) {
         sp_device_publish_will(device, will);

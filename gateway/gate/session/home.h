@@ -24,6 +24,7 @@
 struct sp_client;
 struct sp_client_work;
 struct sp_fuse;
+struct sp_receipt;
 struct sp_retained;
 
 struct sp_home {
@@ -55,12 +56,13 @@ struct sp_home {
     /* private to gate/session */
     uint64_t queued; /* bytes: of all deliveries of all sessions */
     uint64_t seed;
-    struct sp_table devices;      /* struct sp_device, by identity */
-    struct sp_table names;        /* of groups, shared by the clients that are in one */
-    struct sp_slots clients;      /* struct sp_client, by tag */
-    struct sp_slots sessions;     /* struct sp_session, by tag */
-    struct sp_slots receipts;     /* struct sp_receipt, by tag */
-    struct sp_matches matches;    /* scratch */
+    struct sp_table devices;          /* struct sp_device, by identity */
+    struct sp_table names;            /* of groups, shared by the clients that are in one */
+    struct sp_slots clients;          /* struct sp_client, by tag */
+    struct sp_slots sessions;         /* struct sp_session, by tag */
+    struct sp_slots receipts;         /* struct sp_receipt, by tag */
+    struct sp_receipt *spare_receipt; /* one of them, for sp_receipt_open_reserved(); or NULL */
+    struct sp_matches matches;        /* scratch */
     struct sp_client *resting;    /* had their share of the turn; linked, marked like the dirty */
     struct sp_client *dirty;      /* have something to be written, or are to be closed */
     struct sp_wheel deadlines;    /* of clients */

@@ -39,14 +39,6 @@ struct sp_keep_wait {
     enum wait_kind kind;
 };
 
-/* The session of a device that ended; nothing may bring it back. */
-struct sp_keep_ended {
-    struct sp_keep_ended *next;
-    uint64_t ticket; /* 0: to be told again */
-    uint8_t identity_len;
-    uint8_t identity[SP_LINK_IDENTITY_MAX];
-};
-
 static void due(struct sp_timer *timer);
 
 void sp_keep_init(struct sp_home *home)
@@ -220,6 +212,28 @@ static void release(struct sp_home *home, uint64_t up_to, bool durable)
     }
 }
 
+/* NULL: no memory, and nothing left of the reserve. */
+static struct sp_keep_ended *new_ended(struct sp_keep *keep)
+{
+    struct sp_keep_ended *ended = calloc(1, sizeof(*ended));
+    for (size_t i = 0; ended == NULL && i < SP_KEEP_ENDED_RESERVE; i++) {
+        ended = keep->reserve[i].identity_len == 0 ? &keep->reserve[i] : NULL;
+    }
+    return ended;
+}
+
+/* Take it off the list. */
+static void forget_ended(struct sp_keep *keep, struct sp_keep_ended **at)
+{
+    struct sp_keep_ended *ended = *at;
+    *at = ended->next;
+    if (ended >= keep->reserve && ended < keep->reserve + SP_KEEP_ENDED_RESERVE) {
+        ended->identity_len = 0;
+    } else {
+        free(ended);
+    }
+}
+
 /* Ends that are durable are forgotten; the others have to be told again. */
 static void settle_ended(struct sp_keep *keep, uint64_t up_to, bool durable)
 {
@@ -228,8 +242,7 @@ static void settle_ended(struct sp_keep *keep, uint64_t up_to, bool durable)
         struct sp_keep_ended *ended = *at;
         bool answered = ended->ticket != 0 && ended->ticket <= up_to;
         if (answered && durable) {
-            *at = ended->next;
-            free(ended);
+            forget_ended(keep, at);
             continue;
         }
         ended->ticket = answered ? 0 : ended->ticket;
@@ -312,8 +325,7 @@ static void tell_ended(struct sp_home *home)
                                     .device = sp_view(ended->identity, ended->identity_len)};
         const struct sp_device *device = sp_device_find(home, end.device);
         if (device != NULL && device->session != NULL && device->session->kept) {
-            *at = ended->next; /* its beginning clears away what was before */
-            free(ended);
+            forget_ended(&home->keep, at); /* its beginning clears away what was before */
             continue;
         }
         if (ended->ticket == 0 && sp_keep_tell(home, &end) == SP_OK) {
@@ -384,10 +396,10 @@ void sp_keep_change(struct sp_home *home, const struct sp_session *session)
     }
 }
 
-/* It must not come back: without memory to remember that, we begin anew, as after a crash. */
+/* It must not come back: without anything left to remember that in, we begin anew, as after a crash. */
 static void remember_end(struct sp_home *home, struct sp_view identity, uint64_t ticket)
 {
-    struct sp_keep_ended *ended = calloc(1, sizeof(*ended));
+    struct sp_keep_ended *ended = new_ended(&home->keep);
     if (ended == NULL) {
         abort();
     }
@@ -567,11 +579,10 @@ void sp_keep_tell_again(struct sp_home *home)
 bool sp_keep_is_calm(const struct sp_home *home)
 {
     const struct sp_keep *keep = &home->keep;
-    uint32_t index = 0;
     bool told = !keep->stale || home->tickets.store.send == NULL;
     return !keep->loading && told && !keep->failed && keep->ring_count == 0 &&
            keep->batch_count == 0 && keep->ended == NULL && keep->fresh == NULL &&
-           sp_slots_each(&home->receipts, &index) == NULL;
+           sp_receipts_none(home);
 }
 
 void sp_keep_offered(struct sp_home *home, struct sp_session *session)
@@ -594,6 +605,27 @@ void sp_keep_leaves(struct sp_home *home, struct sp_session *session, struct sp_
     delivery->receipt = (struct sp_receipt_ref){0, 0};
 }
 
+void sp_keep_unwatched(struct sp_home *home)
+{
+    home->keep.unwatched = true;
+    look_again(home, AGAIN_MS);
+}
+
+static void watch_ends(struct sp_home *home)
+{
+    uint32_t index = 0;
+    const struct sp_session *session;
+    home->keep.unwatched = false;
+    while ((session = sp_slots_each(&home->sessions, &index)) != NULL) {
+        struct sp_device *device = session->device;
+        bool timed = device->wait != NULL && device->wait->session_ends_ms != UINT64_MAX;
+        uint64_t ends_ms = session->left_ms + (uint64_t)session->expiry_s * 1000;
+        if (session->client == NULL && !timed && sp_device_wait_for(device, ends_ms) != SP_OK) {
+            sp_keep_unwatched(home);
+        }
+    }
+}
+
 static void due(struct sp_timer *timer)
 {
     struct sp_home *home =
@@ -603,6 +635,9 @@ static void due(struct sp_timer *timer)
     if (home->keep.failed) {
         sp_keep_lost(home);
         session = home->keep.fresh;
+    }
+    if (home->keep.unwatched) {
+        watch_ends(home);
     }
     while (session != NULL) {
         struct sp_session *next = session->queue->fresh_next;
@@ -671,9 +706,7 @@ void sp_keep_deinit(struct sp_home *home)
         keep->ring_count--;
     }
     while (keep->ended != NULL) {
-        struct sp_keep_ended *ended = keep->ended;
-        keep->ended = ended->next;
-        free(ended);
+        forget_ended(keep, &keep->ended);
     }
     sp_keep_unpark(home);
     sp_buf_free(&keep->batch);

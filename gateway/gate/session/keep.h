@@ -15,6 +15,7 @@
 #include "gateway/gate/route/subs.h"
 #include "gateway/loop/timers.h"
 #include "gateway/proc/messages.h"
+#include "libs/link/link.h"
 #include "libs/mqtt/mqtt.h"
 
 #include <stdatomic.h>
@@ -27,8 +28,17 @@ struct sp_session;
 #define SP_KEEP_GRACE_MS \
     100U /**< so long a message may be on its way to a device before it is journaled */
 
+#define SP_KEEP_ENDED_RESERVE 16U /**< ends that are remembered although there is no memory */
+
 struct sp_keep_parked; /* opaque: a command or a revocation, until all sessions are there */
-struct sp_keep_ended;  /* opaque: a session whose end is not durable */
+
+/* The session of a device that ended, and that is not durable; nothing may bring it back. */
+struct sp_keep_ended {
+    struct sp_keep_ended *next;
+    uint64_t ticket;      /* 0: to be told again */
+    uint8_t identity_len; /* 0: this one of the reserve is free */
+    uint8_t identity[SP_LINK_IDENTITY_MAX];
+};
 
 struct sp_keep {
     atomic_uint *
@@ -48,10 +58,12 @@ struct sp_keep {
     struct sp_keep_parked *parked;
     struct sp_keep_parked **parked_end;
     struct sp_keep_ended *ended;
-    bool loaded;   /* this home has its own */
-    bool stale;    /* the journal may lack something: tell it all again */
-    bool failed;   /* a batch could not be sent */
-    bool applying; /* what is in the journal already is being made: do not tell it */
+    struct sp_keep_ended reserve[SP_KEEP_ENDED_RESERVE];
+    bool loaded;    /* this home has its own */
+    bool stale;     /* the journal may lack something: tell it all again */
+    bool failed;    /* a batch could not be sent */
+    bool unwatched; /* sessions may have no time at which they end */
+    bool applying;  /* what is in the journal already is being made: do not tell it */
 };
 
 void sp_keep_init(struct sp_home *home);
@@ -82,6 +94,8 @@ bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity, uint
 
 /** It begins to be kept. */
 void sp_keep_begin(struct sp_home *home, struct sp_session *session);
+/** Its device left, and there was no memory for the time of its end: later, then. */
+void sp_keep_unwatched(struct sp_home *home);
 /** Its device left, or is back (session->left_ms). */
 void sp_keep_change(struct sp_home *home, const struct sp_session *session);
 /** It is over, or not kept any more. Its messages are not looked at. */

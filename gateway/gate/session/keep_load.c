@@ -25,15 +25,12 @@ struct sp_keep_parked {
 
 /* ---- what waits for the sessions ---- */
 
-static bool park(struct sp_home *home, const struct sp_keep_parked *what)
+static enum sp_err park(struct sp_home *home, const struct sp_keep_parked *what)
 {
     struct sp_keep *keep = &home->keep;
-    if (!keep->loading) {
-        return false;
-    }
     struct sp_keep_parked *parked = malloc(sizeof(*parked) + what->topic.len + what->payload.len);
     if (parked == NULL) {
-        abort(); /* none may be lost: the parent starts us again */
+        return SP_ERR_NOMEM;
     }
     *parked = *what;
     sp_copy(parked->data, what->topic.ptr, what->topic.len);
@@ -43,20 +40,32 @@ static bool park(struct sp_home *home, const struct sp_keep_parked *what)
     parked->connection = keep->connection;
     *keep->parked_end = parked;
     keep->parked_end = &parked->next;
-    return true;
+    return SP_OK;
 }
 
 bool sp_keep_park_command(struct sp_home *home, struct sp_view topic, struct sp_view payload,
                           uint8_t qos, uint64_t tag)
 {
-    return park(
-        home, &(struct sp_keep_parked){
-                  .is_command = true, .qos = qos, .tag = tag, .topic = topic, .payload = payload});
+    const struct sp_keep_parked command = {
+        .is_command = true, .qos = qos, .tag = tag, .topic = topic, .payload = payload};
+    if (!home->keep.loading) {
+        return false;
+    }
+    if (park(home, &command) != SP_OK) {
+        sp_route_command_refused(home, qos, tag);
+    }
+    return true;
 }
 
 bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity, uint64_t version)
 {
-    return park(home, &(struct sp_keep_parked){.tag = version, .payload = identity});
+    if (!home->keep.loading) {
+        return false;
+    }
+    if (park(home, &(struct sp_keep_parked){.tag = version, .payload = identity}) != SP_OK) {
+        abort(); /* none may be lost: the parent starts us again */
+    }
+    return true;
 }
 
 static struct sp_keep_parked *take_parked(struct sp_keep *keep)

@@ -177,6 +177,9 @@ HELPER void turn(void)
         struct peer *peer = (struct peer *)client;
         sp_client_resume(client);
         flush(client);
+        if (client->lost && client->state != SP_CLIENT_CLOSED) {
+            sp_client_lost(client);
+        }
         sp_client_rest(client);
         peer->closed = client->state == SP_CLIENT_CLOSED;
         sp_tickets_flush(&w->home);
