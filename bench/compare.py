@@ -193,7 +193,7 @@ def capacity(lab, name, case):
 
 def cases(size):
     fan_in = ("--publishers", 1000, "--window", 200, "--warmup", 2000, "--count", size.messages)
-    fan_out = ("--subscribers", 1000, "--window", 1, "--warmup", 5, "--count", size.fan_out)
+    fan_out = ("--subscribers", 1000, "--warmup", 20, "--count", size.fan_out)
     one = ("--window", 64, "--warmup", 2000, "--count", size.messages)
     pairs = ("--publishers", 200, "--subscribers", 200, "--filter", "dt/{peer}/climate", "--window", 400,
              "--warmup", 4000, "--count", size.messages)
@@ -209,8 +209,10 @@ def cases(size):
                    **per_message, **at_most(0.5))
         yield Case(f"fan-in-{qos}", f"message 1000 → 1, QoS {qos}", arguments=("--qos", qos, *fan_in),
                    **per_message, **at_most(0.5))
-        yield Case(f"fan-out-{qos}", f"message 1 → 1000, QoS {qos}", arguments=("--qos", qos, *fan_out),
-                   **per_message, **at_most(0.3))
+        yield Case(f"fan-out-{qos}", f"message 1 → 1000, QoS {qos}",
+                   arguments=("--qos", qos, "--window", 16, *fan_out), **per_message, **at_most(0.3))
+        yield Case(f"fan-out-one-{qos}", f"message 1 → 1000, one at a time, QoS {qos}",
+                   arguments=("--qos", qos, "--window", 1, *fan_out), **per_message)
     for qos in (0, 1):
         yield Case(f"steady-{qos}", f"message 1 → 1 at 500/s, QoS {qos}",
                    arguments=("--qos", qos, "--rate", 500, "--warmup", 100, "--count", 500 * size.paced),

@@ -10,6 +10,7 @@ import shutil
 import socket
 import sqlite3
 import ssl
+import struct
 import threading
 import time
 
@@ -518,6 +519,19 @@ def test_a_state_that_others_could_write_is_not_used(tmp_path):
     assert site.stop() == 0
 
 
+def rows_again(db):
+    """What is in batches (gateway/store/batch.h) as rows, a message in each: so it was before version 3."""
+    for first, count, data in db.execute("SELECT first, count, data FROM batches").fetchall():
+        for seq in range(first, first + count):
+            time_ms, _, expiry, *numbers, device, topic, origin, payload = struct.unpack_from("!QQIBBBBHHHI", data)
+            at = [34, 34 + device, 34 + device + topic, 34 + device + topic + origin, 34 + device + topic + origin + payload]
+            texts = [data[a:b].decode() for a, b in zip(at[:3], at[1:4])]
+            db.execute("INSERT INTO messages(seq,time_ms,expiry_s,qos,format,protection,flags,device,topic,origin,payload,stream)"
+                       " VALUES(?,?,?,?,?,?,?,?,?,?,?,0)", (seq, time_ms, expiry, *numbers, *texts, data[at[3]:at[4]]))
+            data = data[at[4]:]
+    db.executescript("DROP TABLE batches; DROP TABLE gone")
+
+
 def test_a_journal_of_another_version_is_kept(tmp_path):
     """S-10: one from later is refused and stays as it is; one from before is taken over with what is in it."""
     site = Site(tmp_path)
@@ -533,6 +547,8 @@ def test_a_journal_of_another_version_is_kept(tmp_path):
     assert not starts(site.gateway)
     assert path.read_bytes() == before
     with contextlib.closing(sqlite3.connect(path)) as db:
+        rows_again(db)
+        assert db.execute("SELECT count(*) FROM messages").fetchone() == (5,)
         db.execute("DROP TABLE marks")
         db.execute("ALTER TABLE messages DROP COLUMN counter")
         db.execute("PRAGMA user_version=1")

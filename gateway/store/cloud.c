@@ -20,7 +20,7 @@
 #define BUSY_US         5000U /* a turn so soon after the one before: there is traffic … */
 #define REST_US         2000U /* … and turns start so far apart */
 #define BACKLOG_ROWS    64U   /* so many wait for acknowledgements of others … */
-#define REST_BACKLOG_US 50U   /* … who come by sooner then */
+#define REST_BACKLOG_US 50U   /* … who come by sooner then, this or some more */
 
 struct sp_cloud {
     struct sp_uplink_env env;
@@ -29,6 +29,8 @@ struct sp_cloud {
     bool started;
     bool stopping;
     uint64_t stop_at;
+    uint64_t backlog_us; /* between turns with a backlog; REST_BACKLOG_US to REST_US */
+    size_t flew;         /* rows that waited for acknowledgements when the last turn ended */
     uint32_t count;
     struct sp_uplink *links[];
 };
@@ -81,6 +83,7 @@ enum sp_err sp_cloud_create(const struct sp_config *config, struct sp_handoff *h
         return SP_ERR_NOMEM;
     }
     c->count = count;
+    c->backlog_us = REST_BACKLOG_US;
     c->env.handoff = handoff;
     c->env.epoll = -1;
     c->env.office = (struct sp_letter_office){
@@ -192,6 +195,26 @@ static void turn(struct sp_cloud *c, uint64_t now)
     }
 }
 
+static size_t flying(const struct sp_cloud *c)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < c->count; i++) {
+        count += sp_uplink_flying(c->links[i]);
+    }
+    return count;
+}
+
+/* Acknowledgements come in numbers, and the cloud is not kept waiting for the next messages. */
+static void adapt_rest(struct sp_cloud *c)
+{
+    size_t left = flying(c);
+    if (left == 0) {
+        c->backlog_us -= c->backlog_us > REST_BACKLOG_US ? c->backlog_us / 8U : 0;
+    } else if (left > c->flew / 4U) {
+        c->backlog_us += c->backlog_us < REST_US ? c->backlog_us / 8U : 0;
+    }
+}
+
 /* How far apart turns start. A few devices with a backlog have few messages under way, and all wait for them. */
 static uint64_t rest_us(const struct sp_cloud *c)
 {
@@ -199,7 +222,7 @@ static uint64_t rest_us(const struct sp_cloud *c)
     for (uint32_t i = 0; i < c->count; i++) {
         waiting += sp_uplink_waiting(c->links[i]);
     }
-    return waiting < BACKLOG_ROWS ? REST_US : REST_BACKLOG_US;
+    return waiting < BACKLOG_ROWS ? REST_US : c->backlog_us;
 }
 
 static void *run(void *arg)
@@ -217,7 +240,9 @@ static void *run(void *arg)
         }
         look_at_stop(c, now);
         look_at_config(c, now);
+        adapt_rest(c);
         turn(c, now);
+        c->flew = flying(c);
         if (start - last < BUSY_US) {
             sp_rest_until(start + rest_us(c));
         }

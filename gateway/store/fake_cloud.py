@@ -247,12 +247,11 @@ class Cloud:
         packet_id = r.u16()
         if self.version == 5:
             r.take(r.varint())
-        codes = b""
+        asked = []
         while r.at < len(r.data):
-            name = r.text()
-            options = r.take(1)[0]
-            with self.changed:
-                self.subscriptions.append((name, options & 3))
-                self.changed.notify_all()
-            codes += b"\x01"
+            asked.append((r.text(), r.take(1)[0] & 3))
+        codes = b"\x01" * len(asked)
         s.sendall(packet(0x90, struct.pack("!H", packet_id) + (b"\x00" if self.version == 5 else b"") + codes))
+        with self.changed:  # not before: the test may publish now, and one socket is no place for two writers
+            self.subscriptions += asked
+            self.changed.notify_all()

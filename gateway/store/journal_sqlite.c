@@ -20,10 +20,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/store/messages_internal.h"
 #include "gateway/store/sessions_internal.h"
 
 #define APPLICATION_ID 0x53504a31 /* "SPJ1" */
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define EPOCHS_KEPT    64   /* of a device in a group; older ones are accepted nowhere any more */
 #define READ_SCAN_MAX  4096 /* rows looked at by one read */
 
@@ -49,23 +50,28 @@ static const char more_schema[] =
     "CREATE TABLE IF NOT EXISTS received(device TEXT NOT NULL, packet_id INTEGER NOT NULL,"
     " seq INTEGER NOT NULL, digest INTEGER NOT NULL, PRIMARY KEY(device, packet_id)) WITHOUT ROWID;"
     "CREATE INDEX IF NOT EXISTS refused ON dead_letters(device, seq) WHERE " REFUSED ";";
-/* What version 2 adds. */
-static const char upgrade[] =
+/* What a version adds to the one before. */
+static const char upgrade_2[] =
     "ALTER TABLE messages ADD COLUMN counter INTEGER NOT NULL DEFAULT 0;"
     "CREATE TABLE marks(device TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL,"
     " counter INTEGER NOT NULL, before INTEGER NOT NULL, seq INTEGER NOT NULL,"
     " PRIMARY KEY(device, name, epoch)) WITHOUT ROWID;"
     "PRAGMA user_version=2;";
+static const char upgrade_3[] =
+    "CREATE TABLE batches(first INTEGER PRIMARY KEY, count INTEGER NOT NULL, data BLOB NOT NULL);"
+    "CREATE TABLE gone(first INTEGER PRIMARY KEY, bits BLOB NOT NULL);"
+    "INSERT INTO sqlite_sequence(name,seq) SELECT 'messages',0"
+    " WHERE NOT EXISTS(SELECT 1 FROM sqlite_sequence WHERE name='messages');"
+    "PRAGMA user_version=3;";
 
 #define COLUMNS                                                                                    \
     "seq,stream,time_ms,expiry_s,qos,format,protection,flags,device,topic,origin,payload"
-#define ALL_COLUMNS COLUMNS ",counter"
 #define COST                                                                                       \
     "(length(CAST(device AS BLOB))+length(CAST(topic AS BLOB))+length(CAST(origin AS BLOB))"      \
     "+length(payload)+64)"
 
 enum statement {
-    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_INSERT, ST_DELETE, ST_BURY, ST_SCAN, ST_OLDEST,
+    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_LAST, ST_GIVEN, ST_BURY,
     ST_RECEIVED, ST_RECEIVE, ST_RELEASE, ST_PRUNE, ST_VERSION,
     ST_MARK, ST_UNMARK, ST_FORGET, ST_COUNT
 };
@@ -74,13 +80,10 @@ static const char *const statements[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
-    [ST_INSERT] = "INSERT INTO messages(stream,time_ms,expiry_s,qos,format,protection,flags,"
-                  "device,topic,origin,payload,counter)"
-                  " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
-    [ST_DELETE] = "DELETE FROM messages WHERE seq BETWEEN ?1 AND ?2",
+    [ST_LAST] = "SELECT seq FROM sqlite_sequence WHERE name='messages'",
+    [ST_GIVEN] = "UPDATE sqlite_sequence SET seq=?1 WHERE name='messages'",
     [ST_BURY] = "INSERT OR REPLACE INTO dead_letters(" COLUMNS ",reason,dead_ms)"
-                " SELECT " COLUMNS ",?2,?3 FROM messages WHERE seq=?1",
-    [ST_SCAN] = "SELECT " ALL_COLUMNS " FROM messages WHERE seq>?1 ORDER BY seq",
+                " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
     /* ?5: first sequence of this commit, 0 without messages; ?6: last one of those before */
     [ST_MARK] = "INSERT INTO marks VALUES(?1,?2,?3,?4,0,?5) ON CONFLICT DO UPDATE"
                 " SET before=CASE WHEN seq>?6 THEN before ELSE counter END,"
@@ -89,7 +92,6 @@ static const char *const statements[ST_COUNT] = {
     [ST_FORGET] = "DELETE FROM dead_letters WHERE seq=(SELECT seq FROM dead_letters"
                   " WHERE device=?1 AND " REFUSED " ORDER BY seq DESC LIMIT 1 OFFSET "
                   TEXT(SP_JOURNAL_REFUSED) ") RETURNING " COST,
-    [ST_OLDEST] = "SELECT time_ms FROM messages ORDER BY seq LIMIT 1",
     [ST_RECEIVED] = "SELECT digest FROM received WHERE device=?1 AND packet_id=?2",
     [ST_RECEIVE] = "INSERT OR REPLACE INTO received(device,packet_id,seq,digest)"
                    " VALUES(?1,?2,?3,?4)",
@@ -104,9 +106,11 @@ struct sp_journal {
     sqlite3 *db;
     sqlite3_stmt *prepared[ST_COUNT];
     struct sp_sessions *sessions;
+    struct sp_messages *messages;
     struct sp_journal_stats stats;
     uint64_t last;
     uint64_t first;  /* of the commit that is being written; 0: it has no messages */
+    uint64_t given;  /* the last sequence that was given in it */
     int64_t version; /* of the file, as others have changed it */
     bool broken;
     char epoch[SP_JOURNAL_EPOCH_LEN + 1];
@@ -127,12 +131,18 @@ static enum sp_err err_of(int rc)
     }
 }
 
+/* A failure in the database's words; of what it holds it says nothing itself. */
+static const char *words(sqlite3 *db, int rc)
+{
+    int code = db == NULL ? SQLITE_OK : sqlite3_errcode(db);
+    bool told = code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
+    return told ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+}
+
 /* Remember what went wrong, and take nothing more until sp_journal_recover(). */
 static enum sp_err fail(struct sp_journal *j, int rc)
 {
-    bool told = j->db != NULL && sqlite3_errcode(j->db) != SQLITE_OK;
-    (void)snprintf(j->error, sizeof(j->error), "%s",
-                   told ? sqlite3_errmsg(j->db) : sqlite3_errstr(rc));
+    (void)snprintf(j->error, sizeof(j->error), "%s", words(j->db, rc));
     j->broken = true;
     return err_of(rc);
 }
@@ -176,6 +186,7 @@ enum sp_err sp_journal_failed(struct sp_journal *journal, int result)
 static void shut(struct sp_journal *j)
 {
     sp_sessions_disconnect(j->sessions);
+    sp_messages_disconnect(j->messages);
     for (size_t i = 0; i < ST_COUNT; i++) {
         (void)sqlite3_finalize(j->prepared[i]);
         j->prepared[i] = NULL;
@@ -277,7 +288,8 @@ static int connect_db(struct sp_journal *j)
     static const char pragmas[] =
         "PRAGMA synchronous=FULL;PRAGMA temp_store=MEMORY;PRAGMA mmap_size=0;"
         "PRAGMA cell_size_check=ON;PRAGMA trusted_schema=OFF;"
-        "PRAGMA wal_autocheckpoint=2000;PRAGMA journal_size_limit=16777216;";
+        "PRAGMA wal_autocheckpoint=2000;PRAGMA journal_size_limit=16777216;"
+        "PRAGMA secure_delete=FAST;"; /* what is freed is not written once more */
     const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
     int rc = sqlite3_open_v2(j->path, &j->db, flags, NULL);
     if (rc == SQLITE_OK) {
@@ -294,12 +306,12 @@ static int make_schema(struct sp_journal *j)
     if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random)) {
         return SQLITE_IOERR;
     }
-    char sql[sizeof(schema) + sizeof(upgrade) + 320];
+    char sql[sizeof(schema) + sizeof(upgrade_2) + sizeof(upgrade_3) + 320];
     (void)snprintf(sql, sizeof(sql),
                    "BEGIN IMMEDIATE;%s"
                    "INSERT INTO meta VALUES('epoch','%08" PRIx32 "%08" PRIx32 "');"
-                   "PRAGMA application_id=%d;%sCOMMIT;",
-                   schema, (uint32_t)time(NULL), random, APPLICATION_ID, upgrade);
+                   "PRAGMA application_id=%d;%s%sCOMMIT;",
+                   schema, (uint32_t)time(NULL), random, APPLICATION_ID, upgrade_2, upgrade_3);
     return sqlite3_exec(j->db, sql, NULL, NULL, NULL);
 }
 
@@ -364,8 +376,9 @@ static enum sp_err check_schema(struct sp_journal *j)
         rc = rc == SQLITE_OK ? read_epoch(j) : rc;
     }
     if (rc == SQLITE_OK && version < SCHEMA_VERSION) {
-        char sql[sizeof(upgrade) + 32];
-        (void)snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE;%sCOMMIT;", upgrade);
+        char sql[sizeof(upgrade_2) + sizeof(upgrade_3) + 32];
+        (void)snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE;%s%sCOMMIT;",
+                       version < 2 ? upgrade_2 : "", upgrade_3);
         rc = sqlite3_exec(j->db, sql, NULL, NULL, NULL);
     }
     if (rc == SQLITE_OK) {
@@ -374,16 +387,20 @@ static enum sp_err check_schema(struct sp_journal *j)
     return rc == SQLITE_OK ? SP_OK : fail(j, rc);
 }
 
-/* One scan over both tables: what they hold. */
+/* One scan over everything: what it holds. */
 static int take_stock(struct sp_journal *j, struct sp_journal_stats *stats)
 {
-    int rc;
     struct sp_journal_stats s = {0};
-    s.messages = (uint64_t)number(j, "SELECT count(*) FROM messages", &rc);
-    if (rc == SQLITE_OK) {
-        s.bytes = (uint64_t)number(j, "SELECT sum" COST " FROM messages", &rc);
+    struct sp_messages_walk walk;
+    struct sp_stored message = {.seq = 0};
+    int rc = sp_messages_walk(j->messages, 0, &walk);
+    rc = rc == SQLITE_OK ? sp_messages_next(&walk, &message) : rc;
+    for (; rc == SQLITE_ROW; rc = sp_messages_next(&walk, &message)) {
+        s.messages++;
+        s.bytes += sp_stored_cost(&message);
     }
-    if (rc == SQLITE_OK) {
+    sp_messages_end(&walk);
+    if (rc == SQLITE_DONE) {
         s.dead_letters = (uint64_t)number(j, "SELECT count(*) FROM dead_letters", &rc);
     }
     if (rc == SQLITE_OK) {
@@ -402,7 +419,22 @@ static int prepare_all(struct sp_journal *j)
         rc = sqlite3_prepare_v3(j->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                 &j->prepared[i], NULL);
     }
+    rc = rc == SQLITE_OK ? sp_messages_connect(j->messages, j->db) : rc;
     return rc == SQLITE_OK ? sp_sessions_connect(j->sessions, j->db) : rc;
+}
+
+/* The highest sequence ever given. */
+static int read_last(struct sp_journal *j, uint64_t *last)
+{
+    sqlite3_stmt *st = j->prepared[ST_LAST];
+    int rc = sqlite3_step(st);
+    int64_t value = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : -1;
+    int reset = sqlite3_reset(st);
+    if (rc != SQLITE_ROW || reset != SQLITE_OK) {
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc == SQLITE_ROW ? reset : rc;
+    }
+    *last = (uint64_t)value;
+    return value < 0 ? SQLITE_CORRUPT : SQLITE_OK;
 }
 
 static enum sp_err open_all(struct sp_journal *j)
@@ -413,14 +445,9 @@ static enum sp_err open_all(struct sp_journal *j)
         return fail(j, rc);
     }
     SP_TRY(check_schema(j));
-    rc = take_stock(j, &j->stats);
-    if (rc == SQLITE_OK) {
-        rc = prepare_all(j);
-    }
-    if (rc == SQLITE_OK) {
-        j->last = (uint64_t)number(
-            j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
-    }
+    rc = prepare_all(j);
+    rc = rc == SQLITE_OK ? take_stock(j, &j->stats) : rc;
+    rc = rc == SQLITE_OK ? read_last(j, &j->last) : rc;
     rc = rc == SQLITE_OK ? sp_sessions_tidy(j->sessions) : rc;
     return rc == SQLITE_OK ? sync_directory(j) : fail(j, rc);
 }
@@ -456,7 +483,8 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
     }
     (void)snprintf(j->path, cap, "%s/" SP_JOURNAL_FILE, state_dir);
     j->sessions = sp_sessions_create();
-    enum sp_err err = j->sessions == NULL ? SP_ERR_NOMEM : make_folder(j);
+    j->messages = sp_messages_create();
+    enum sp_err err = j->sessions == NULL || j->messages == NULL ? SP_ERR_NOMEM : make_folder(j);
     if (err == SP_OK) {
         err = open_all(j);
     }
@@ -472,9 +500,10 @@ enum sp_err sp_journal_open(const char *state_dir, char *why, size_t why_cap,
 void sp_journal_close(struct sp_journal *journal)
 {
     if (journal != NULL) {
-        if (journal->sessions != NULL) {
+        if (journal->sessions != NULL && journal->messages != NULL) {
             shut(journal);
         }
+        sp_messages_destroy(journal->messages);
         sp_sessions_destroy(journal->sessions);
         free(journal);
     }
@@ -540,28 +569,34 @@ static int move_mark(struct sp_journal *j, const struct sp_row *row)
     return rc;
 }
 
-static int insert(struct sp_journal *j, struct sp_row *row)
+static int bury(struct sp_journal *j, const struct sp_row *row)
 {
-    sqlite3_stmt *st = j->prepared[ST_INSERT];
-    const int64_t numbers[] = {row->stream, (int64_t)row->time_ms, row->expiry_s, row->qos,
-                               row->format, row->protection,       row->flags};
-    int rc = row->counter != 0 ? move_mark(j, row) : SQLITE_OK;
-    if ((row->flags & SP_RECORD_MARK) != 0) {
-        return rc;
-    }
-    for (int i = 0; i < 7 && rc == SQLITE_OK; i++) {
+    sqlite3_stmt *st = j->prepared[ST_BURY];
+    const int64_t numbers[] = {(int64_t)row->seq, row->stream, (int64_t)row->time_ms, row->expiry_s,
+                               row->qos,          row->format, row->protection,       row->flags};
+    int rc = SQLITE_OK;
+    for (int i = 0; i < 8 && rc == SQLITE_OK; i++) {
         rc = sqlite3_bind_int64(st, i + 1, numbers[i]);
     }
-    rc = rc == SQLITE_OK ? bind_text(st, 8, row->device) : rc;
-    rc = rc == SQLITE_OK ? bind_text(st, 9, row->topic) : rc;
-    rc = rc == SQLITE_OK ? bind_text(st, 10, row->origin) : rc;
-    rc = rc == SQLITE_OK ? bind_blob(st, 11, row->payload) : rc;
-    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 12, (int64_t)row->counter) : rc;
-    if (rc == SQLITE_OK) {
-        rc = run(j, ST_INSERT);
+    rc = rc == SQLITE_OK ? bind_text(st, 9, row->device) : rc;
+    rc = rc == SQLITE_OK ? bind_text(st, 10, row->topic) : rc;
+    rc = rc == SQLITE_OK ? bind_text(st, 11, row->origin) : rc;
+    rc = rc == SQLITE_OK ? bind_blob(st, 12, row->payload) : rc;
+    rc = rc == SQLITE_OK ? bind_text(st, 13, sp_view_str(row->reason)) : rc;
+    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 14, (int64_t)row->end_ms) : rc;
+    return rc == SQLITE_OK ? run(j, ST_BURY) : rc;
+}
+
+/* A message gets its sequence. One that was refused never is among the messages. */
+static int insert(struct sp_journal *j, struct sp_row *row)
+{
+    int rc = row->counter != 0 ? move_mark(j, row) : SQLITE_OK;
+    if (rc != SQLITE_OK || (row->flags & SP_RECORD_MARK) != 0) {
+        return rc;
     }
-    row->seq = rc == SQLITE_OK ? (uint64_t)sqlite3_last_insert_rowid(j->db) : 0;
-    return rc;
+    row->seq = ++j->given;
+    return (row->flags & SP_RECORD_REFUSED) != 0 ? bury(j, row)
+                                                 : sp_messages_append(j->messages, row);
 }
 
 /* ---- packet ids of QoS 2 ---- */
@@ -629,55 +664,31 @@ static int append_packet(struct sp_journal *j, struct sp_row *row)
     return rc == SQLITE_OK ? receive(j, row) : rc;
 }
 
-static int bury(struct sp_journal *j, const struct sp_row *row)
-{
-    sqlite3_stmt *st = j->prepared[ST_BURY];
-    int rc = sqlite3_bind_int64(st, 1, (int64_t)row->seq);
-    rc = rc == SQLITE_OK ? bind_text(st, 2, sp_view_str(row->reason)) : rc;
-    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 3, (int64_t)row->end_ms) : rc;
-    return rc == SQLITE_OK ? run(j, ST_BURY) : rc;
-}
+struct leaving {
+    struct sp_journal *journal;
+    struct sp_journal_stats *stats;
+};
 
-/* Delete rows `first` to `last`, both included. */
-static int delete_run(struct sp_journal *j, uint64_t first, uint64_t last)
+static int let_go(void *arg, const struct sp_row *row)
 {
-    sqlite3_stmt *st = j->prepared[ST_DELETE];
-    int rc = sqlite3_bind_int64(st, 1, (int64_t)first);
-    rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 2, (int64_t)last) : rc;
-    return rc == SQLITE_OK ? run(j, ST_DELETE) : rc;
-}
-
-/* Let go of `*at` and the rows behind it as long as their sequence has no gap; moves `*at` on. */
-static int let_go(struct sp_journal *j, const struct sp_row **at, struct sp_journal_stats *s)
-{
-    const struct sp_row *row = *at;
-    uint64_t first = row->seq;
-    uint64_t next = first;
+    const struct leaving *l = arg;
+    struct sp_journal *j = l->journal;
     int rc = SQLITE_OK;
-    for (; row != NULL && row->seq == next && rc == SQLITE_OK; row = row->next, next++) {
-        s->bytes -= sp_row_cost(row);
-        if (row->end == SP_ROW_DEAD) {
-            rc = bury(j, row);
-            s->dead_letters++;
-            s->dead_bytes += sp_row_cost(row);
-        }
-    }
-    *at = row;
-    rc = rc == SQLITE_OK ? delete_run(j, first, next - 1) : rc;
-    s->messages -= next - first;
-    if (rc == SQLITE_OK && (uint64_t)sqlite3_changes(j->db) != next - first) {
-        rc = take_stock(j, s); /* somebody else deleted some */
+    l->stats->messages--;
+    l->stats->bytes -= sp_row_cost(row);
+    if (row->end == SP_ROW_DEAD) {
+        rc = bury(j, row);
+        l->stats->dead_letters++;
+        l->stats->dead_bytes += sp_row_cost(row);
     }
     return rc;
 }
 
-/* One that is refused was never a message: it is among the dead letters when this commit is. */
-static int bury_refused(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s)
+/* It is among the dead letters when this commit is; the device's oldest may have to go. */
+static int count_refused(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s)
 {
     sqlite3_stmt *forget = j->prepared[ST_FORGET];
-    int rc = bury(j, row);
-    rc = rc == SQLITE_OK ? delete_run(j, row->seq, row->seq) : rc;
-    rc = rc == SQLITE_OK ? bind_text(forget, 1, row->device) : rc;
+    int rc = bind_text(forget, 1, row->device);
     rc = rc == SQLITE_OK ? sqlite3_step(forget) : rc;
     s->dead_letters++;
     s->dead_bytes += sp_row_cost(row);
@@ -691,37 +702,48 @@ static int bury_refused(struct sp_journal *j, struct sp_row *row, struct sp_jour
     return rc == SQLITE_DONE ? reset : rc;
 }
 
-static int append_row(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s,
-                      uint64_t *last)
+static int append_row(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s)
 {
     int rc = row->packet_id != 0 ? append_packet(j, row) : insert(j, row);
     if (rc != SQLITE_OK || row->seq == 0) {
         return rc;
     }
-    *last = row->seq;
     if ((row->flags & SP_RECORD_REFUSED) != 0) {
-        return bury_refused(j, row, s);
+        return count_refused(j, row, s);
     }
     s->messages++;
     s->bytes += sp_row_cost(row);
     return SQLITE_OK;
 }
 
-static int write_all(struct sp_journal *j, struct sp_row_list *append,
-                     const struct sp_row_list *ended, struct sp_journal_stats *s, uint64_t *last)
+static int append_all(struct sp_journal *j, struct sp_row_list *append, struct sp_journal_stats *s)
 {
-    int rc = run(j, ST_BEGIN);
+    uint64_t before = 0;
+    int rc = read_last(j, &before); /* an operator may have given some */
     j->first = 0;
+    j->given = before;
     for (const struct sp_row *row = append->head; row != NULL && j->first == 0; row = row->next) {
         j->first = (row->flags & (SP_RECORD_MARK | SP_RECORD_RELEASE)) == 0 ? j->last + 1 : 0;
     }
+    sp_messages_begin(j->messages);
     for (struct sp_row *row = append->head; row != NULL && rc == SQLITE_OK; row = row->next) {
-        rc = append_row(j, row, s, last);
+        rc = append_row(j, row, s);
     }
-    const struct sp_row *row = ended->head;
-    while (row != NULL && rc == SQLITE_OK) {
-        rc = let_go(j, &row, s);
+    rc = rc == SQLITE_OK ? sp_messages_flush(j->messages) : rc;
+    if (rc == SQLITE_OK && j->given > before) {
+        rc = sqlite3_bind_int64(j->prepared[ST_GIVEN], 1, (int64_t)j->given);
+        rc = rc == SQLITE_OK ? run(j, ST_GIVEN) : rc;
     }
+    return rc;
+}
+
+static int write_all(struct sp_journal *j, struct sp_row_list *append,
+                     const struct sp_row_list *ended, struct sp_journal_stats *s)
+{
+    struct leaving leaving = {.journal = j, .stats = s};
+    int rc = run(j, ST_BEGIN);
+    rc = rc == SQLITE_OK ? append_all(j, append, s) : rc;
+    rc = rc == SQLITE_OK ? sp_messages_let_go(j->messages, ended, let_go, &leaving) : rc;
     rc = rc == SQLITE_OK ? sp_sessions_write(j->sessions) : rc;
     return rc == SQLITE_OK ? run(j, ST_COMMIT) : rc;
 }
@@ -730,12 +752,11 @@ enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *ap
                               const struct sp_row_list *ended)
 {
     struct sp_journal_stats stats = journal->stats;
-    uint64_t last = journal->last;
-    int rc = journal->broken ? SQLITE_IOERR : write_all(journal, append, ended, &stats, &last);
+    int rc = journal->broken ? SQLITE_IOERR : write_all(journal, append, ended, &stats);
     sp_sessions_written(journal->sessions, rc == SQLITE_OK);
     if (rc == SQLITE_OK) {
         journal->stats = stats;
-        journal->last = last;
+        journal->last = journal->given;
         return SP_OK;
     }
     if (!journal->broken) {
@@ -754,20 +775,18 @@ static struct sp_view column(sqlite3_stmt *st, int index)
     return sp_view(ptr, ptr != NULL ? (size_t)sqlite3_column_bytes(st, index) : 0);
 }
 
-static struct sp_row *row_of(sqlite3_stmt *st)
+static struct sp_row *row_of(const struct sp_stored *m)
 {
-    struct sp_row *row =
-        sp_row_create(column(st, 8), column(st, 9), column(st, 10), column(st, 11));
+    struct sp_row *row = sp_row_create(m->device, m->topic, m->origin, m->payload);
     if (row != NULL) {
-        row->seq = (uint64_t)sqlite3_column_int64(st, 0);
-        row->stream = (uint32_t)sqlite3_column_int64(st, 1);
-        row->time_ms = (uint64_t)sqlite3_column_int64(st, 2);
-        row->expiry_s = (uint32_t)sqlite3_column_int64(st, 3);
-        row->qos = (uint8_t)sqlite3_column_int(st, 4);
-        row->format = (uint8_t)sqlite3_column_int(st, 5);
-        row->protection = (uint8_t)sqlite3_column_int(st, 6);
-        row->flags = (uint8_t)sqlite3_column_int(st, 7);
-        row->counter = (uint64_t)sqlite3_column_int64(st, 12);
+        row->seq = m->seq;
+        row->time_ms = m->time_ms;
+        row->expiry_s = m->expiry_s;
+        row->qos = m->qos;
+        row->format = m->format;
+        row->protection = m->protection;
+        row->flags = m->flags;
+        row->counter = m->counter;
     }
     return row;
 }
@@ -778,38 +797,38 @@ enum sp_err sp_journal_read(struct sp_journal *journal, const struct sp_journal_
     if (journal->broken) {
         return SP_ERR_IO;
     }
-    sqlite3_stmt *scan = journal->prepared[ST_SCAN];
-    int rc = sqlite3_bind_int64(scan, 1, (int64_t)want->after);
+    struct sp_messages_walk walk;
+    struct sp_stored message = {.seq = 0};
     size_t count = rows->count + want->max_rows;
     size_t bytes = rows->bytes + want->max_bytes;
     uint64_t seen = want->after;
+    int rc = sp_messages_walk(journal->messages, want->after, &walk);
     enum sp_err err = rc == SQLITE_OK ? SP_OK : fail(journal, rc);
-    size_t looked = 0;
-    for (rc = SQLITE_ROW; err == SP_OK && looked < READ_SCAN_MAX; looked++) {
-        rc = sqlite3_step(scan);
+    rc = SQLITE_ROW;
+    for (size_t looked = 0; err == SP_OK && looked < READ_SCAN_MAX; looked++) {
+        rc = sp_messages_next(&walk, &message);
         if (rc != SQLITE_ROW) {
             break;
         }
-        int64_t seq = sqlite3_column_int64(scan, 0);
-        if ((uint32_t)sqlite3_column_int64(scan, 1) % want->links == want->link) {
+        if (sp_row_stream(message.device) % want->links == want->link) {
             if (rows->count >= count || rows->bytes >= bytes) {
                 break;
             }
-            struct sp_row *row = row_of(scan);
+            struct sp_row *row = row_of(&message);
             if (row == NULL) {
                 err = SP_ERR_NOMEM;
                 break;
             }
             sp_row_list_push(rows, row);
         }
-        seen = (uint64_t)seq;
+        seen = message.seq;
     }
     if (rc == SQLITE_DONE) {
         seen = journal->last;
     } else if (rc != SQLITE_ROW && err == SP_OK) {
         err = fail(journal, rc);
     }
-    (void)sqlite3_reset(scan);
+    sp_messages_end(&walk);
     *reached = seen;
     return err;
 }
@@ -839,15 +858,14 @@ enum sp_err sp_journal_marks(struct sp_journal *journal, sp_journal_mark_fn fn, 
 
 enum sp_err sp_journal_shares(struct sp_journal *journal, sp_journal_share_fn fn, void *arg)
 {
-    sqlite3_stmt *st = NULL;
-    int rc = sqlite3_prepare_v2(
-        journal->db, "SELECT device,sum" COST " FROM messages GROUP BY device", -1, &st, NULL);
-    rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
-    while (rc == SQLITE_ROW) {
-        fn(arg, column(st, 0), (uint64_t)sqlite3_column_int64(st, 1));
-        rc = sqlite3_step(st);
+    struct sp_messages_walk walk;
+    struct sp_stored message = {.seq = 0};
+    int rc = sp_messages_walk(journal->messages, 0, &walk);
+    rc = rc == SQLITE_OK ? sp_messages_next(&walk, &message) : rc;
+    for (; rc == SQLITE_ROW; rc = sp_messages_next(&walk, &message)) {
+        fn(arg, message.device, sp_stored_cost(&message));
     }
-    (void)sqlite3_finalize(st);
+    sp_messages_end(&walk);
     return rc == SQLITE_DONE ? SP_OK : fail(journal, rc);
 }
 
@@ -856,20 +874,12 @@ uint64_t sp_journal_oldest_ms(struct sp_journal *journal)
     if (journal->broken) {
         return 0;
     }
-    sqlite3_stmt *st = journal->prepared[ST_OLDEST];
-    uint64_t ms = sqlite3_step(st) == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
-    (void)sqlite3_reset(st);
-    return ms;
-}
-
-/* The highest sequence ever given. */
-static int read_last(struct sp_journal *j)
-{
-    int rc;
-    int64_t last =
-        number(j, "SELECT coalesce(max(seq),0) FROM sqlite_sequence WHERE name='messages'", &rc);
-    j->last = rc == SQLITE_OK ? (uint64_t)last : j->last;
-    return rc;
+    struct sp_messages_walk walk;
+    struct sp_stored message = {.seq = 0};
+    int rc = sp_messages_walk(journal->messages, 0, &walk);
+    rc = rc == SQLITE_OK ? sp_messages_next(&walk, &message) : rc;
+    sp_messages_end(&walk);
+    return rc == SQLITE_ROW ? message.time_ms : 0;
 }
 
 bool sp_journal_changed(struct sp_journal *journal)
@@ -886,7 +896,7 @@ bool sp_journal_changed(struct sp_journal *journal)
     }
     journal->version = version;
     int rc = take_stock(journal, &journal->stats);
-    rc = rc == SQLITE_OK ? read_last(journal) : rc;
+    rc = rc == SQLITE_OK ? read_last(journal, &journal->last) : rc;
     if (rc != SQLITE_OK) {
         (void)fail(journal, rc);
     }
@@ -903,19 +913,21 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
              ? sqlite3_wal_checkpoint_v2(journal->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL)
              : rc;
     if (rc == SQLITE_OK) {
-        char sql[384];
+        char sql[512];
         (void)snprintf(sql, sizeof(sql),
                        "BEGIN IMMEDIATE;DELETE FROM messages WHERE seq>%" PRIu64 ";"
+                       "DELETE FROM batches WHERE first>%" PRIu64 ";"
+                       "DELETE FROM gone WHERE first>%" PRIu64 ";"
                        "DELETE FROM dead_letters WHERE seq>%" PRIu64 ";"
                        "UPDATE marks SET counter=before,seq=0 WHERE seq>%" PRIu64 ";"
                        "DELETE FROM received WHERE seq>%" PRIu64 ";"
                        "INSERT OR REPLACE INTO meta VALUES('recovered','%lld');COMMIT;",
-                       journal->last, journal->last, journal->last, journal->last,
-                       (long long)time(NULL));
+                       journal->last, journal->last, journal->last, journal->last, journal->last,
+                       journal->last, (long long)time(NULL));
         rc = sqlite3_exec(journal->db, sql, NULL, NULL, NULL);
     }
-    rc = rc == SQLITE_OK ? take_stock(journal, &journal->stats) : rc;
     rc = rc == SQLITE_OK ? prepare_all(journal) : rc;
+    rc = rc == SQLITE_OK ? take_stock(journal, &journal->stats) : rc;
     if (rc != SQLITE_OK) {
         (void)fail(journal, rc);
         return SP_ERR_IO;
@@ -927,8 +939,10 @@ enum sp_err sp_journal_recover(struct sp_journal *journal)
 
 /* ---- for the operator ---- */
 
-static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg)
+static int visit_dead(sqlite3 *db, sp_journal_visit_fn fn, void *arg)
 {
+    static const char sql[] = "SELECT seq,time_ms,device,topic,payload,dead_ms,reason,origin"
+                              " FROM dead_letters ORDER BY seq";
     sqlite3_stmt *st = NULL;
     int rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
     if (rc == SQLITE_OK) {
@@ -949,6 +963,34 @@ static int visit(sqlite3 *db, const char *sql, sp_journal_visit_fn fn, void *arg
         rc = sqlite3_step(st);
     }
     (void)sqlite3_finalize(st);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+static int visit_messages(sqlite3 *db, sp_journal_visit_fn fn, void *arg)
+{
+    struct sp_messages *messages = sp_messages_create();
+    struct sp_messages_walk walk;
+    struct sp_stored m = {.seq = 0};
+    int rc = messages == NULL ? SQLITE_NOMEM : sp_messages_connect(messages, db);
+    rc = rc == SQLITE_OK ? sqlite3_exec(db, "BEGIN", NULL, NULL, NULL) : rc;
+    if (rc == SQLITE_OK) {
+        rc = sp_messages_walk(messages, 0, &walk);
+        rc = rc == SQLITE_OK ? sp_messages_next(&walk, &m) : rc;
+        for (; rc == SQLITE_ROW; rc = sp_messages_next(&walk, &m)) {
+            const struct sp_journal_entry entry = {
+                .seq = m.seq,
+                .time_ms = m.time_ms,
+                .device = m.device,
+                .topic = m.topic,
+                .origin = m.origin,
+                .payload = m.payload,
+            };
+            fn(arg, &entry);
+        }
+        sp_messages_end(&walk);
+        (void)sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    sp_messages_destroy(messages);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
@@ -975,7 +1017,7 @@ static enum sp_err open_beside(const char *state_dir, int how, sqlite3 **db, cha
 static enum sp_err close_beside(sqlite3 *db, int rc, char *why, size_t why_cap)
 {
     if (rc != SQLITE_OK) {
-        (void)snprintf(why, why_cap, "%s: %s", SP_JOURNAL_FILE, sqlite3_errmsg(db));
+        (void)snprintf(why, why_cap, "%s: %s", SP_JOURNAL_FILE, words(db, rc));
     }
     (void)sqlite3_close(db);
     return rc == SQLITE_OK ? SP_OK : err_of(rc);
@@ -984,13 +1026,9 @@ static enum sp_err close_beside(sqlite3 *db, int rc, char *why, size_t why_cap)
 enum sp_err sp_journal_visit(const char *state_dir, bool dead_letters, sp_journal_visit_fn fn,
                              void *arg, char *why, size_t why_cap)
 {
-    static const char messages[] =
-        "SELECT seq,time_ms,device,topic,payload,0,'',origin FROM messages ORDER BY seq";
-    static const char dead[] = "SELECT seq,time_ms,device,topic,payload,dead_ms,reason,origin"
-                               " FROM dead_letters ORDER BY seq";
     sqlite3 *db = NULL;
     SP_TRY(open_beside(state_dir, SQLITE_OPEN_READONLY, &db, why, why_cap));
-    int rc = visit(db, dead_letters ? dead : messages, fn, arg);
+    int rc = dead_letters ? visit_dead(db, fn, arg) : visit_messages(db, fn, arg);
     return close_beside(db, rc, why, why_cap);
 }
 

@@ -357,6 +357,107 @@ static void write_file(const char *bytes, size_t len)
     (void)close(fd);
 }
 
+/* Let go of every row from `first` to `last`, but those whose sequence is a multiple of `but`; the last comes first. */
+static void let_go_of_many(struct sp_journal *j, uint64_t first, uint64_t last, uint64_t but)
+{
+    struct sp_row_list ended = {0};
+    struct sp_row_list nothing = {0};
+    for (uint64_t seq = last; seq >= first; seq--) {
+        if (seq % but != 0) {
+            char text[16];
+            (void)snprintf(text, sizeof(text), "%d", (int)seq);
+            struct sp_row *row = new_row("dev-1", text);
+            row->seq = seq;
+            sp_row_list_push(&ended, row);
+        }
+    }
+    SP_CHECK_INT(sp_journal_commit(j, &nothing, &ended), SP_OK);
+    sp_row_list_clear(&ended);
+}
+
+/* What is there are the rows of that sequence `step`, 2 * `step` … up to `last`; counted right, now and when counted anew. */
+static void check_left(struct sp_journal **j, uint64_t step, uint64_t last)
+{
+    for (int again = 0; again < 2; again++) {
+        struct sp_row_list rows = read_all(*j, 0, 1);
+        struct sp_journal_stats stats = sp_journal_stats(*j);
+        uint64_t seq = 0;
+        for (const struct sp_row *row = rows.head; row != NULL; row = row->next) {
+            seq += step;
+            SP_CHECK_INT(row->seq, seq);
+            check_payload(row, (int)seq);
+        }
+        SP_CHECK_INT(rows.count, last / step);
+        SP_CHECK_INT(stats.messages, rows.count);
+        SP_CHECK_INT(stats.bytes, rows.bytes);
+        sp_row_list_clear(&rows);
+        sp_journal_close(*j);
+        *j = open_journal();
+    }
+}
+
+static void what_is_left_of_a_batch_stays_in_its_order(void)
+{
+    static const uint64_t steps[] = {2, 3, 5, 50, 128};
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        fresh();
+        struct sp_journal *j = open_journal();
+        SP_CHECK_INT(append(j, "dev-1", 1, 700), SP_OK);
+        SP_CHECK_INT(append(j, "dev-1", 701, 1), SP_OK);
+        SP_CHECK_INT(append(j, "dev-1", 702, 99), SP_OK);
+        let_go_of_many(j, 1, 300, steps[i]);
+        let_go_of_many(j, 200, 800, steps[i]); /* some of them once more */
+        check_left(&j, steps[i], 800);
+        let_go_of_many(j, 1, 800, UINT64_MAX);
+        check_left(&j, 801, 800);
+        sp_journal_close(j);
+        sweep();
+    }
+}
+
+static void a_read_may_begin_in_the_middle_of_a_batch(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(append(j, "dev-1", 1, 300), SP_OK);
+    let_go_of_many(j, 120, 140, 3);
+    for (uint64_t after = 0; after <= 300; after += 7) {
+        struct sp_row_list rows = {0};
+        struct sp_journal_want want = {
+            .after = after, .links = 1, .max_rows = 1000, .max_bytes = 1U << 30};
+        uint64_t reached;
+        uint64_t due = after + 1;
+        SP_CHECK_INT(sp_journal_read(j, &want, &rows, &reached), SP_OK);
+        SP_CHECK_INT(reached, 300);
+        for (const struct sp_row *row = rows.head; row != NULL; row = row->next, due++) {
+            while (due >= 120 && due <= 140 && due % 3 != 0) {
+                due++;
+            }
+            SP_CHECK_INT(row->seq, due);
+        }
+        SP_CHECK(rows.count == 0 ? after >= 300 : due == 301);
+        sp_row_list_clear(&rows);
+    }
+    sp_journal_close(j);
+    sweep();
+}
+
+static void a_few_that_stay_do_not_keep_the_disk_of_all(void)
+{
+    fresh();
+    struct sp_journal *j = open_journal();
+    for (int i = 0; i < 100; i++) { /* one of a hundred is never acknowledged */
+        SP_CHECK_INT(append(j, "dev-1", 1 + 100 * i, 100), SP_OK);
+        let_go_of_many(j, 1 + 100U * (unsigned)i, 100U + 100U * (unsigned)i, 100);
+    }
+    check_left(&j, 100, 10000);
+    sp_journal_close(j);
+    struct stat st;
+    SP_CHECK_INT(stat(file, &st), 0);
+    SP_CHECK(st.st_size < 200 * 1024); /* all of them would take 1 MB */
+    sweep();
+}
+
 static void a_file_that_is_no_journal_is_refused_and_left_alone(void)
 {
     fresh();
@@ -755,6 +856,72 @@ static void an_operator_sees_messages_and_dead_letters_of_a_running_store(void)
     sweep();
 }
 
+/* What is there are the rows `first` to `last`. */
+static void check_left_from(struct sp_journal *j, uint64_t first, uint64_t last)
+{
+    struct sp_row_list rows = read_all(j, 0, 1);
+    uint64_t seq = first;
+    for (const struct sp_row *row = rows.head; row != NULL; row = row->next, seq++) {
+        SP_CHECK_INT(row->seq, seq);
+        check_payload(row, (int)seq);
+    }
+    SP_CHECK_INT(seq, last + 1);
+    sp_row_list_clear(&rows);
+}
+
+/* A journal as version 2 left it: a row for each message. */
+static void make_old(const char *tables)
+{
+    char command[2048];
+    (void)snprintf(command, sizeof(command),
+                   "/usr/bin/python3 -c \"import sqlite3,sys\n"
+                   "db = sqlite3.connect(sys.argv[1])\n"
+                   "db.executescript(sys.argv[2])\" %s \"%s\"",
+                   file, tables);
+    SP_CHECK_INT(system(command), 0);
+}
+
+static void a_journal_of_version_2_is_read_and_goes_on(void)
+{
+    fresh();
+    make_old("PRAGMA journal_mode=WAL; PRAGMA application_id=1397770801; PRAGMA user_version=2;"
+             "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+             "CREATE TABLE messages(seq INTEGER PRIMARY KEY AUTOINCREMENT, stream INTEGER NOT NULL,"
+             " time_ms INTEGER NOT NULL, expiry_s INTEGER NOT NULL, qos INTEGER NOT NULL,"
+             " format INTEGER NOT NULL, protection INTEGER NOT NULL, flags INTEGER NOT NULL,"
+             " device TEXT NOT NULL, topic TEXT NOT NULL, origin TEXT NOT NULL,"
+             " payload BLOB NOT NULL, counter INTEGER NOT NULL DEFAULT 0);"
+             "CREATE TABLE dead_letters(seq INTEGER PRIMARY KEY, stream INTEGER NOT NULL,"
+             " time_ms INTEGER NOT NULL, expiry_s INTEGER NOT NULL, qos INTEGER NOT NULL,"
+             " format INTEGER NOT NULL, protection INTEGER NOT NULL, flags INTEGER NOT NULL,"
+             " device TEXT NOT NULL, topic TEXT NOT NULL, origin TEXT NOT NULL,"
+             " payload BLOB NOT NULL, reason TEXT NOT NULL, dead_ms INTEGER NOT NULL);"
+             "CREATE TABLE marks(device TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL,"
+             " counter INTEGER NOT NULL, before INTEGER NOT NULL, seq INTEGER NOT NULL,"
+             " PRIMARY KEY(device, name, epoch)) WITHOUT ROWID;"
+             "INSERT INTO meta VALUES('epoch','0123456789abcdef');"
+             "INSERT INTO messages VALUES(1,7,1700000000123,60,1,2,1,1,'dev-1','t','o',x'31',0);"
+             "INSERT INTO messages VALUES(2,7,1700000000123,60,1,2,1,1,'dev-1','t','o',x'32',5);"
+             "INSERT INTO messages VALUES(3,7,1700000000123,60,1,2,1,1,'dev-1','t','o',x'33',0);");
+    struct seen seen = {0};
+    SP_CHECK_INT(sp_journal_visit(dir, false, look, &seen, why, sizeof(why)), SP_OK);
+    SP_CHECK(seen.count == 3 && seen.last_seq == 3 && seen.sound); /* before anybody opened it */
+    struct sp_journal *j = open_journal();
+    SP_CHECK_INT(strcmp(sp_journal_epoch(j), "0123456789abcdef"), 0);
+    SP_CHECK_INT(sp_journal_stats(j).messages, 3);
+    SP_CHECK_INT(append(j, "dev-1", 4, 3), SP_OK);
+    check_left_from(j, 1, 6);
+    let_go(j, 2, SP_ROW_DEAD);
+    let_go(j, 1, SP_ROW_DELIVERED);
+    let_go(j, 3, SP_ROW_DELIVERED);
+    sp_journal_close(j);
+    j = open_journal();
+    check_left_from(j, 4, 6);
+    SP_CHECK_INT(sp_journal_stats(j).dead_letters, 1);
+    sp_journal_close(j);
+    sweep();
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(a_dead_letter_put_back_gets_a_new_sequence_and_the_store_notices),
     SP_TEST(an_operator_sees_messages_and_dead_letters_of_a_running_store),
@@ -778,5 +945,9 @@ static const struct sp_test tests[] = {
     SP_TEST(a_disk_that_fails_refuses_and_loses_nothing),
     SP_TEST(a_refused_batch_has_no_sequences),
     SP_TEST(a_mark_moves_with_its_message_and_never_back),
+    SP_TEST(what_is_left_of_a_batch_stays_in_its_order),
+    SP_TEST(a_read_may_begin_in_the_middle_of_a_batch),
+    SP_TEST(a_few_that_stay_do_not_keep_the_disk_of_all),
+    SP_TEST(a_journal_of_version_2_is_read_and_goes_on),
 };
 SP_TEST_MAIN(tests)

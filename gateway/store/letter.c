@@ -179,6 +179,7 @@ enum sp_err sp_letter_write(const struct sp_letter_office *office, const struct 
         *reason = "packet larger than the cloud allows";
         return SP_ERR_LIMIT;
     }
+    room->packet = size;
     *out = publish;
     return SP_OK;
 }

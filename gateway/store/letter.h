@@ -23,6 +23,7 @@ struct sp_letter_office {
 struct sp_letter_room {
     uint8_t *buf;
     size_t cap;
+    size_t packet; /**< bytes of the packet that was written last */
 };
 
 void sp_letter_room_deinit(struct sp_letter_room *room);

@@ -520,6 +520,11 @@ void sp_uplink_turn(struct sp_uplink *link, uint64_t now_ms)
     sp_handoff_end(link->env->handoff, &link->ended);
 }
 
+size_t sp_uplink_flying(const struct sp_uplink *link)
+{
+    return link->flying.count;
+}
+
 size_t sp_uplink_waiting(const struct sp_uplink *link)
 {
     return link->state == SP_UPLINK_UP ? link->queue.count : 0;

@@ -52,6 +52,9 @@ void sp_uplink_turn(struct sp_uplink *link, uint64_t now_ms);
 /** The latest time for the next sp_uplink_turn(). */
 uint64_t sp_uplink_deadline(const struct sp_uplink *link);
 
+/** Rows that wait for the cloud's acknowledgement. */
+size_t sp_uplink_flying(const struct sp_uplink *link);
+
 /** Rows that were handed over and could not be sent yet. */
 size_t sp_uplink_waiting(const struct sp_uplink *link);
 

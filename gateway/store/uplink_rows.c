@@ -150,7 +150,7 @@ static bool send_row(struct sp_uplink *l, uint64_t now, const struct sp_row *row
         give_up(l, row, reason);
         return true;
     }
-    size_t size = sp_mqtt_publish_size(l->env->office.version, &publish);
+    size_t size = l->env->room.packet;
     if (!buckets_ready(l, now, size)) {
         return false;
     }

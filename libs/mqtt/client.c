@@ -179,13 +179,13 @@ static enum sp_err check_message(const struct sp_mqtt_client *c,
 static enum sp_err write_message(struct sp_mqtt_client *c, uint64_t now_ms,
                                  const struct sp_mqtt_publish *packet, struct sp_writer *w)
 {
-    size_t size = sp_mqtt_publish_size(c->version, packet);
-    if (size > c->limits.max_packet_size) {
-        return SP_ERR_LIMIT; /* before SP_ERR_SPACE, which invites to try again */
-    }
     struct sp_writer before = *w;
     sp_mqtt_encode_publish(w, c->version, packet);
-    return commit(c, now_ms, &before, w);
+    /* SP_ERR_SPACE invites to try again. */
+    bool never = w->err == SP_ERR_SPACE &&
+                 sp_mqtt_publish_size(c->version, packet) > c->limits.max_packet_size;
+    enum sp_err err = commit(c, now_ms, &before, w);
+    return never ? SP_ERR_LIMIT : err;
 }
 
 size_t sp_mqtt_client_window(const struct sp_mqtt_client *c)

@@ -269,11 +269,12 @@ bool sp_mqtt_user_next(struct sp_view *rest, struct sp_view *name, struct sp_vie
     struct sp_reader r;
     sp_reader_init(&r, *rest);
     while (sp_reader_left(&r) > 0) {
-        const struct property *property = find_property(sp_read_u8(&r));
-        if (property == NULL) {
-            return false;
-        }
-        if (property->kind != KIND_PAIR) {
+        uint8_t id = sp_read_u8(&r);
+        if (id != properties[SP_MQTT_P_USER_PROPERTY].id) {
+            const struct property *property = find_property(id);
+            if (property == NULL) {
+                return false;
+            }
             skip_value(&r, (enum kind)property->kind);
             continue;
         }

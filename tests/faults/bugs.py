@@ -80,12 +80,16 @@ BUGS = {
         "        k->feeds[i].handed = sp_journal_last(journal);\n    }\n",
         each([("away 1",)], blows=[STORE], times=2)),
     "dead-letters-thrown-away": Bug(
-        "gateway/store/journal_sqlite.c", "        if (row->end == SP_ROW_DEAD) {\n            rc = bury(j, row);\n",
-        "        if (row->end == SP_ROW_DEAD) {\n",
+        "gateway/store/journal_sqlite.c", "    if (row->end == SP_ROW_DEAD) {\n        rc = bury(j, row);\n",
+        "    if (row->end == SP_ROW_DEAD) {\n",
         each([("nack 0x99 20",)], times=2)),
     "never-lets-go": Bug(
-        "gateway/store/journal_sqlite.c", "    return rc == SQLITE_OK ? run(j, ST_DELETE) : rc;\n", "    return rc;\n",
+        "gateway/store/messages_sqlite.c", "    return rc == SQLITE_OK && b->left < before ? write_batch(m, b) : rc;\n",
+        "    (void)before;\n    return rc;\n",
         each(blows=[STORE, ALL])),
+    "a-batch-goes-with-its-first": Bug(
+        "gateway/store/messages_sqlite.c", "    if (b->left == 0) {\n", "    if (b->left < b->count) {\n",
+        each([("stall 1",), ("mute 1",)], blows=[ALL, STORE], times=2)),
     "a-sequence-of-its-own": Bug(
         "gateway/store/letter.c", "    sp_write_dec(&number, (int64_t)row->seq);\n",
         "    static int64_t own;\n    sp_write_dec(&number, ++own);\n",

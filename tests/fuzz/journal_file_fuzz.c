@@ -24,6 +24,8 @@ static const struct fuzz_cell cells[] = {
     {"dead_letters", "dead_ms"}, {"marks", "counter"},       {"marks", "device"},
     {"marks", "name"},           {"marks", "epoch"},         {"received", "digest"},
     {"received", "seq"},         {"sqlite_sequence", "seq"}, {"marks", "seq"},
+    {"batches", "first"},        {"batches", "count"},       {"batches", "data"},
+    {"gone", "first"},           {"gone", "bits"},
 };
 
 static const char *folder;
@@ -59,10 +61,14 @@ static void set_up(void)
     sp_row_list_push(&rows, make_row("d", 0, 0));
     fuzz_require(sp_journal_commit(journal, &rows, &none) == SP_OK);
     struct sp_row_list dead = {0};
-    sp_row_list_push(&dead, sp_row_list_pop(&rows));
-    dead.head->end = SP_ROW_DEAD;
-    dead.head->reason = "because";
-    fuzz_require(sp_journal_commit(journal, &none, &dead) == SP_OK);
+    for (int i = 0; i < 2; i++) {
+        sp_row_list_push(&dead, sp_row_list_pop(&rows));
+        dead.tail->end = SP_ROW_DEAD;
+        dead.tail->reason = "because";
+    }
+    uint64_t count = 0; /* so there is a row beside what is left of the batch */
+    fuzz_require(sp_journal_commit(journal, &none, &dead) == SP_OK &&
+                 sp_journal_requeue(folder, 2, &count, why, sizeof(why)) == SP_OK && count == 1);
     sp_row_list_clear(&rows);
     sp_row_list_clear(&dead);
     sp_journal_close(journal);
