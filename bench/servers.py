@@ -223,6 +223,7 @@ cloud:
   certificate: {certificate}
   key: {key}
   client_id: bench
+  version: "{version}"
   limits: none
 
 routes:
@@ -245,11 +246,11 @@ class Home:
         for fleet in fleets:
             run([program, "device", "add", "--from", fleet, "-c", config])
 
-    def configure(self, port, threads, cloud=None, form="raw"):
+    def configure(self, port, threads, cloud=None, form="raw", version="5"):
         """Write a configuration file over this home; its name."""
         text = SALLYPORT.format(home=self.folder, threads=threads, port=port)
         if cloud is not None:
-            text += SALLYPORT_CLOUD.format(port=cloud.port, ca=cloud.authority.ca, format=form,
+            text += SALLYPORT_CLOUD.format(port=cloud.port, ca=cloud.authority.ca, format=form, version=version,
                                            certificate=cloud.authority.certificate("gateway"),
                                            key=cloud.authority.key("gateway"))
         name = self.folder / "bench.yaml"
