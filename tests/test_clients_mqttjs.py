@@ -119,7 +119,8 @@ def test_every_quality_of_service_through_wildcards(js, tool, version, tls):
             expected.append((topic, f"{qos} zwölf", qos))
     writer.publish("a/x/d", "not this")
     writer.publish("b", "end")
-    assert [(m["topic"], m["payload"], m["qos"]) for m in reader.messages(10)] == expected + [("b", "end", 1)]
+    # mqtt.js tells of a QoS 2 message when its PUBREL is there, and a later QoS 0 message may overtake that
+    assert sorted((m["topic"], m["payload"], m["qos"]) for m in reader.messages(10)) == sorted(expected + [("b", "end", 1)])
     assert reader.call("unsubscribe", "b/#")["error"] is None
     writer.publish("b", "nobody hears")
     writer.publish("a/x/c", "last")

@@ -2,6 +2,7 @@
 """Floods: thousands of connections that do next to nothing, or too much. All the while a canary publishes ten messages a second and
 must lose nothing; memory stays beneath a cap; and when it is over a new device is served at once. A limit of open files that is too small for
 5,000 connections makes them fewer, and the test says so."""
+import errno
 import json
 import pathlib
 import re
@@ -18,6 +19,7 @@ from tests.conftest import add_reference
 from tests.lib import mqtt, wire
 from tests.lib.attester import TestDevice, climate
 from tests.lib.canary import Canary
+from tests.lib.odds import Odds
 from tests.lib.tlspsk import TlsError, TlsPsk
 from tools.lab.gateway import Gateway
 from tools.lab.process import BUILD, program, run, wait_for
@@ -384,6 +386,75 @@ def test_a_monitor_that_never_reads_costs_a_bounded_amount_and_is_closed(gateway
     monitor.abort()
 
 
+@pytest.fixture
+def narrow(tmp_path):
+    """A gateway of one loop that keeps 1 MiB for all slow readers, and waits for each as long as it likes."""
+    made = Gateway(tmp_path / "home", None, extra="roles:\n  client: {publish: ['#'], subscribe: ['#']}\n"
+                   "limits: {write_buffers: 1MiB, stall_timeout: 5m}\n")
+    add_reference(made)
+    yield made.start()
+    made.stop()
+
+
+def test_many_slow_readers_together_cost_no_more_than_their_common_bound(narrow):
+    talker = TestDevice(narrow, narrow.add("talker", role="client"))
+    talker.attest()
+    topic, payload = "talk/all", bytes(12000)
+    readers = []
+    for i in range(24):
+        reader = TestDevice(narrow, narrow.add(f"reader-{i}", role="client"))
+        reader.tls.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.attest()
+        assert reader.mqtt.subscribe(topic, qos=0) == [0]
+        readers.append(reader)
+    before, most, ends = gate_kib(narrow), 0, time.monotonic() + 60
+    while narrow.metric("slow_readers_closed_total") < 4 and time.monotonic() < ends:
+        for _ in range(20):
+            talker.mqtt.publish(topic, payload)
+        most = max(most, narrow.metric("write_buffers_bytes"))
+        assert_below(gate_kib(narrow), before + (16 << 10))
+    most = max(most, narrow.metric("write_buffers_bytes"))  # what came since
+    closed = narrow.metric("slow_readers_closed_total")
+    assert closed >= 4 and len(narrow.events("slow_reader")) >= 4
+    assert 0 < most <= 1 << 20
+    assert narrow.metric("devices_online") >= len(readers) + 1 - closed
+    admit(narrow, narrow.add("late"))
+    print(f"24 readers: {most >> 10} KiB at most, {closed} closed")
+    for dev in [talker, *readers]:
+        dev.abort()
+    wait_for(lambda: narrow.metric("write_buffers_bytes") == 0, 20, "buffers of those who are gone")
+
+
+def test_one_device_at_full_speed_leaves_another_of_the_same_loop_its_turn(narrow):
+    calm, noisy = TestDevice(narrow, narrow.add("calm")), TestDevice(narrow, narrow.add("noisy"))
+    calm.attest()
+    noisy.attest()
+    one = mqtt.packet(mqtt.PUBLISH, mqtt.text(f"dt/{noisy.bundle.id}/noise") + b"\0" + b"x")
+    said, going = [0], [True]
+
+    def shout():
+        while going[0]:
+            noisy.tls.send(one * 500)
+            said[0] += 500
+    thread = threading.Thread(target=shout)
+    thread.start()
+    try:
+        wait_for(lambda: said[0] > 5000, 20, "noise")
+        longest = 0.0
+        for _ in range(50):
+            started, heard = time.monotonic(), said[0]
+            calm.mqtt.send(b"\xc0\0")
+            assert calm.mqtt.expect(mqtt.PINGRESP)
+            longest = max(longest, time.monotonic() - started)
+            wait_for(lambda: said[0] > heard, 20, "more noise")  # pylint: disable=cell-var-from-loop
+    finally:
+        going[0] = False
+        thread.join()
+    print(f"beside {said[0]} messages another device of the loop waited {longest * 1000:.0f} ms at most")
+    calm.close()
+    noisy.abort()
+
+
 def test_a_publisher_at_full_speed_does_not_keep_the_others_waiting(gateway, device, canary):
     bundle, noisy = device(), [device() for _ in range(4)]
     ends = time.monotonic() + 5
@@ -457,7 +528,57 @@ def test_where_nobody_can_make_room_accepting_pauses_and_goes_on(short):
     admit(short, bundle)
 
 
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENFILE], ids=["EMFILE", "ENFILE"])
+@pytest.mark.skipif(SANITIZED, reason="a preloaded library and a sanitizer's allocator do not go together")
+def test_out_of_descriptors_the_gateway_serves_on_says_so_once_and_does_not_spin(tmp_path, error):
+    odds = Odds(tmp_path / "odds")
+    gateway = Gateway(tmp_path / "home", None)
+    gateway.env = odds.environment()
+    add_reference(gateway)
+    gateway.start()
+    inside, bundle = TestDevice(gateway, gateway.add("inside")), gateway.add("outside")
+    inside.attest()
+    silent = connect(gateway.port)
+    wait_for(lambda: gateway.metric("connections_waiting") == 1, 10, "one that is silent")
+    gate = gateway.pids()["gate"]
+    odds.fail_accepts(gate, error)
+    late = connect(gateway.port)
+    wait_for(lambda: gateway.metric("accept_paused_total") > 2, 20, "accepting to pause, again and again")
+    assert gateway.metric('connections_shed_total{limit="descriptor_reserve"}') == 1, "the silent one makes room first"
+    before = cpu_ticks(gate)
+    time.sleep(2)
+    assert cpu_ticks(gate) - before < 100, "it spins"
+    assert len(gateway.events("accept_paused")) == 1
+    inside.mqtt.send(b"\xc0\0")
+    assert inside.mqtt.expect(mqtt.PINGRESP)
+    odds.fail_accepts(0)
+    admit(gateway, bundle)
+    for sock in (silent, late):
+        sock.close()
+    inside.close()
+    assert gateway.pids()["gate"] == gate
+    gateway.stop()
+
+
+def test_an_address_of_ipv6_has_its_bound_and_leaves_those_of_ipv4_alone(tmp_path):
+    gateway = Gateway(tmp_path / "home", None, extra="limits: {connections_per_address: 5}\n",
+                      listener="}\n  - {address: \"[::1]:0\", suites: [profile-small]")
+    add_reference(gateway)
+    gateway.start()
+    bundle, port = gateway.add("dev"), gateway.status()["listeners"][1]["port"]
+    held = [socket.create_connection(("::1", port), 10) for _ in range(8)]
+    shed = 'connections_shed_total{limit="connections_per_address"}'
+    wait_for(lambda: gateway.metric(shed) == 3, 10, "three too many")
+    assert gateway.metric("connections_open") == 5
+    assert any("peer=\"[::1]:" in line or "peer=[::1]:" in line for line in gateway.events("connection_shed"))
+    admit(gateway, bundle)
+    for sock in held:
+        sock.close()
+    gateway.stop()
+
+
 def test_status_shows_the_limits(gateway):
     text = gateway.cli("status").stdout
     assert re.search(r"Limits\s+\d+ of 512 handshakes, \d+ of 16384 waiting", text), text
+    assert re.search(r"0\.0 of 64 MiB unread, 0\.0 of 256 MiB queued", text), text
     assert gateway.status()["limits"]["handshakes"] == 512

@@ -14,6 +14,8 @@
 #include "tools/cmd_registry.h"
 #include "tools/options.h"
 
+#define MIB 1048576.0
+
 static const char help[] = "sallyport status: what the running gateway is doing\n"
                            "\n"
                            "  sallyport status [--json] [--watch] -c FILE\n"
@@ -209,10 +211,13 @@ static void print_limits(const struct sample *s)
         SP_M_SHED_QUEUE,       SP_M_SHED_CROWDED, SP_M_SHED_IDENTITY, SP_M_SHED_DESCRIPTORS,
         SP_M_SHED_MEMORY,      SP_M_SHED_KEYS};
     const cJSON *limits = part_of(s->doc, "limits");
-    printf("%-13s %.0f of %.0f handshakes, %.0f of %.0f waiting, %.0f slow readers closed, accept "
-           "paused %.0f x, %.0f shed",
+    printf("%-13s %.0f of %.0f handshakes, %.0f of %.0f waiting, %.1f of %.0f MiB unread, %.1f of "
+           "%.0f MiB queued, "
+           "%.0f slow readers closed, accept paused %.0f x, %.0f shed",
            "Limits", metric_of(s, SP_M_HANDSHAKES), number_of(limits, "handshakes"),
            metric_of(s, SP_M_CONNECTIONS_WAITING), number_of(limits, "waiting"),
+           metric_of(s, SP_M_WRITE_BUFFERS) / MIB, number_of(limits, "write_buffers") / MIB,
+           metric_of(s, SP_M_SESSION_QUEUES) / MIB, number_of(limits, "session_queues") / MIB,
            metric_of(s, SP_M_SLOW_CLOSED), metric_of(s, SP_M_ACCEPT_PAUSED),
            metric_of(s, SP_M_CONNECTIONS_SHED));
     const char *lead = ": ";

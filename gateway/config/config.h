@@ -106,8 +106,11 @@ struct sp_limits_config {
     uint32_t session_queue_bytes; /**< for a session that is away or slow */
     uint64_t sessions_bytes;      /**< for all kept sessions, in the journal */
     uint32_t session_expiry_s;    /**< longest that a session is kept */
-    uint32_t write_buffer;        /**< bytes a slow reader may leave unread */
-    uint32_t stall_timeout_ms;    /**< it may take nothing for so long */
+    uint64_t
+        session_queues_bytes;  /**< waiting in memory for all clients; each loop has its share */
+    uint32_t write_buffer;     /**< bytes a slow reader may leave unread */
+    uint64_t write_buffers;    /**< all of them together; each loop has its share */
+    uint32_t stall_timeout_ms; /**< it may take nothing for so long */
     uint32_t keep_alive_min_s;
     uint32_t keep_alive_max_s;
     uint32_t topic_levels;

@@ -49,6 +49,7 @@ void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
     }
     worker->conns = conn;
     worker->stirred++;
+    worker->home.unread += sp_client_now(&conn->client)->unsent.used;
     atomic_fetch_add_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_inc(SP_M_CONNECTIONS_OPEN);
 }
@@ -66,6 +67,7 @@ void sp_worker_unlink(struct sp_worker *worker, struct sp_conn *conn)
     if (conn->stage >= SP_CONN_ADMITTED) { /* else it is a visitor that moves: detached already */
         sp_admission_gone(&worker->admission, &conn->client.peer, worker->loop.timers.now_ms);
     }
+    worker->home.unread -= sp_client_now(&conn->client)->unsent.used;
     atomic_fetch_sub_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_add(SP_M_CONNECTIONS_OPEN, -1);
 }
@@ -100,21 +102,17 @@ static void accept_again(struct sp_timer *timer)
     worker->short_of_fds = false;
 }
 
-/* Level-triggered events of a listener that nobody may accept from would spin. */
+/* Level-triggered events of a listener that nobody may accept from would spin. One line until somebody is accepted again. */
 static void pause_accepting(struct sp_worker *worker, int error)
 {
     sp_metric_inc(SP_M_ACCEPT_PAUSED);
-    sp_log_limited(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
+    if (!worker->told_short) {
+        sp_log_limited(SP_EVENT("accept_paused"), SP_F_ERRNO(error));
+    }
+    worker->told_short = true;
     worker->short_of_fds = true;
     sp_timer_set(&worker->loop.timers, &worker->accept_timer,
                  worker->loop.timers.now_ms + FD_PAUSE_MS);
-}
-
-static void accept_failed(struct sp_worker *worker, int error)
-{
-    if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-        pause_accepting(worker, error);
-    }
 }
 
 /* Whoever has been silent for longest makes room. */
@@ -131,6 +129,20 @@ static bool is_short(const struct sp_worker *worker)
 {
     uint32_t used = atomic_load_explicit(&worker->gate->connections, memory_order_relaxed);
     return used + worker->home.config->limits.descriptor_reserve >= worker->gate->descriptors;
+}
+
+/* @return Whether it is worth another try at once. */
+static bool accept_failed(struct sp_worker *worker, int error)
+{
+    bool files = error == EMFILE || error == ENFILE;
+    if (files && sp_admission_silent(&worker->admission) != NULL) {
+        make_room(worker, SP_SHED_DESCRIPTORS);
+        return true;
+    }
+    if (files || error == ENOBUFS || error == ENOMEM) {
+        pause_accepting(worker, error);
+    }
+    return false;
 }
 
 static void welcome(struct sp_listener *listener, int fd, const struct sockaddr_storage *address)
@@ -169,9 +181,12 @@ static void listener_ready(struct sp_watch *watch, uint32_t events)
         int fd =
             accept4(watch->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            accept_failed(worker, errno);
+            if (accept_failed(worker, errno)) {
+                continue;
+            }
             return;
         }
+        worker->told_short = false;
         welcome(listener, fd, &address);
     }
 }
@@ -723,6 +738,8 @@ static void finish_turn(struct sp_worker *worker)
     if (home->resting != NULL) {
         sp_timer_set(&worker->loop.timers, &worker->serve_timer, worker->loop.timers.now_ms);
     }
+    sp_metric_set(SP_M_WRITE_BUFFERS, (int64_t)home->unread);
+    sp_metric_set(SP_M_SESSION_QUEUES, (int64_t)home->queued);
     plan_trim(worker);
     plan_log(worker);
     watch_listeners(worker, may_accept(worker));

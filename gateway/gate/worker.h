@@ -56,6 +56,7 @@ struct sp_worker {
     struct sp_admission admission;
     bool accepting; /* listeners are watched */
     bool short_of_fds;
+    bool told_short; /* and the log knows */
     bool stopping;
     bool leaving; /* another process is to take over: no new connections */
     atomic_uint

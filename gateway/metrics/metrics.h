@@ -118,6 +118,8 @@
       "QoS 1 messages not acknowledged because they cannot be stored now")                        \
     X(SLOW_CLOSED, "slow_readers_closed_total", COUNTER,                                          \
       "connections closed because the peer did not read")                                         \
+    X(WRITE_BUFFERS, "write_buffers_bytes", GAUGE, "bytes that slow readers have not taken yet")  \
+    X(SESSION_QUEUES, "session_queues_bytes", GAUGE, "messages in memory that wait for clients")  \
     X(SUBSCRIBE_DENIED, "subscriptions_denied_total", COUNTER, "filters refused in SUBSCRIBE")    \
     X(SUBSCRIPTIONS, "subscriptions", GAUGE, "subscriptions held")                                \
     X(RETAINED, "retained_messages", GAUGE, "retained messages kept")                             \

@@ -93,6 +93,8 @@ static void add_limits(cJSON *doc, const struct sp_config *config)
     cJSON_AddNumberToObject(all, "handshakes", (double)limits->handshakes * config->threads);
     cJSON_AddNumberToObject(all, "waiting", (double)limits->waiting * config->threads);
     cJSON_AddNumberToObject(all, "connections", limits->connections);
+    cJSON_AddNumberToObject(all, "write_buffers", (double)limits->write_buffers);
+    cJSON_AddNumberToObject(all, "session_queues", (double)limits->session_queues_bytes);
 }
 
 char *sp_parent_status(const struct sp_parent *parent)

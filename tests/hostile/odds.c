@@ -2,7 +2,8 @@
 /* Copyright The Sallyport Authors */
 /*
  * Preloaded into a gateway (tests/lib/odds.py): another wall clock for all its processes, an allocation that fails in one of
- * them, and how much of its heap one of them has in use. The block is a file that every process maps before it enters its sandbox; the test writes it while they run.
+ * them, how much of its heap one of them has in use, and accepting that fails. The block is a file that every process maps before it
+ * enters its sandbox; the test writes it while they run.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,10 +24,12 @@ struct block {
     atomic_llong
         monotonic;  /* seconds added to the clock that never jumps, as if so much time had passed */
     atomic_int pid; /* of the process whose allocations are counted; 0: none */
-    atomic_int count;   /* allocations left until one fails; below 0: it has */
-    atomic_int watched; /* pid of the process that says how much it has in use; 0: none */
-    atomic_int unused;
-    atomic_llong in_use; /* bytes of that process's heap */
+    atomic_int count;       /* allocations left until one fails; below 0: it has */
+    atomic_int accepts_pid; /* of the process in which accept4() fails; 0: none */
+    atomic_int accepts;     /* its errno */
+    atomic_int watched;     /* pid of the process that says how much it has in use; 0: none */
+    atomic_int unused;      /* so that the next one is aligned everywhere alike */
+    atomic_llong in_use;    /* bytes of that process's heap */
 };
 
 static struct block *block;
@@ -162,6 +166,19 @@ int posix_memalign(void **out, size_t alignment, size_t size)
         *out = at;
     }
     return at != NULL ? 0 : ENOMEM;
+}
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    static int (*real)(int, struct sockaddr *, socklen_t *, int);
+    if (block != NULL && block->accepts_pid != 0 && block->accepts_pid == getpid()) {
+        errno = block->accepts;
+        return -1;
+    }
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "accept4");
+    }
+    return real(fd, address, len, flags);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *out)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A gateway whose wall clock and allocator a test holds in its hands (tests/hostile/odds.c)."""
+"""A gateway whose wall clock, allocator and accept4() a test holds in its hands (tests/hostile/odds.c)."""
 import mmap
 import struct
 
@@ -33,11 +33,16 @@ class Odds:
 
     def watch_heap(self, pid):
         """From now on that process says how much of its heap is in use."""
-        struct.pack_into("=i", self.map, 24, pid)
+        struct.pack_into("=i", self.map, 32, pid)
 
     def heap(self):
         """Bytes in use by the watched process; each allocation and each free() has been counted."""
-        return struct.unpack_from("=q", self.map, 32)[0]
+        return struct.unpack_from("=q", self.map, 40)[0]
+
+    def fail_accepts(self, pid, error=0):
+        """Every accept4() of that process fails with that errno; pid 0: they work."""
+        struct.pack_into("=i", self.map, 28, error)
+        struct.pack_into("=i", self.map, 24, pid)
 
     def failed(self):
         """The allocation was asked for, and failed."""

@@ -235,6 +235,39 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
 
 /* ---- writing ---- */
 
+static bool is_over(const struct sp_home *home)
+{
+    return home->unread > home->config->limits.write_buffers / home->loops;
+}
+
+/*
+ * All that this loop holds for slow readers has a bound too: the one for whom it holds most has to go. It ends with this turn,
+ * since the caller may be in the middle of telling many.
+ */
+static void end_slowest(struct sp_worker *worker)
+{
+    struct sp_conn *slowest = NULL;
+    for (struct sp_conn *conn = worker->conns; conn != NULL; conn = conn->next) {
+        if (!conn->client.lost && work_of(conn)->unsent.used > 0 &&
+            (slowest == NULL || work_of(conn)->unsent.used > work_of(slowest)->unsent.used)) {
+            slowest = conn;
+        }
+    }
+    if (slowest == NULL) {
+        return;
+    }
+    char peer[SP_PEER_TEXT_MAX];
+    sp_metric_inc(SP_M_SLOW_CLOSED);
+    sp_log_limited(SP_EVENT("slow_reader"),
+                   SP_F_VIEW("device", sp_client_identity(&slowest->client)),
+                   SP_F_STR("peer", sp_peer_format(&slowest->client.peer, peer)),
+                   SP_F_STR("detail", "write_buffers are full, and it had the largest"));
+    worker->home.unread -= slowest->client.work->unsent.used;
+    sp_buf_free(&slowest->client.work->unsent);
+    slowest->client.lost = true;
+    sp_client_mark(&slowest->client);
+}
+
 /* Keep what the socket did not take, and wait until it takes more. */
 static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
 {
@@ -252,6 +285,11 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
     }
     if (sp_buf_append(&work->unsent, rest) != SP_OK) {
         conn->client.lost = true;
+        return;
+    }
+    conn->client.home->unread += rest.len;
+    if (is_over(conn->client.home)) {
+        end_slowest(worker_of(conn));
     }
 }
 
@@ -296,6 +334,7 @@ static void send_unsent(struct sp_conn *conn)
             work->progress_ms = now_of(conn);
         }
         sp_buf_consume(&work->unsent, sent);
+        conn->client.home->unread -= sent;
     }
     if (work->unsent.used == 0) {
         sp_buf_free(&work->unsent);

@@ -113,8 +113,10 @@ static const struct sp_limits_config usual = {
     .receive_maximum = 4,
     .in_flight = 4,
     .session_queue_bytes = 100000,
+    .session_queues_bytes = 10000000,
     .session_expiry_s = 600,
     .write_buffer = 20000,
+    .write_buffers = 10000000,
     .keep_alive_min_s = 1,
     .keep_alive_max_s = 100000,
     .topic_levels = 6,
@@ -688,6 +690,26 @@ static void a_slow_reader_is_held_back_and_closed_when_it_takes_nothing(void)
     end();
 }
 
+static void what_slow_readers_leave_together_has_a_bound(void)
+{
+    begin();
+    config->limits.write_buffers = 10000;
+    struct device *reader = connected(0, "home0");
+    struct device *speaker = connected(1, "home1");
+    SAY(reader, "\x82\x06\x00\x01\x00\x01x\x00");
+    SP_CHECK(HEARS(reader, "\x90\x03\x00\x01\x00"));
+    takes = 0;
+    flood(speaker, 3);
+    const struct sp_conn *conn = conn_of(0);
+    SP_CHECK(conn != NULL && conn->client.home->unread > 3000 &&
+             conn->client.home->unread == sp_client_now(&conn->client)->unsent.used);
+    const struct sp_home *home = conn == NULL ? NULL : conn->client.home;
+    flood(speaker, 12);
+    SP_CHECK(conn_of(0) == NULL);
+    SP_CHECK(home != NULL && home->unread == 0);
+    end();
+}
+
 static void a_slow_reader_that_catches_up_gets_all_and_is_forgiven(void)
 {
     begin();
@@ -1171,6 +1193,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_broken_record_closes_with_an_alert),
     SP_TEST(the_last_words_are_written_and_read_before_the_socket_closes),
     SP_TEST(a_slow_reader_is_held_back_and_closed_when_it_takes_nothing),
+    SP_TEST(what_slow_readers_leave_together_has_a_bound),
     SP_TEST(a_slow_reader_that_catches_up_gets_all_and_is_forgiven),
     SP_TEST(limits_end_connections_with_their_counter),
     SP_TEST(the_oldest_handshake_of_an_identity_goes_for_the_newest),

@@ -600,7 +600,7 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
         d->ids[i] = sp_read_u32(r);
     }
     d->message = sp_mail_hold(in->mails[number]);
-    SP_TRY(sp_session_queue_up(session, d, sent));
+    SP_TRY(sp_session_queue_up(home, session, d, sent));
     return r->err;
 }
 

@@ -44,6 +44,7 @@ struct sp_home {
     struct sp_sensors sensors; /**< what devices reported last */
     struct sp_fuse *fuse;      /**< NULL in tests that fuse nothing */
     bool frozen;               /**< set by the owner: no packet of a device is handled now */
+    uint64_t unread;           /**< bytes, the owner's: `unsent` of all its clients */
     uint32_t generation;       /**< of the configuration: the same in all homes once all have it */
     /** The 32 bytes that tie a token to this client's TLS session. */
     enum sp_err (*exporter)(struct sp_client *client, uint8_t *out);
@@ -53,6 +54,7 @@ struct sp_home {
     void (*flush)(struct sp_client *client);
 
     /* private to gate/session */
+    uint64_t queued; /* bytes: of all deliveries of all sessions */
     uint64_t seed;
     struct sp_table devices;          /* struct sp_device, by identity */
     struct sp_table names;            /* of groups, shared by the clients that are in one */

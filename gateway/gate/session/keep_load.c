@@ -196,7 +196,7 @@ static enum sp_err load_message(struct sp_home *home, struct sp_session *session
                                    .id_count = has_id,
                                    .qos = publish.qos,
                                    .retain = publish.retain};
-    enum sp_err err = sp_session_restore(session, &offer, record->head.number, sent);
+    enum sp_err err = sp_session_restore(home, session, &offer, record->head.number, sent);
     sp_mail_release(message);
     return err;
 }

@@ -120,6 +120,7 @@ static void forget_more(struct sp_session *session)
 static void delivery_free(struct sp_home *home, struct sp_delivery *delivery)
 {
     sp_receipt_settle(home, delivery->receipt, false);
+    home->queued -= delivery->size;
     sp_mail_release(delivery->message);
     free(delivery);
 }
@@ -362,7 +363,8 @@ static size_t size_of(const struct sp_offer *offer)
            offer->id_count * sizeof(offer->ids[0]);
 }
 
-enum sp_err sp_session_queue_up(struct sp_session *session, struct sp_delivery *delivery, bool sent)
+enum sp_err sp_session_queue_up(struct sp_home *home, struct sp_session *session,
+                                struct sp_delivery *delivery, bool sent)
 {
     if (session->queue == NULL) {
         session->queue = malloc(sizeof(*session->queue));
@@ -377,6 +379,7 @@ enum sp_err sp_session_queue_up(struct sp_session *session, struct sp_delivery *
         return SP_ERR_NOMEM;
     }
     queue->bytes += delivery->size;
+    home->queued += delivery->size;
     if (queue->first == NULL) {
         queue->first = delivery;
     } else {
@@ -394,9 +397,17 @@ enum sp_err sp_session_queue_up(struct sp_session *session, struct sp_delivery *
     return SP_OK;
 }
 
+/* In its own queue, and in those of all sessions of this loop together. */
+static bool has_room(const struct sp_home *home, const struct sp_session *session, size_t size)
+{
+    const struct sp_limits_config *limits = &home->config->limits;
+    return sp_session_queue(session)->bytes + size <= limits->session_queue_bytes &&
+           home->queued + size <= limits->session_queues_bytes / home->loops;
+}
+
 /* Behind all others. NULL: no memory. */
-static struct sp_delivery *append(struct sp_session *session, const struct sp_offer *offer,
-                                  uint8_t qos, uint64_t number)
+static struct sp_delivery *append(struct sp_home *home, struct sp_session *session,
+                                  const struct sp_offer *offer, uint8_t qos, uint64_t number)
 {
     size_t ids = offer->id_count * sizeof(offer->ids[0]);
     struct sp_delivery *delivery = malloc(sizeof(*delivery) + ids);
@@ -413,7 +424,7 @@ static struct sp_delivery *append(struct sp_session *session, const struct sp_of
         .id_count = offer->id_count,
     };
     sp_copy(delivery->ids, offer->ids, ids);
-    if (sp_session_queue_up(session, delivery, false) != SP_OK) {
+    if (sp_session_queue_up(home, session, delivery, false) != SP_OK) {
         return NULL;
     }
     session->number = number;
@@ -430,12 +441,11 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
         sp_receipt_settle(home, offer->receipt, false);
         return;
     }
-    if (sp_session_queue(session)->bytes + size_of(offer) >
-        home->config->limits.session_queue_bytes) {
+    if (!has_room(home, session, size_of(offer))) {
         queue_full(home, session, offer->receipt);
         return;
     }
-    struct sp_delivery *delivery = append(session, offer, qos, session->number + 1);
+    struct sp_delivery *delivery = append(home, session, offer, qos, session->number + 1);
     if (delivery == NULL) {
         queue_full(home, session, offer->receipt);
         return;
@@ -452,15 +462,15 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
     }
 }
 
-enum sp_err sp_session_restore(struct sp_session *session, const struct sp_offer *offer,
-                               uint64_t number, bool sent)
+enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
+                               const struct sp_offer *offer, uint64_t number, bool sent)
 {
     const struct sp_delivery *last = sp_session_queue(session)->last;
     if (last != NULL && last->number >= number) {
         return SP_ERR_MALFORMED;
     }
     uint64_t highest = session->number;
-    struct sp_delivery *delivery = append(session, offer, offer->qos, number);
+    struct sp_delivery *delivery = append(home, session, offer, offer->qos, number);
     if (delivery == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -515,8 +525,7 @@ static bool replay_fits(const struct sp_home *home, struct sp_session *session,
 {
     size_t size = DELIVERY_COST + message->topic.len + message->payload.len + sizeof(replay->id);
     if (replay->qos > 0 && message->qos > 0) {
-        size_t queued = sp_session_queue(session)->bytes;
-        return queued == 0 || queued + size <= home->config->limits.session_queue_bytes;
+        return sp_session_queue(session)->bytes == 0 || has_room(home, session, size);
     }
     const struct sp_client *client = session->client;
     return sp_client_room(session->client, size) ||

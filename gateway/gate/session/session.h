@@ -159,7 +159,7 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
  * @param[in] sent On this connection already, as all before it.
  * @retval SP_ERR_NOMEM
  */
-SP_MUST_CHECK enum sp_err sp_session_queue_up(struct sp_session *session,
+SP_MUST_CHECK enum sp_err sp_session_queue_up(struct sp_home *home, struct sp_session *session,
                                               struct sp_delivery *delivery, bool sent);
 
 /**
@@ -169,7 +169,7 @@ SP_MUST_CHECK enum sp_err sp_session_queue_up(struct sp_session *session,
  * @param[in] sent  The journal says that its device may have it: it is sent although it has expired.
  * @retval SP_ERR_NOMEM, SP_ERR_MALFORMED
  */
-SP_MUST_CHECK enum sp_err sp_session_restore(struct sp_session *session,
+SP_MUST_CHECK enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
                                              const struct sp_offer *offer, uint64_t number,
                                              bool sent);
 

@@ -1015,6 +1015,27 @@ static void a_clean_start_ends_the_session_and_a_full_queue_drops(void)
     end();
 }
 
+static void what_waits_for_all_sessions_together_has_a_bound(void)
+{
+    begin();
+    uint64_t usual = config.limits.session_queues_bytes;
+    config.limits.session_queues_bytes = 1000;
+    struct peer *peer = admitted_with("dev1", sensor_name, ask_for_an_hour);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 1), 1);
+    hang_up(peer);
+    for (int i = 0; i < 100; i++) {
+        command("a message of a certain length");
+    }
+    const struct sp_device *device = sp_device_find(&w->home, SP_VIEW_LIT("dev1"));
+    SP_CHECK(w->home.queued > 500 && w->home.queued <= 1000);
+    SP_CHECK(device != NULL && sp_session_queue(device->session)->bytes == w->home.queued);
+    config.limits.session_queues_bytes = usual;
+    peer = admitted("dev1", sensor_name);
+    SP_CHECK_INT((long)w->home.queued, 0);
+    hang_up(peer);
+    end();
+}
+
 static void a_311_session_without_clean_session_is_kept(void)
 {
     begin();
@@ -1354,6 +1375,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_command_from_the_cloud_reaches_its_device),
     SP_TEST(a_resumed_session_gets_what_it_missed_and_what_it_did_not_acknowledge),
     SP_TEST(a_clean_start_ends_the_session_and_a_full_queue_drops),
+    SP_TEST(what_waits_for_all_sessions_together_has_a_bound),
     SP_TEST(a_311_session_without_clean_session_is_kept),
     SP_TEST(a_session_that_ends_with_the_old_connection_is_not_promised_to_the_new_one),
     SP_TEST(what_one_turn_hands_to_the_store_is_bounded),
