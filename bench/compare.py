@@ -140,9 +140,14 @@ def message(lab, name, case):
         return spent / result["received"] * 1e6
 
 
+# How our link to the cloud differs in these cases; else it speaks MQTT 5 and sends what it got.
+CLOUD_LINKS = {"cloud-json": {"form": "json"}, "cloud-311": {"version": "3.1.1"},
+                 "cloud-rate-311": {"version": "3.1.1"}}
+
+
 def cloud_message(lab, name, case):
     """Carry QoS 1 messages to the cloud, until the last one is there."""
-    how = {"cloud-json": {"form": "json"}, "cloud-311": {"version": "3.1.1"}}.get(case.name, {})
+    how = CLOUD_LINKS.get(case.name, {})
     with lab.cloud() as cloud, lab.server(name, cloud=cloud, **how) as server, \
             lab.fleet(server, "publish", "--subscribers", 0, "--qos", 1, "--publishers", 16, "--window", 256,
                       "--warmup", 1000, "--count", lab.size.cloud, *case.arguments) as fleet:
@@ -158,8 +163,9 @@ def cloud_message(lab, name, case):
 
 def cloud_rate(lab, name, case):
     """From the first message to the last one in the cloud; the broker there counts once a second."""
-    count = 5 * lab.size.cloud
-    with lab.cloud() as cloud, lab.server(name, cloud=cloud) as server, \
+    count = 20 * lab.size.cloud
+    how = CLOUD_LINKS.get(case.name, {})
+    with lab.cloud() as cloud, lab.server(name, cloud=cloud, **how) as server, \
             lab.fleet(server, "publish", "--subscribers", 0, "--qos", 1, "--publishers", 16, "--window", 256,
                       "--warmup", 1000, "--count", count, *case.arguments) as fleet:
         measure.wait_until("the first messages in the cloud", lambda: cloud.received >= 1000)
@@ -223,12 +229,13 @@ def cases(size):
                               "--warmup", 2000, "--count", 5000 * size.paced), **per_message, **at_most(1))
     yield Case("cloud", "message to the cloud, QoS 1 (ours durable first, MQTT 5)", cpu, cloud_message,
                **at_most(0.5))
-    yield Case("cloud-311", "the same, over MQTT 3.1.1 as the bridge does", cpu, cloud_message, **at_most(0.5))
-    yield Case("cloud-rate", "messages to the cloud per second, QoS 1", "1/s", cloud_rate, target="≥ 1",
-               best=1.0, above=True)
+    yield Case("cloud-311", "message to the cloud, MQTT 3.1.1 as the bridge speaks", cpu, cloud_message, **at_most(0.5))
+    rate = {"unit": "1/s", "run": cloud_rate, "target": "≥ 1", "best": 1.0, "above": True}
+    yield Case("cloud-rate", "messages to the cloud per second, QoS 1", **rate)
+    yield Case("cloud-rate-311", "messages to the cloud per second, MQTT 3.1.1", **rate)
     yield Case("cloud-steady", "message to the cloud at 5000/s, QoS 1", cpu, cloud_message,
                ("--rate", 5000, "--window", 20000), **at_most(0.5))
-    yield Case("cloud-json", "the same, as JSON (bridge: as it is)", cpu, cloud_message)
+    yield Case("cloud-json", "message to the cloud as JSON (bridge: as it is)", cpu, cloud_message)
     yield Case("idle", f"memory per idle device with a subscription, {size.idle} held", "bytes", idle,
                ("--concurrency", 16, "--filter", "cmd/{id}/valve"), **at_most(0.03))
     yield Case("loops", "messages per CPU second of the busiest loop × loops", "1/s", capacity, pairs, "≥ 1.9",
