@@ -32,8 +32,8 @@ def _bar(x, y, length, colour):
 
 
 def costs(rows):
-    """Each case as two bars; the peer's is as long as the page is wide, since the units differ."""
-    drawn = [row for row in rows if set(COLOURS) <= set(row["median"])]
+    """Each case as two bars; the longer one is as long as the page is wide, since the units differ. Rates are no costs."""
+    drawn = [row for row in rows if set(COLOURS) <= set(row["median"]) and row["unit"] != "1/s"]
     room = WIDTH - LEFT - RIGHT
     body = ""
     for i, row in enumerate(drawn):
