@@ -22,6 +22,7 @@
 
 #include "gateway/store/messages_internal.h"
 #include "gateway/store/sessions_internal.h"
+#include "gateway/store/statement_internal.h"
 
 #define APPLICATION_ID 0x53504a31 /* "SPJ1" */
 #define SCHEMA_VERSION 3
@@ -149,10 +150,7 @@ static enum sp_err fail(struct sp_journal *j, int rc)
 
 static int run(struct sp_journal *j, enum statement which)
 {
-    sqlite3_stmt *st = j->prepared[which];
-    int rc = sqlite3_step(st);
-    int reset = sqlite3_reset(st);
-    return rc == SQLITE_DONE || rc == SQLITE_ROW ? reset : rc;
+    return sp_statement_run(j->prepared[which]);
 }
 
 static int64_t number(struct sp_journal *j, const char *sql, int *rc)
@@ -534,22 +532,10 @@ const char *sp_journal_error(const struct sp_journal *journal)
     return journal->error[0] != '\0' ? journal->error : "cannot be used";
 }
 
-static int bind_text(sqlite3_stmt *st, int index, struct sp_view text)
-{
-    const char *ptr = text.len == 0 ? "" : (const char *)text.ptr;
-    return sqlite3_bind_text64(st, index, ptr, text.len, SQLITE_STATIC, SQLITE_UTF8);
-}
-
-static int bind_blob(sqlite3_stmt *st, int index, struct sp_view bytes)
-{
-    const void *ptr = bytes.len == 0 ? "" : (const void *)bytes.ptr;
-    return sqlite3_bind_blob64(st, index, ptr, bytes.len, SQLITE_STATIC);
-}
-
 static int bind_mark(sqlite3_stmt *st, const struct sp_row *row, int64_t epoch)
 {
-    int rc = bind_text(st, 1, row->device);
-    rc = rc == SQLITE_OK ? bind_text(st, 2, row->group) : rc;
+    int rc = sp_statement_text(st, 1, row->device);
+    rc = rc == SQLITE_OK ? sp_statement_text(st, 2, row->group) : rc;
     return rc == SQLITE_OK ? sqlite3_bind_int64(st, 3, epoch) : rc;
 }
 
@@ -578,11 +564,11 @@ static int bury(struct sp_journal *j, const struct sp_row *row)
     for (int i = 0; i < 8 && rc == SQLITE_OK; i++) {
         rc = sqlite3_bind_int64(st, i + 1, numbers[i]);
     }
-    rc = rc == SQLITE_OK ? bind_text(st, 9, row->device) : rc;
-    rc = rc == SQLITE_OK ? bind_text(st, 10, row->topic) : rc;
-    rc = rc == SQLITE_OK ? bind_text(st, 11, row->origin) : rc;
-    rc = rc == SQLITE_OK ? bind_blob(st, 12, row->payload) : rc;
-    rc = rc == SQLITE_OK ? bind_text(st, 13, sp_view_str(row->reason)) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_text(st, 9, row->device) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_text(st, 10, row->topic) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_text(st, 11, row->origin) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_blob(st, 12, row->payload) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_text(st, 13, sp_view_str(row->reason)) : rc;
     rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 14, (int64_t)row->end_ms) : rc;
     return rc == SQLITE_OK ? run(j, ST_BURY) : rc;
 }
@@ -603,7 +589,7 @@ static int insert(struct sp_journal *j, struct sp_row *row)
 
 static int bind_packet(struct sp_journal *j, enum statement which, const struct sp_row *row)
 {
-    int rc = bind_text(j->prepared[which], 1, row->device);
+    int rc = sp_statement_text(j->prepared[which], 1, row->device);
     return rc == SQLITE_OK ? sqlite3_bind_int64(j->prepared[which], 2, row->packet_id) : rc;
 }
 
@@ -644,7 +630,7 @@ static int receive(struct sp_journal *j, const struct sp_row *row)
     rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 3, (int64_t)row->seq) : rc;
     rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 4, digest_of(row)) : rc;
     rc = rc == SQLITE_OK ? run(j, ST_RECEIVE) : rc;
-    rc = rc == SQLITE_OK ? bind_text(prune, 1, row->device) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_text(prune, 1, row->device) : rc;
     rc = rc == SQLITE_OK ? sqlite3_bind_int(prune, 2, SP_JOURNAL_PACKET_IDS) : rc;
     return rc == SQLITE_OK ? run(j, ST_PRUNE) : rc;
 }
@@ -688,7 +674,7 @@ static int let_go(void *arg, const struct sp_row *row)
 static int count_refused(struct sp_journal *j, struct sp_row *row, struct sp_journal_stats *s)
 {
     sqlite3_stmt *forget = j->prepared[ST_FORGET];
-    int rc = bind_text(forget, 1, row->device);
+    int rc = sp_statement_text(forget, 1, row->device);
     rc = rc == SQLITE_OK ? sqlite3_step(forget) : rc;
     s->dead_letters++;
     s->dead_bytes += sp_row_cost(row);
@@ -769,12 +755,6 @@ enum sp_err sp_journal_commit(struct sp_journal *journal, struct sp_row_list *ap
     return SP_ERR_IO;
 }
 
-static struct sp_view column(sqlite3_stmt *st, int index)
-{
-    const void *ptr = sqlite3_column_blob(st, index);
-    return sp_view(ptr, ptr != NULL ? (size_t)sqlite3_column_bytes(st, index) : 0);
-}
-
 static struct sp_row *row_of(const struct sp_stored *m)
 {
     struct sp_row *row = sp_row_create(m->device, m->topic, m->origin, m->payload);
@@ -844,8 +824,8 @@ enum sp_err sp_journal_marks(struct sp_journal *journal, sp_journal_mark_fn fn, 
     }
     while (rc == SQLITE_ROW && err == SP_OK) {
         const struct sp_journal_mark mark = {
-            .device = column(st, 0),
-            .group = column(st, 1),
+            .device = sp_statement_column(st, 0),
+            .group = sp_statement_column(st, 1),
             .epoch = (uint32_t)sqlite3_column_int64(st, 2),
             .counter = (uint64_t)sqlite3_column_int64(st, 3),
         };
@@ -952,12 +932,12 @@ static int visit_dead(sqlite3 *db, sp_journal_visit_fn fn, void *arg)
         const struct sp_journal_entry entry = {
             .seq = (uint64_t)sqlite3_column_int64(st, 0),
             .time_ms = (uint64_t)sqlite3_column_int64(st, 1),
-            .device = column(st, 2),
-            .topic = column(st, 3),
-            .payload = column(st, 4),
+            .device = sp_statement_column(st, 2),
+            .topic = sp_statement_column(st, 3),
+            .payload = sp_statement_column(st, 4),
             .dead_ms = (uint64_t)sqlite3_column_int64(st, 5),
-            .reason = column(st, 6),
-            .origin = column(st, 7),
+            .reason = sp_statement_column(st, 6),
+            .origin = sp_statement_column(st, 7),
         };
         fn(arg, &entry);
         rc = sqlite3_step(st);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/store/statement_internal.h"
+
 #define BITS_BYTES (SP_BATCH_ROWS / 8U)
 #define THIN       4U /* a batch with no more than one in so many left is dissolved into rows */
 
@@ -56,6 +58,11 @@ struct bits {
     bool stored; /* some were before */
     uint8_t gone[BITS_BYTES];
 };
+
+static bool has_bit(const uint8_t *bits, uint64_t i)
+{
+    return (bits[i / 8U] >> (i % 8U) & 1U) != 0;
+}
 
 /* ---- life ---- */
 
@@ -113,36 +120,12 @@ int sp_messages_connect(struct sp_messages *messages, struct sqlite3 *db)
     return rc;
 }
 
-static int finish(sqlite3_stmt *st, int rc)
-{
-    int reset = sqlite3_reset(st);
-    return rc == SQLITE_DONE || rc == SQLITE_ROW ? reset : rc;
-}
-
 /* Run a statement whose first parameter is a sequence. */
 static int run_with(struct sp_messages *m, enum statement which, uint64_t seq)
 {
     sqlite3_stmt *st = m->prepared[which];
     int rc = sqlite3_bind_int64(st, 1, (int64_t)seq);
-    return rc == SQLITE_OK ? finish(st, sqlite3_step(st)) : rc;
-}
-
-static int bind_blob(sqlite3_stmt *st, int index, struct sp_view bytes)
-{
-    const void *ptr = bytes.len == 0 ? "" : (const void *)bytes.ptr;
-    return sqlite3_bind_blob64(st, index, ptr, bytes.len, SQLITE_STATIC);
-}
-
-static int bind_text(sqlite3_stmt *st, int index, struct sp_view text)
-{
-    const char *ptr = text.len == 0 ? "" : (const char *)text.ptr;
-    return sqlite3_bind_text64(st, index, ptr, text.len, SQLITE_STATIC, SQLITE_UTF8);
-}
-
-static struct sp_view column(sqlite3_stmt *st, int index)
-{
-    const void *ptr = sqlite3_column_blob(st, index);
-    return sp_view(ptr, ptr != NULL ? (size_t)sqlite3_column_bytes(st, index) : 0);
+    return rc == SQLITE_OK ? sp_statement_run(st) : rc;
 }
 
 /* ---- appending ---- */
@@ -161,7 +144,7 @@ int sp_messages_flush(struct sp_messages *messages)
     }
     sqlite3_stmt *st = m->prepared[ST_ADD];
     int rc = sqlite3_bind_int64(st, 2, m->count);
-    rc = rc == SQLITE_OK ? bind_blob(st, 3, sp_view(m->data, m->used)) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_blob(st, 3, sp_view(m->data, m->used)) : rc;
     rc = rc == SQLITE_OK ? run_with(m, ST_ADD, m->first) : rc;
     sp_messages_begin(m);
     return rc;
@@ -236,7 +219,7 @@ static int read_bits(sqlite3_stmt *st, struct bits *b)
 {
     int64_t first = sqlite3_column_int64(st, 0);
     int64_t count = sqlite3_column_int64(st, 1);
-    struct sp_view gone = column(st, 2);
+    struct sp_view gone = sp_statement_column(st, 2);
     *b = (struct bits){.first = (uint64_t)first, .stored = gone.ptr != NULL};
     if (first < 1 || first > INT64_MAX - SP_BATCH_ROWS || count < 1 || count > SP_BATCH_ROWS ||
         (b->stored && gone.len != BITS_BYTES)) {
@@ -246,7 +229,7 @@ static int read_bits(sqlite3_stmt *st, struct bits *b)
     b->left = b->count;
     sp_copy(b->gone, gone.ptr, gone.len);
     for (uint32_t i = 0; b->stored && i < b->count; i++) {
-        b->left -= b->gone[i / 8U] >> (i % 8U) & 1U;
+        b->left -= has_bit(b->gone, i);
     }
     return SQLITE_OK;
 }
@@ -283,9 +266,9 @@ static int insert_row(struct sp_messages *m, const struct sp_stored *message)
         rc = sqlite3_bind_int64(st, 2 + i, numbers[i]);
     }
     for (int i = 0; i < 3 && rc == SQLITE_OK; i++) {
-        rc = bind_text(st, 9 + i, texts[i]);
+        rc = sp_statement_text(st, 9 + i, texts[i]);
     }
-    rc = rc == SQLITE_OK ? bind_blob(st, 12, message->payload) : rc;
+    rc = rc == SQLITE_OK ? sp_statement_blob(st, 12, message->payload) : rc;
     rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 13, sp_row_stream(message->device)) : rc;
     return rc == SQLITE_OK ? run_with(m, ST_INSERT, message->seq) : rc;
 }
@@ -298,12 +281,12 @@ static int dissolve(struct sp_messages *m, const struct bits *b)
     int rc = sqlite3_bind_int64(st, 1, (int64_t)b->first);
     rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
     rc = rc == SQLITE_DONE ? SQLITE_CORRUPT : rc == SQLITE_ROW ? SQLITE_OK : rc;
-    sp_reader_init(&r, rc == SQLITE_OK ? column(st, 0) : sp_view(NULL, 0));
+    sp_reader_init(&r, rc == SQLITE_OK ? sp_statement_column(st, 0) : sp_view(NULL, 0));
     for (uint32_t i = 0; i < b->count && rc == SQLITE_OK; i++) {
         struct sp_stored message;
         if (sp_batch_next(&r, &message) != SP_OK) {
             rc = SQLITE_CORRUPT;
-        } else if ((b->gone[i / 8U] >> (i % 8U) & 1U) == 0) {
+        } else if (!has_bit(b->gone, i)) {
             message.seq = b->first + i;
             rc = insert_row(m, &message);
         }
@@ -315,7 +298,7 @@ static int dissolve(struct sp_messages *m, const struct bits *b)
 
 static int write_bits(struct sp_messages *m, const struct bits *b)
 {
-    int rc = bind_blob(m->prepared[ST_MARK], 2, SP_VIEW_ARRAY(b->gone));
+    int rc = sp_statement_blob(m->prepared[ST_MARK], 2, SP_VIEW_ARRAY(b->gone));
     return rc == SQLITE_OK ? run_with(m, ST_MARK, b->first) : rc;
 }
 
@@ -335,7 +318,7 @@ static int let_go_batched(struct sp_messages *m, struct bits *b, size_t count, s
     uint32_t before = b->left;
     for (; *at < count && m->order[*at]->seq < b->first + b->count && rc == SQLITE_OK; (*at)++) {
         uint32_t i = (uint32_t)(m->order[*at]->seq - b->first);
-        if ((b->gone[i / 8U] >> (i % 8U) & 1U) == 0) {
+        if (!has_bit(b->gone, i)) {
             b->gone[i / 8U] |= (uint8_t)(1U << (i % 8U));
             b->left--;
             rc = fn(arg, m->order[*at]);
@@ -388,18 +371,18 @@ static int step_rows(struct sp_messages_walk *walk)
         .format = (uint8_t)sqlite3_column_int(st, 5),
         .protection = (uint8_t)sqlite3_column_int(st, 6),
         .flags = (uint8_t)sqlite3_column_int(st, 7),
-        .device = column(st, 8),
-        .topic = column(st, 9),
-        .origin = column(st, 10),
-        .payload = column(st, 11),
+        .device = sp_statement_column(st, 8),
+        .topic = sp_statement_column(st, 9),
+        .origin = sp_statement_column(st, 10),
+        .payload = sp_statement_column(st, 11),
     };
     return sp_stored_sound(&walk->row) ? SQLITE_OK : SQLITE_CORRUPT;
 }
 
 static bool is_gone(const struct sp_messages_walk *walk, uint64_t seq)
 {
-    uint64_t i = seq - walk->batch_first;
-    return seq <= walk->after || (walk->gone != NULL && (walk->gone[i / 8U] >> (i % 8U) & 1U) != 0);
+    return seq <= walk->after ||
+           (walk->gone != NULL && has_bit(walk->gone, seq - walk->batch_first));
 }
 
 /* Go to the next message in a batch that is not gone; its sequence is in `batch_seq` then, and what it is comes next. */
@@ -431,8 +414,8 @@ static int step_batches(struct sp_messages_walk *walk)
         walk->batch_first = b.first;
         walk->batch_seq = b.first;
         walk->batch_end = b.first + b.count;
-        walk->gone = column(st, 2).ptr;
-        sp_reader_init(&walk->batch, column(st, 3));
+        walk->gone = sp_statement_column(st, 2).ptr;
+        sp_reader_init(&walk->batch, sp_statement_column(st, 3));
     }
 }
 

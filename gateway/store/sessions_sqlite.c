@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gateway/store/statement_internal.h"
+
 /* clang-format off */
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS sessions(device TEXT PRIMARY KEY, role TEXT NOT NULL,"
@@ -108,9 +110,7 @@ void sp_sessions_destroy(struct sp_sessions *sessions)
 
 static int run(struct sp_sessions *s, enum statement which)
 {
-    int rc = sqlite3_step(s->prepared[which]);
-    int reset = sqlite3_reset(s->prepared[which]);
-    return rc == SQLITE_DONE || rc == SQLITE_ROW ? reset : rc;
+    return sp_statement_run(s->prepared[which]);
 }
 
 static int take_stock(struct sp_sessions *s)
@@ -156,20 +156,14 @@ int sp_sessions_tidy(struct sp_sessions *sessions)
 
 /* ---- changes ---- */
 
-static int bind_text(sqlite3_stmt *st, int index, struct sp_view text)
-{
-    const char *ptr = text.len == 0 ? "" : (const char *)text.ptr;
-    return sqlite3_bind_text64(st, index, ptr, text.len, SQLITE_STATIC, SQLITE_UTF8);
-}
-
 /* The device, and numbers from the second parameter or, with a text there, from the third on. */
 static int bind(sqlite3_stmt *st, const struct sp_kept *k, const struct sp_view *text,
                 const uint64_t *numbers, int count)
 {
-    int rc = bind_text(st, 1, k->device);
+    int rc = sp_statement_text(st, 1, k->device);
     int next = 2;
     if (text != NULL) {
-        rc = rc == SQLITE_OK ? bind_text(st, next++, *text) : rc;
+        rc = rc == SQLITE_OK ? sp_statement_text(st, next++, *text) : rc;
     }
     for (int i = 0; i < count && rc == SQLITE_OK; i++) {
         rc = sqlite3_bind_int64(st, next + i, (int64_t)numbers[i]);
@@ -338,12 +332,6 @@ struct showing {
     enum sp_err err; /* of fn */
 };
 
-static struct sp_view column(sqlite3_stmt *st, int index)
-{
-    const void *ptr = sqlite3_column_blob(st, index);
-    return sp_view(ptr, ptr != NULL ? (size_t)sqlite3_column_bytes(st, index) : 0);
-}
-
 static uint64_t number(sqlite3_stmt *st, int index)
 {
     return (uint64_t)sqlite3_column_int64(st, index);
@@ -360,10 +348,11 @@ static void show(struct showing *w, const struct sp_kept *record)
 static int show_session(struct showing *w)
 {
     sqlite3_stmt *st = w->s->prepared[ST_NEXT];
-    int rc = bind_text(st, 1, sp_view_str(w->walk->device));
+    int rc = sp_statement_text(st, 1, sp_view_str(w->walk->device));
     rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
     if (rc == SQLITE_ROW) {
-        struct sp_view device = sp_view_first(column(st, 0), sizeof(w->walk->device) - 1);
+        struct sp_view device =
+            sp_view_first(sp_statement_column(st, 0), sizeof(w->walk->device) - 1);
         const struct sp_kept record = {
             .head = {.kind = SP_KEPT_SESSION,
                      .version = number(st, 2),
@@ -371,7 +360,7 @@ static int show_session(struct showing *w)
                      .time_ms = number(st, 4),
                      .number = number(st, 5)},
             .device = device,
-            .part = column(st, 1),
+            .part = sp_statement_column(st, 1),
         };
         show(w, &record);
         memset(w->walk->device, 0, sizeof(w->walk->device));
@@ -386,7 +375,7 @@ static int show_session(struct showing *w)
 static int show_filters(struct showing *w)
 {
     sqlite3_stmt *st = w->s->prepared[ST_FILTERS];
-    int rc = bind_text(st, 1, w->device);
+    int rc = sp_statement_text(st, 1, w->device);
     rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
     while (rc == SQLITE_ROW && w->err == SP_OK) {
         const struct sp_kept record = {
@@ -395,7 +384,7 @@ static int show_filters(struct showing *w)
                      .options = (uint8_t)number(st, 2),
                      .identifier = (uint32_t)number(st, 3)},
             .device = w->device,
-            .part = column(st, 0),
+            .part = sp_statement_column(st, 0),
         };
         show(w, &record);
         rc = sqlite3_step(st);
@@ -407,14 +396,14 @@ static int show_filters(struct showing *w)
 static int show_messages(struct showing *w)
 {
     sqlite3_stmt *st = w->s->prepared[ST_MESSAGES];
-    int rc = bind_text(st, 1, w->device);
+    int rc = sp_statement_text(st, 1, w->device);
     rc = rc == SQLITE_OK ? sqlite3_bind_int64(st, 2, (int64_t)w->walk->number) : rc;
     rc = rc == SQLITE_OK ? sqlite3_step(st) : rc;
     while (rc == SQLITE_ROW && w->err == SP_OK && w->left > 0) {
         const struct sp_kept record = {
             .head = {.kind = SP_KEPT_QUEUE, .number = number(st, 0), .time_ms = number(st, 1)},
             .device = w->device,
-            .part = column(st, 2),
+            .part = sp_statement_column(st, 2),
         };
         show(w, &record);
         w->walk->number = record.head.number;

@@ -350,24 +350,30 @@ static void what_is_cut_short_is_refused(void)
     sp_carry_out_deinit(&out);
 }
 
+/* Take what was written with its byte `at` changed, in three ways. */
+static void take_changed(struct sp_carry_out *out, size_t at)
+{
+    static const uint8_t changes[] = {0x01, 0x80, 0xFF};
+    struct arrival a;
+    for (size_t i = 0; i < sizeof(changes); i++) {
+        out->buf.ptr[at] ^= changes[i];
+        begin();
+        take_items(&a, sp_buf_view(&out->buf));
+        if (a.err == SP_OK) {
+            pass(1000);
+        }
+        leave(&a);
+        out->buf.ptr[at] ^= changes[i];
+    }
+}
+
 /* Whatever is changed: it is refused, or it is something that could have been written. */
 static void what_is_changed_does_no_harm(void)
 {
     struct sp_carry_out out;
-    struct arrival a;
     write_busy(&out);
     for (size_t at = 0; at < out.buf.used; at++) {
-        static const uint8_t changes[] = {0x01, 0x80, 0xFF};
-        for (size_t i = 0; i < sizeof(changes); i++) {
-            out.buf.ptr[at] ^= changes[i];
-            begin();
-            take_items(&a, sp_buf_view(&out.buf));
-            if (a.err == SP_OK) {
-                pass(1000);
-            }
-            leave(&a);
-            out.buf.ptr[at] ^= changes[i];
-        }
+        take_changed(&out, at);
     }
     sp_carry_out_deinit(&out);
 }
@@ -538,22 +544,13 @@ static void all_that_is_known_of_devices_goes_along(void)
 static void changes_in_what_rich_devices_left_do_no_harm(void)
 {
     struct sp_carry_out out;
-    struct arrival a;
     open_rich();
     write_rich(&out, false);
     close_rich();
     for (size_t at = 0; at < out.buf.used; at++) {
-        static const uint8_t changes[] = {0x01, 0x80, 0xFF};
         bool filler = at > 0 && out.buf.ptr[at] == 'x' && out.buf.ptr[at - 1] == 'x';
-        for (size_t i = 0; !filler && i < sizeof(changes); i++) {
-            out.buf.ptr[at] ^= changes[i];
-            begin();
-            take_items(&a, sp_buf_view(&out.buf));
-            if (a.err == SP_OK) {
-                pass(1000);
-            }
-            leave(&a);
-            out.buf.ptr[at] ^= changes[i];
+        if (!filler) {
+            take_changed(&out, at);
         }
     }
     sp_carry_out_deinit(&out);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copyright The Sallyport Authors */
+/** @file What every statement of the journal's file needs. Results are SQLite's. Private to the files *_sqlite.c of this folder. */
+#ifndef SP_GATEWAY_STORE_STATEMENT_INTERNAL_H
+#define SP_GATEWAY_STORE_STATEMENT_INTERNAL_H
+
+#include "libs/base/bytes.h"
+
+struct sqlite3_stmt;
+
+/** Bind bytes, which stay the caller's until the statement has run; an empty view is an empty value, not NULL. */
+int sp_statement_text(struct sqlite3_stmt *st, int index, struct sp_view text);
+int sp_statement_blob(struct sqlite3_stmt *st, int index, struct sp_view bytes);
+
+/** The bytes of a column, until the statement is stepped or reset; no bytes for NULL. */
+struct sp_view sp_statement_column(struct sqlite3_stmt *st, int index);
+
+/** Step once and reset. @return SQLITE_OK, or what failed. */
+int sp_statement_run(struct sqlite3_stmt *st);
+
+#endif
