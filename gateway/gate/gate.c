@@ -18,6 +18,7 @@
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/sandbox.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -181,6 +182,9 @@ static int serve(struct sp_gate *gate)
 {
     struct thread threads[LOOPS_MAX] = {{.started = false}};
     int status = 0;
+    /* What starting up has left. Here, before there are threads: glibc 2.36 sets itself up in this call when nothing was ever
+     * allocated of it (a sanitizer's allocator stands before it), and two loops doing that at once crash. */
+    (void)malloc_trim(0);
     for (uint16_t i = 1; i < gate->count; i++) {
         threads[i].started =
             pthread_create(&threads[i].id, NULL, run_thread, &gate->workers[i]) == 0;

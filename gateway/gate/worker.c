@@ -952,7 +952,6 @@ bool sp_worker_turn(struct sp_worker *worker)
 void sp_worker_run(struct sp_worker *worker)
 {
     sp_metrics_use_slot(worker->home.index);
-    (void)malloc_trim(0); /* what starting up has left */
     while (!is_done(worker) && sp_worker_turn(worker)) {
         if (worker->home.frozen) {
             sp_handover_park(worker);
