@@ -8,6 +8,7 @@
 #include "gateway/gate/route/route.h"
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
+#include "gateway/slab/slab.h"
 #include "libs/mqtt/topic.h"
 #include "libs/record/grant.h"
 
@@ -42,12 +43,7 @@ static void serve_again(struct sp_timer *timer);
 
 void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
 {
-    conn->previous = NULL;
-    conn->next = worker->conns;
-    if (conn->next != NULL) {
-        conn->next->previous = conn;
-    }
-    worker->conns = conn;
+    worker->open++;
     worker->stirred++;
     worker->home.unread += sp_client_now(&conn->client)->unsent.used;
     atomic_fetch_add_explicit(&worker->gate->connections, 1, memory_order_relaxed);
@@ -56,20 +52,35 @@ void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn)
 
 void sp_worker_unlink(struct sp_worker *worker, struct sp_conn *conn)
 {
-    if (conn->previous != NULL) {
-        conn->previous->next = conn->next;
-    } else {
-        worker->conns = conn->next;
-    }
-    if (conn->next != NULL) {
-        conn->next->previous = conn->previous;
-    }
+    worker->open--;
     if (conn->stage >= SP_CONN_ADMITTED) { /* else it is a visitor that moves: detached already */
-        sp_admission_gone(&worker->admission, &conn->client.peer, worker->loop.timers.now_ms);
+        struct sp_peer peer = sp_client_peer(&conn->client);
+        sp_admission_gone(&worker->admission, &peer, worker->loop.timers.now_ms);
     }
     worker->home.unread -= sp_client_now(&conn->client)->unsent.used;
     atomic_fetch_sub_explicit(&worker->gate->connections, 1, memory_order_relaxed);
     sp_metric_add(SP_M_CONNECTIONS_OPEN, -1);
+}
+
+struct sp_conn *sp_worker_next(const struct sp_worker *worker, struct sp_worker_walk *walk)
+{
+    struct sp_client *client =
+        walk->clients_done ? NULL : sp_slots_each(&worker->home.clients, &walk->client);
+    if (client != NULL) {
+        return sp_conn_of(client);
+    }
+    if (!walk->clients_done) {
+        walk->clients_done = true;
+        walk->visitor = worker->admission.all;
+    }
+    while (walk->visitor != NULL) {
+        struct sp_conn *conn = walk->visitor->owner;
+        walk->visitor = walk->visitor->all_next;
+        if (!conn->homed) {
+            return conn;
+        }
+    }
+    return NULL;
 }
 
 /* ---- accepting ---- */
@@ -301,11 +312,10 @@ static enum sp_err keys_message(void *arg, const struct sp_frame *frame, struct 
 static void keys_lost(struct sp_worker *worker)
 {
     sp_home_keys_lost(&worker->home);
-    struct sp_conn *conn = worker->conns;
-    while (conn != NULL) {
-        struct sp_conn *next = conn->next;
+    struct sp_conn *conn;
+    struct sp_worker_walk walk = {0};
+    while ((conn = sp_worker_next(worker, &walk)) != NULL) {
         sp_conn_keys_lost(conn);
-        conn = next;
     }
 }
 
@@ -501,15 +511,14 @@ static void obey_stop(void *owner, struct sp_parcel *parcel)
     worker->stopping = true;
     worker->stop_ms = worker->loop.timers.now_ms + STOP_MS;
     sp_timer_set(&worker->loop.timers, &worker->accept_timer, worker->stop_ms);
-    struct sp_conn *conn = worker->conns;
-    while (conn != NULL) {
-        struct sp_conn *next = conn->next;
+    struct sp_conn *conn;
+    struct sp_worker_walk walk = {0};
+    while ((conn = sp_worker_next(worker, &walk)) != NULL) {
         if (conn->stage == SP_CONN_GUEST || conn->stage == SP_CONN_ADMITTED) {
             sp_client_shutdown(&conn->client);
         } else if (conn->stage < SP_CONN_GUEST) {
             sp_conn_close(conn);
         }
-        conn = next;
     }
 }
 
@@ -611,16 +620,12 @@ static void settle_connections(struct sp_worker *worker)
 {
     struct sp_client *client;
     while ((client = sp_client_take_dirty(&worker->home)) != NULL) {
-        sp_conn_settle(sp_conn_of(client));
-    }
-}
-
-static void free_dead(struct sp_worker *worker)
-{
-    while (worker->dead != NULL) {
-        struct sp_conn *conn = worker->dead;
-        worker->dead = conn->next;
-        sp_conn_free(conn);
+        struct sp_conn *conn = sp_conn_of(client);
+        if (conn->stage == SP_CONN_DEAD) {
+            sp_conn_free(conn);
+        } else {
+            sp_conn_settle(conn);
+        }
     }
 }
 
@@ -635,6 +640,7 @@ static void trim(struct sp_timer *timer)
         worker->stirred = 0;
         worker->trimmed_ms = now_ms;
         sp_client_trim(&worker->home);
+        sp_slab_trim();
         (void)malloc_trim(0);
     }
 }
@@ -713,7 +719,7 @@ static void plan_log(struct sp_worker *worker)
     }
 }
 
-/* What is collected during a turn: writes, batches, parcels, the dead. */
+/* What is collected during a turn: writes, the dead, batches, parcels. */
 static void finish_turn(struct sp_worker *worker)
 {
     struct sp_home *home = &worker->home;
@@ -734,7 +740,6 @@ static void finish_turn(struct sp_worker *worker)
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
-    free_dead(worker);
     if (home->resting != NULL) {
         sp_timer_set(&worker->loop.timers, &worker->serve_timer, worker->loop.timers.now_ms);
     }
@@ -797,13 +802,15 @@ void sp_worker_thaw(struct sp_worker *worker)
 void sp_worker_farewell(struct sp_worker *worker)
 {
     struct sp_conn *conn;
-    for (conn = worker->conns; conn != NULL; conn = conn->next) {
+    struct sp_worker_walk walk = {0};
+    while ((conn = sp_worker_next(worker, &walk)) != NULL) {
         if (conn->stage == SP_CONN_ADMITTED && !sp_conn_can_go(conn)) {
             sp_client_shutdown(&conn->client);
         }
     }
     settle_connections(worker);
-    for (conn = worker->conns; conn != NULL; conn = conn->next) {
+    walk = (struct sp_worker_walk){0};
+    while ((conn = sp_worker_next(worker, &walk)) != NULL) {
         sp_tls_destroy(conn->tls);
         conn->tls = NULL;
     }
@@ -844,8 +851,7 @@ enum sp_err sp_worker_await_keys(struct sp_worker *worker, int wait_ms)
 
 static bool is_done(const struct sp_worker *worker)
 {
-    return worker->stopping &&
-           (worker->conns == NULL || worker->loop.timers.now_ms >= worker->stop_ms);
+    return worker->stopping && (worker->open == 0 || worker->loop.timers.now_ms >= worker->stop_ms);
 }
 
 /* ---- life ---- */
@@ -919,12 +925,13 @@ void sp_worker_deinit(struct sp_worker *worker)
     }
     worker->stopping = true;
     sp_inbox_drain(&worker->inbox);
-    while (worker->conns != NULL) {
-        sp_conn_close(worker->conns);
+    struct sp_conn *conn;
+    struct sp_worker_walk walk = {0};
+    while ((conn = sp_worker_next(worker, &walk)) != NULL) {
+        sp_conn_close(conn);
     }
     sp_client_wake_all(&worker->home);
     settle_connections(worker);
-    free_dead(worker);
     drop_link(&worker->keys, SP_ERR_CLOSED);
     drop_link(&worker->store, SP_ERR_CLOSED);
     sp_admission_deinit(&worker->admission);

@@ -41,8 +41,7 @@ struct sp_worker {
     struct sp_listener *listeners;
     struct sp_link keys;
     struct sp_link store;
-    struct sp_conn *conns;
-    struct sp_conn *dead;
+    uint32_t open;                /* connections of this loop */
     struct sp_timer accept_timer; /* accepting goes on then */
     struct sp_timer trim_timer;   /* the heap is given back then */
     struct sp_timer serve_timer;  /* visitors that wait are looked at then */
@@ -124,6 +123,16 @@ void sp_worker_farewell(struct sp_worker *worker);
  * @retval SP_ERR_CLOSED, SP_ERR_AGAIN It has not within `wait_ms`, and there is a client here that belongs to one.
  */
 SP_MUST_CHECK enum sp_err sp_worker_await_keys(struct sp_worker *worker, int wait_ms);
+
+/** A walk over all connections of a loop. Zeroed = at the beginning. */
+struct sp_worker_walk {
+    uint32_t client;            /* those with a client: the next slot */
+    bool clients_done;          /* then the others, which all are visitors … */
+    struct sp_visitor *visitor; /* … the next one */
+};
+
+/** The next connection, which may be closed before the one after it is asked for; NULL: that was all. */
+struct sp_conn *sp_worker_next(const struct sp_worker *worker, struct sp_worker_walk *walk);
 
 /** A connection came to this loop, or left it. */
 void sp_worker_link(struct sp_worker *worker, struct sp_conn *conn);

@@ -347,9 +347,6 @@ static void fill_known(struct link *link, uint64_t tag, const struct sp_keys_dev
     answer->known = 1;
     answer->row = d->row.row;
     answer->row.version = d->row.version;
-    if (answer->row.answer_timeout_ms == 0) {
-        answer->row.answer_timeout_ms = link->service->rules.answer_timeout_ms;
-    }
     sp_copy(answer->group, d->row.group, sizeof(answer->group));
     answer->psk_len = (uint8_t)d->psk_len;
     sp_copy(answer->psk, d->psk, sizeof(answer->psk));

@@ -78,7 +78,7 @@ struct sp_device_row {
     uint8_t records;             /**< enum sp_records */
     uint8_t reserved;
     uint32_t suites; /**< SP_SUITES_* allowed for this device; 0 = whatever the listener allows */
-    uint32_t answer_timeout_ms;
+    uint32_t answer_timeout_ms; /**< 0 = the configuration's */
     uint64_t
         version; /**< another one after every change to the row: a session kept for an earlier one ends */
 };

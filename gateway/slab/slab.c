@@ -23,6 +23,12 @@ struct sp_slab_page {
     size_t used;        /* things that are out */
 };
 
+/* All slabs that ever had a page. */
+static struct {
+    pthread_mutex_t lock;
+    struct sp_slab *first;
+} known = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 static void link_page(struct sp_slab *slab, struct sp_slab_page *page)
 {
     page->previous = NULL;
@@ -62,6 +68,17 @@ static struct sp_slab_page *map_page(void)
     return page;
 }
 
+static void become_known(struct sp_slab *slab)
+{
+    if (!slab->known) {
+        pthread_mutex_lock(&known.lock);
+        slab->next = known.first;
+        known.first = slab;
+        slab->known = true;
+        pthread_mutex_unlock(&known.lock);
+    }
+}
+
 static bool is_full(const struct sp_slab *slab, const struct sp_slab_page *page)
 {
     return page->given == NULL && page->fresh + slab->size > PAGE;
@@ -76,6 +93,7 @@ static void *take(struct sp_slab *slab)
             return NULL;
         }
         link_page(slab, page);
+        become_known(slab);
     }
     void *item = page->given;
     if (item != NULL) {
@@ -128,5 +146,26 @@ void sp_slab_give(struct sp_slab *slab, void *item)
         give(slab, item);
         pthread_mutex_unlock(&slab->lock);
         sp_metric_add(SP_M_SLAB_BYTES, -(int64_t)slab->size);
+    }
+}
+
+static void give_empty(struct sp_slab *slab)
+{
+    pthread_mutex_lock(&slab->lock);
+    struct sp_slab_page *page = slab->room;
+    if (page != NULL && page->used == 0) { /* then it is the only one */
+        unlink_page(slab, page);
+        (void)munmap(page, PAGE);
+    }
+    pthread_mutex_unlock(&slab->lock);
+}
+
+void sp_slab_trim(void)
+{
+    pthread_mutex_lock(&known.lock);
+    struct sp_slab *slab = known.first;
+    pthread_mutex_unlock(&known.lock);
+    for (; slab != NULL; slab = slab->next) { /* behind one, nothing ever changes */
+        give_empty(slab);
     }
 }

@@ -4,13 +4,15 @@
  * @file Storage for many small things of one size: no header for each, no neighbours of another kind.
  *
  * What lives long (a connection, a session) is not mixed with what a handshake allocates for a moment; so after a
- * storm the heap's pages are empty and go back to the kernel, and so do pages of a slab that are empty.
+ * storm the heap's pages are empty and go back to the kernel, and so do pages of a slab that are empty; the last one
+ * stays, to be used again, until sp_slab_trim().
  * Thread-safe: what one thread took, another may give back.
  */
 #ifndef SP_GATEWAY_SLAB_SLAB_H
 #define SP_GATEWAY_SLAB_SLAB_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct sp_slab_page;
@@ -19,6 +21,8 @@ struct sp_slab {
     pthread_mutex_t lock;
     size_t size;               /* bytes of one thing */
     struct sp_slab_page *room; /* pages with room; the first is used first */
+    struct sp_slab *next;      /* of those that ever had a page, for sp_slab_trim() */
+    bool known;                /* it is one of them */
 };
 
 /** A slab for things of `bytes` bytes, which need no alignment beyond a pointer's. */
@@ -33,6 +37,9 @@ void *sp_slab_take(struct sp_slab *slab);
 
 /** Give it back; NULL is fine. */
 void sp_slab_give(struct sp_slab *slab, void *item);
+
+/** Give back the empty pages of all slabs of this process; a slab must not go before its process does once it had a page. */
+void sp_slab_trim(void);
 
 /** Things of different sizes, each from the slab of its size. */
 #define SP_SLAB_STEP  8U

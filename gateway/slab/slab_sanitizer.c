@@ -19,3 +19,8 @@ void sp_slab_give(struct sp_slab *slab, void *item)
     sp_metric_add(SP_M_SLAB_BYTES, item == NULL ? 0 : -(int64_t)slab->size);
     free(item);
 }
+
+void sp_slab_trim(void)
+{
+    /* Nothing is kept. */
+}

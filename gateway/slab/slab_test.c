@@ -13,7 +13,7 @@ static char *items[COUNT];
 
 static void things_do_not_overlap_and_come_zeroed(void)
 {
-    struct sp_slab slab = SP_SLAB_INIT(100);
+    static struct sp_slab slab = SP_SLAB_INIT(100);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < COUNT; i++) {
             items[i] = sp_slab_take(&slab);
@@ -35,7 +35,7 @@ static void things_do_not_overlap_and_come_zeroed(void)
 
 static void what_was_given_back_is_used_again(void)
 {
-    struct sp_slab slab = SP_SLAB_INIT(4000);
+    static struct sp_slab slab = SP_SLAB_INIT(4000);
     for (int i = 0; i < 100; i++) {
         items[i] = sp_slab_take(&slab);
     }
@@ -48,6 +48,24 @@ static void what_was_given_back_is_used_again(void)
         sp_slab_give(&slab, items[i]);
     }
     sp_slab_give(&slab, NULL);
+}
+
+static void what_is_out_outlives_a_trim(void)
+{
+    static struct sp_slab used = SP_SLAB_INIT(64);
+    static struct sp_slab empty = SP_SLAB_INIT(64);
+    char *kept = sp_slab_take(&used);
+    sp_slab_give(&empty, sp_slab_take(&empty));
+    memset(kept, 7, 64);
+    for (int round = 0; round < 3; round++) {
+        sp_slab_trim();
+        SP_CHECK_INT(kept[63], 7);
+        char *fresh = sp_slab_take(&empty);
+        SP_CHECK(fresh != NULL && fresh[63] == 0);
+        memset(fresh, 9, 64);
+        sp_slab_give(&empty, fresh);
+    }
+    sp_slab_give(&used, kept);
 }
 
 static void things_of_every_size_come_from_where_they_belong(void)
@@ -67,6 +85,7 @@ static void things_of_every_size_come_from_where_they_belong(void)
 static const struct sp_test tests[] = {
     SP_TEST(things_do_not_overlap_and_come_zeroed),
     SP_TEST(what_was_given_back_is_used_again),
+    SP_TEST(what_is_out_outlives_a_trim),
     SP_TEST(things_of_every_size_come_from_where_they_belong),
 };
 

@@ -230,6 +230,31 @@ static struct sp_line *line_of(struct sp_admission *a, struct sp_visitor *v)
                                            : &v->source->queue;
 }
 
+/* Into the list of all, and counted. */
+static void come(struct sp_admission *a, struct sp_visitor *v)
+{
+    v->all_previous = NULL;
+    v->all_next = a->all;
+    if (v->all_next != NULL) {
+        v->all_next->all_previous = v;
+    }
+    a->all = v;
+    count(a, v, 1);
+}
+
+static void go(struct sp_admission *a, struct sp_visitor *v)
+{
+    if (v->all_previous != NULL) {
+        v->all_previous->all_next = v->all_next;
+    } else {
+        a->all = v->all_next;
+    }
+    if (v->all_next != NULL) {
+        v->all_next->all_previous = v->all_previous;
+    }
+    count(a, v, -1);
+}
+
 static void set_state(struct sp_admission *a, struct sp_visitor *v, enum sp_visitor_state state)
 {
     line_drop(line_of(a, v), v);
@@ -262,7 +287,7 @@ enum sp_err sp_admission_enter(struct sp_admission *a, const struct sp_limits_co
     v->source = s;
     v->since_ms = now_ms;
     v->state = SP_VISITOR_SILENT;
-    count(a, v, 1);
+    come(a, v);
     line_put(&a->silent, v);
     *out = v;
     return SP_OK;
@@ -278,7 +303,7 @@ enum sp_err sp_admission_adopt(struct sp_admission *a, const struct sp_peer *pee
     open_one(a, s);
     v->source = s;
     v->state = SP_VISITOR_SERVED;
-    count(a, v, 1);
+    come(a, v);
     line_put(&a->served, v);
     return SP_OK;
 }
@@ -385,7 +410,7 @@ static void take_out(struct sp_admission *a, const struct sp_limits_config *limi
                      struct sp_visitor *v)
 {
     line_drop(line_of(a, v), v);
-    count(a, v, -1);
+    go(a, v);
     place(a, v->source, limits);
 }
 

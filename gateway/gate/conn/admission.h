@@ -19,6 +19,7 @@
 #include "gateway/config/config.h"
 #include "gateway/gate/core/peer.h"
 #include "gateway/gate/core/table.h"
+#include "gateway/loop/loop.h"
 
 /** Which limit ends a connection: name of the counter's label. */
 #define SP_SHED_MAP(X)                                                                            \
@@ -49,9 +50,13 @@ struct sp_visitor {
     void *owner;              /**< the connection */
     uint64_t preauth_ms;      /**< the owner's: admitted by then, or closed */
     uint64_t since_ms;        /**< when it came; SERVED: when its handshake began */
-    struct sp_source *source; /* private, as are the next three */
+    struct sp_parcel parcel;  /**< the owner's: while it moves to another loop … */
+    int fd;                   /**< … with this socket */
+    struct sp_source *source; /* private, as are the next five */
     struct sp_visitor *next;  /* SILENT or SERVED: younger; READY: next of its source */
     struct sp_visitor *previous;
+    struct sp_visitor *all_next; /* in all */
+    struct sp_visitor *all_previous;
     uint8_t state; /**< enum sp_visitor_state */
 };
 
@@ -72,8 +77,9 @@ struct sp_admission {
     struct sp_ring idle;     /* without a connection; the one that is so for longest first */
     struct sp_line silent;
     struct sp_line served;
-    uint32_t turn;    /* which ring is next */
-    uint32_t waiting; /**< SILENT or READY */
+    struct sp_visitor *all; /**< every visitor, by `all_next` */
+    uint32_t turn;          /* which ring is next */
+    uint32_t waiting;       /**< SILENT or READY */
     uint32_t ready;
     uint32_t in_service;
 };

@@ -120,6 +120,7 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     struct sp_conn *conn = take_conn(worker);
     if (conn == NULL || sp_client_work(&conn->client) == NULL ||
+        sp_client_set_peer(&conn->client, peer) != SP_OK ||
         sp_tls_accept(server, &conn->tls) != SP_OK) {
         free_conn(conn);
         sp_admission_leave(&worker->admission, limits, visitor, false);
@@ -132,7 +133,6 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
     conn->client.work->visitor = visitor;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->client.peer = *peer;
     conn->events = EPOLLIN;
     sp_worker_link(worker, conn);
     if (sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
@@ -177,8 +177,7 @@ void sp_conn_close(struct sp_conn *conn)
     if (conn->homed) {
         sp_client_deinit(&conn->client);
     }
-    conn->next = worker_of(conn)->dead;
-    worker_of(conn)->dead = conn;
+    sp_client_mark(&conn->client);
 }
 
 void sp_conn_free(struct sp_conn *conn)
@@ -206,7 +205,8 @@ void sp_conn_turned_away(const struct sp_peer *peer, struct sp_view device, enum
 
 void sp_conn_shed(struct sp_conn *conn, enum sp_shed why)
 {
-    sp_conn_turned_away(&conn->client.peer, sp_tls_identity(conn->tls), why);
+    struct sp_peer peer = sp_client_peer(&conn->client);
+    sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), why);
     sp_conn_close(conn);
 }
 
@@ -228,7 +228,7 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
     }
     sp_metric_inc(metric);
     sp_log_limited(SP_EVENT(event), SP_F_VIEW("device", device),
-                   SP_F_STR("peer", sp_peer_format(&conn->client.peer, peer)),
+                   SP_F_STR("peer", sp_client_peer_text(&conn->client, peer)),
                    SP_F_STR("detail", detail));
     sp_conn_close(conn);
 }
@@ -247,7 +247,9 @@ static bool is_over(const struct sp_home *home)
 static void end_slowest(struct sp_worker *worker)
 {
     struct sp_conn *slowest = NULL;
-    for (struct sp_conn *conn = worker->conns; conn != NULL; conn = conn->next) {
+    struct sp_conn *conn;
+    struct sp_worker_walk walk = {0};
+    while ((conn = sp_worker_next(worker, &walk)) != NULL) {
         if (!conn->client.lost && work_of(conn)->unsent.used > 0 &&
             (slowest == NULL || work_of(conn)->unsent.used > work_of(slowest)->unsent.used)) {
             slowest = conn;
@@ -260,7 +262,7 @@ static void end_slowest(struct sp_worker *worker)
     sp_metric_inc(SP_M_SLOW_CLOSED);
     sp_log_limited(SP_EVENT("slow_reader"),
                    SP_F_VIEW("device", sp_client_identity(&slowest->client)),
-                   SP_F_STR("peer", sp_peer_format(&slowest->client.peer, peer)),
+                   SP_F_STR("peer", sp_client_peer_text(&slowest->client, peer)),
                    SP_F_STR("detail", "write_buffers are full, and it had the largest"));
     worker->home.unread -= slowest->client.work->unsent.used;
     sp_buf_free(&slowest->client.work->unsent);
@@ -516,27 +518,29 @@ static void go_home(struct sp_conn *conn)
         ask_psk(conn);
         return;
     }
-    conn->fd = sp_loop_remove(&worker->loop, &conn->watch);
+    struct sp_visitor *visitor = work_of(conn)->visitor;
+    visitor->fd = sp_loop_remove(&worker->loop, &conn->watch);
     clear_deadline(conn);
-    sp_admission_detach(&worker->admission, limits_of(conn), work_of(conn)->visitor, now_of(conn));
+    sp_admission_detach(&worker->admission, limits_of(conn), visitor, now_of(conn));
     sp_worker_unlink(worker, conn);
-    conn->parcel.run = arrive;
-    sp_home_post(&worker->home, home, &conn->parcel);
+    visitor->parcel.run = arrive;
+    sp_home_post(&worker->home, home, &visitor->parcel);
 }
 
 static void arrive(void *owner, struct sp_parcel *parcel)
 {
-    struct sp_conn *conn =
-        (struct sp_conn *)(void *)((char *)parcel - offsetof(struct sp_conn, parcel));
+    struct sp_visitor *visitor =
+        (struct sp_visitor *)(void *)((char *)parcel - offsetof(struct sp_visitor, parcel));
+    struct sp_conn *conn = visitor->owner;
     struct sp_worker *worker = owner;
     conn->client.home = &worker->home;
-    conn->watch.fd = conn->fd;
+    conn->watch.fd = visitor->fd;
     conn->events = (uint8_t)(EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
-    struct sp_visitor *visitor = work_of(conn)->visitor;
-    if (sp_admission_adopt(&worker->admission, &conn->client.peer, visitor) != SP_OK) {
-        sp_conn_turned_away(&conn->client.peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
+    struct sp_peer peer = sp_client_peer(&conn->client);
+    if (sp_admission_adopt(&worker->admission, &peer, visitor) != SP_OK) {
+        sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
+        close(visitor->fd);
         sp_visitor_free(visitor);
-        close(conn->fd);
         sp_conn_free(conn);
         return;
     }
@@ -840,7 +844,8 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
 enum sp_err sp_conn_go_on(struct sp_conn *conn)
 {
     struct sp_client *client = &conn->client;
-    SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &client->peer));
+    struct sp_peer peer = sp_client_peer(client);
+    SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &peer));
     uint32_t unsent = work_of(conn)->unsent.used;
     bool reads = !client->paused && unsent <= client->home->config->limits.write_buffer / 2;
     conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));

@@ -30,15 +30,7 @@ enum sp_conn_stage {
 
 struct sp_conn {
     struct sp_watch watch; /* first: ready() casts back */
-    union {
-        struct sp_parcel parcel; /* while it moves to another loop */
-        struct {
-            struct sp_conn *next; /* all connections of the loop, or the dead */
-            struct sp_conn *previous;
-        };
-    };
     struct sp_tls *tls;
-    int fd;                  /* while it moves */
     uint8_t events;          /* watched: EPOLLIN, EPOLLOUT */
     uint8_t stage;           /* enum sp_conn_stage */
     bool homed : 1;          /* `client` is in use */
@@ -80,7 +72,7 @@ void sp_conn_read(struct sp_conn *conn);
 /** Write what the client has put out, and do what its state asks for; once per turn. */
 void sp_conn_settle(struct sp_conn *conn);
 
-/** Close at once. It stays in memory until sp_conn_free(), at the end of the turn. */
+/** Close at once. Its client is dirty then: it stays in memory until it is taken off home->dirty, for sp_conn_free(). */
 void sp_conn_close(struct sp_conn *conn);
 void sp_conn_free(struct sp_conn *conn);
 

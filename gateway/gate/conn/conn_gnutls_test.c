@@ -256,6 +256,13 @@ static void hang_up(struct device *device)
     }
 }
 
+/* Any connection of a loop. */
+static struct sp_conn *conn_of(int loop)
+{
+    struct sp_worker_walk walk = {0};
+    return sp_worker_next(&w.loops[loop], &walk);
+}
+
 static void end(void)
 {
     for (int i = 0; i < DEVICES; i++) {
@@ -263,7 +270,8 @@ static void end(void)
     }
     takes = -1;
     turn();
-    SP_CHECK(w.loops[0].conns == NULL && w.loops[1].conns == NULL);
+    SP_CHECK(conn_of(0) == NULL && conn_of(1) == NULL);
+    SP_CHECK(w.loops[0].open == 0 && w.loops[1].open == 0);
     SP_CHECK_INT(atomic_load(&w.gate.connections), 0);
     for (int i = 0; i < 2; i++) {
         sp_worker_deinit(&w.loops[i]);
@@ -358,11 +366,6 @@ static bool is_closed(struct device *device)
     while ((n = recv(device->fd, buf, sizeof(buf), MSG_DONTWAIT)) > 0) {
     }
     return n == 0 || errno == ECONNRESET;
-}
-
-static struct sp_conn *conn_of(int loop)
-{
-    return w.loops[loop].conns;
 }
 
 /* CONNECT as a 3.1.1 client of that name with a keep-alive of 0, six bytes long. */

@@ -105,7 +105,9 @@ static void forget_roles(void)
             device->session->role = role;
         }
     }
-    for (struct sp_conn *conn = house.worker.conns; conn != NULL; conn = conn->next) {
+    struct sp_conn *conn;
+    struct sp_worker_walk walk = {0};
+    while ((conn = sp_worker_next(&house.worker, &walk)) != NULL) {
         conn->client.role = role;
     }
 }

@@ -254,9 +254,9 @@ static void put_session(struct sp_carry_out *out, const struct sp_session *sessi
     const struct sp_home *home = session->device->home;
     bool leaves = session->client != NULL && !goes_along;
     sp_carry_block(out, sp_view_str(session->role->name));
-    sp_carry_number(out, session->base, 8);
-    sp_carry_number(out, session->number, 8);
-    sp_carry_number(out, session->sent, 8);
+    sp_carry_number(out, sp_session_more(session)->base, 8);
+    sp_carry_number(out, sp_session_more(session)->number, 8);
+    sp_carry_number(out, sp_session_more(session)->sent, 8);
     sp_carry_number(out, session->version, 8);
     sp_carry_number(out, leaves ? home->timers->wall_ms : session->left_ms, 8);
     sp_carry_number(out, session->expiry_s, 4);
@@ -321,9 +321,10 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     sp_carry_block(out, sp_buf_view(&sp_client_now(client)->grant));
     put_aliases(out, sp_client_more(client)->aliases);
     put_will(out, sp_client_more(client)->will);
-    sp_carry_number(out, client->peer.port, 2);
-    sp_carry_number(out, client->peer.family, 2);
-    put_raw(out, SP_VIEW_ARRAY(client->peer.address));
+    struct sp_peer peer = sp_client_peer(client);
+    sp_carry_number(out, peer.port, 2);
+    sp_carry_number(out, peer.family, 2);
+    put_raw(out, SP_VIEW_ARRAY(peer.address));
     if (!out->failed) {
         struct sp_writer w;
         sp_writer_init(&w, out->buf.ptr + begun, 4);
@@ -587,7 +588,8 @@ static enum sp_err get_delivery(struct sp_carry_in *in, struct sp_reader *r, str
     head.share = get_share(home, r, session);
     head.id_count = sp_read_u16(r);
     if (r->err != SP_OK || number >= in->mail_count || head.qos < 1 || head.qos > 2 ||
-        (sent && head.packet_id == 0) || head.number > session->number ||
+        (sent && head.packet_id == 0) || head.number == 0 ||
+        head.number > sp_session_more(session)->number ||
         (last != NULL && head.number <= last->number)) {
         return SP_ERR_MALFORMED;
     }
@@ -637,23 +639,42 @@ static enum sp_err get_replays(struct sp_carry_in *in, struct sp_reader *r, stru
     return r->err;
 }
 
+/* Of its messages. */
+static enum sp_err get_numbers(struct sp_reader *r, struct sp_home *home,
+                               struct sp_session *session)
+{
+    uint64_t base = sp_read_u64(r);
+    uint64_t number = sp_read_u64(r);
+    uint64_t sent = sp_read_u64(r);
+    if (r->err != SP_OK || base > number || sent > number) {
+        return SP_ERR_MALFORMED;
+    }
+    if (number > 0) {
+        struct sp_session_more *more = sp_session_numbers(home, session);
+        if (more == NULL) {
+            return SP_ERR_NOMEM;
+        }
+        more->base = base;
+        more->number = number;
+        more->sent = sent;
+    }
+    return SP_OK;
+}
+
 static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
                                struct sp_device *device)
 {
     SP_TRY(sp_session_create(home, device, &device->session));
     struct sp_session *session = device->session;
     session->role = role_named(in, get_block(r));
-    session->base = sp_read_u64(r);
-    session->number = sp_read_u64(r);
-    session->sent = sp_read_u64(r);
+    SP_TRY(get_numbers(r, home, session));
     session->version = sp_read_u64(r);
     session->left_ms = sp_read_u64(r);
     session->expiry_s = sp_read_u32(r);
     session->full = sp_read_u8(r) != 0;
     session->kept = sp_read_u8(r) != 0;
     session->begun = sp_read_u8(r) != 0;
-    if (r->err != SP_OK || session->role == NULL || session->base > session->number ||
-        session->sent > session->number) {
+    if (r->err != SP_OK || session->role == NULL) {
         return SP_ERR_MALFORMED;
     }
     SP_TRY(get_subscriptions(home, r, session));
@@ -743,12 +764,13 @@ static void get_flags(struct sp_client *client, uint16_t flags)
     client->guard = (flags & CLIENT_CHALLENGED) != 0 ? SP_GUARD_CHALLENGED : SP_GUARD_IDLE;
 }
 
-static void get_peer(struct sp_client *client, struct sp_reader *r)
+static enum sp_err get_peer(struct sp_client *client, struct sp_reader *r)
 {
-    client->peer.port = sp_read_u16(r);
-    client->peer.family = sp_read_u16(r);
-    struct sp_view address = sp_read_bytes(r, sizeof(client->peer.address));
-    sp_copy(client->peer.address, address.ptr, address.len);
+    struct sp_peer peer = {.port = sp_read_u16(r)};
+    peer.family = sp_read_u16(r);
+    struct sp_view address = sp_read_bytes(r, sizeof(peer.address));
+    sp_copy(peer.address, address.ptr, address.len);
+    return sp_client_set_peer(client, &peer);
 }
 
 static enum sp_err get_aliases(struct sp_reader *r, struct sp_client *client)
@@ -790,7 +812,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     struct sp_view grant = get_block(r);
     SP_TRY(get_aliases(r, client));
     SP_TRY(sp_client_keep_will(client, get_will(in, r)));
-    get_peer(client, r);
+    SP_TRY(get_peer(client, r));
     SP_TRY(sp_reader_finish(r));
     if (client->role == NULL || (client->version != SP_MQTT_311 && client->version != SP_MQTT_5) ||
         client->attestation > SP_ATTESTATION_NONE || client->binding > SP_LINK_BINDING_NONE ||

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define GUEST_PACKET_MAX 8192U  /* a packet before the verdict: a token, or a CONNECT */
 #define GIVE_UP_MS       10000U /* to one that is stalled */
@@ -113,6 +114,38 @@ struct sp_client_more *sp_client_have_more(struct sp_client *client)
         client->more = sp_slab_take(&mores);
     }
     return client->more;
+}
+
+enum sp_err sp_client_set_peer(struct sp_client *client, const struct sp_peer *peer)
+{
+    client->ipv4 = peer->family == AF_INET;
+    if (client->ipv4) {
+        client->port = peer->port;
+        memcpy(client->address, peer->address, sizeof(client->address));
+        return SP_OK;
+    }
+    struct sp_client_more *more = sp_client_have_more(client);
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
+    more->peer = *peer;
+    return SP_OK;
+}
+
+struct sp_peer sp_client_peer(const struct sp_client *client)
+{
+    if (!client->ipv4) {
+        return sp_client_more(client)->peer;
+    }
+    struct sp_peer peer = {.family = AF_INET, .port = client->port};
+    memcpy(peer.address, client->address, sizeof(client->address));
+    return peer;
+}
+
+const char *sp_client_peer_text(const struct sp_client *client, char *out)
+{
+    struct sp_peer peer = sp_client_peer(client);
+    return sp_peer_format(&peer, out);
 }
 
 enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will)
@@ -569,7 +602,7 @@ void sp_client_end(struct sp_client *client, bool with_will)
     char peer[SP_PEER_TEXT_MAX];
     if (client->state == SP_CLIENT_OPEN) {
         sp_log_debug(SP_EVENT("device_left"), SP_F_VIEW("device", sp_client_identity(client)),
-                     SP_F_STR("peer", sp_peer_format(&client->peer, peer)));
+                     SP_F_STR("peer", sp_client_peer_text(client, peer)));
     }
     close_client(client, with_will, false);
 }
@@ -622,7 +655,7 @@ void sp_client_refuse(struct sp_client *client, const struct sp_refusal *refusal
     char peer[SP_PEER_TEXT_MAX];
     sp_metric_inc(refusal->metric);
     sp_log_limited(SP_EVENT(refusal->event), SP_F_VIEW("device", sp_client_identity(client)),
-                   SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                   SP_F_STR("peer", sp_client_peer_text(client, peer)),
                    SP_F_STR("check", refusal->check == NULL ? "-" : refusal->check),
                    SP_F_STR("detail", refusal->detail == NULL ? "-" : refusal->detail),
                    SP_F_INT("code", refusal->code));
@@ -675,6 +708,7 @@ void sp_client_free_work(struct sp_client *client)
         forget_receipts(work, client->home);
         sp_slab_give(&works, work);
     }
+    forget_more(client);
 }
 
 /* One that is closed in the turn in which it rests. */
@@ -699,7 +733,6 @@ void sp_client_deinit(struct sp_client *client)
         leave_resting(client);
     }
     sp_client_free_work(client);
-    forget_more(client);
     sp_slots_remove(&client->home->clients, client->tag);
     client->tag = 0;
 }

@@ -81,6 +81,7 @@ struct sp_client_more {
     struct sp_name *group;      /* of the row; NULL: none */
     struct sp_aliases *aliases; /* MQTT 5, and it uses them; else NULL */
     uint32_t answer_timeout_ms; /* of the row; 0: the configuration's */
+    struct sp_peer peer;        /* unless its address is an IPv4 one */
 };
 
 struct sp_client {
@@ -124,8 +125,10 @@ struct sp_client {
     bool grant_unacked : 1; /* a grant waits for its PUBACK */
     bool guest : 1;         /* it has its identity's place for guests */
     bool terse : 1;         /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
+    bool ipv4 : 1;          /* the peer's address is in `address`, and its port in `port` */
     uint8_t unopened;       /* protected records that did not open */
-    struct sp_peer peer;    /**< set by the owner, for logs */
+    uint16_t port;          /* for sp_client_peer(), as is the next */
+    uint8_t address[4];
 };
 
 /** What sp_client_now() shows of one with nothing in flight. */
@@ -148,6 +151,13 @@ static inline const struct sp_client_more *sp_client_more(const struct sp_client
 
 /** To change it. NULL: no memory. */
 struct sp_client_more *sp_client_have_more(struct sp_client *client);
+
+/** Where it is connected from: set by the owner. @retval SP_ERR_NOMEM */
+SP_MUST_CHECK enum sp_err sp_client_set_peer(struct sp_client *client, const struct sp_peer *peer);
+struct sp_peer sp_client_peer(const struct sp_client *client);
+
+/** As sp_peer_format(). */
+const char *sp_client_peer_text(const struct sp_client *client, char *out);
 
 /** Takes the will of its CONNECT, also with an error; NULL: it has none. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will);
@@ -216,7 +226,7 @@ void sp_client_wake_all(struct sp_home *home);
 /** Free what sp_client_rest() has kept to be used again. */
 void sp_client_trim(struct sp_home *home);
 
-/** Give back all that is in flight, as sp_client_deinit() does; for one that never got a tag. */
+/** Give back all that is in flight and what few have, as sp_client_deinit() does; for one that never got a tag. */
 void sp_client_free_work(struct sp_client *client);
 
 /** Take the next client off home->dirty; NULL at the end. */

@@ -279,7 +279,7 @@ static void log_admitted(const struct sp_client *client, bool resumed)
 {
     char peer[SP_PEER_TEXT_MAX];
     sp_log_info(SP_EVENT("device_admitted"), SP_F_VIEW("device", sp_client_identity(client)),
-                SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                SP_F_STR("peer", sp_client_peer_text(client, peer)),
                 SP_F_STR("role", client->role->name),
                 SP_F_STR("mqtt", client->version == SP_MQTT_5 ? "5" : "3.1.1"),
                 SP_F_STR("attested", client->attested ? "yes" : "no"),

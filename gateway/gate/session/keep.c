@@ -297,7 +297,7 @@ static void tell_gaps(struct sp_home *home, const struct sp_session *session)
         tell_settled(home, session, from, d->number - 1);
         from = d->number + 1;
     }
-    tell_settled(home, session, from, session->number);
+    tell_settled(home, session, from, sp_session_more(session)->number);
 }
 
 static void tell_session(struct sp_home *home, struct sp_session *session)
@@ -370,15 +370,26 @@ void sp_keep_begin(struct sp_home *home, struct sp_session *session)
 {
     session->kept = true;
     session->begun = false;
+    (void)sp_session_numbers(home, session); /* without memory: when there is a message */
     sp_session_mark_kept(home, session);
     sp_keep_change(home, session);
+}
+
+/* What the journal is to know about its numbers. */
+static uint64_t number_of(const struct sp_home *home, const struct sp_session *session)
+{
+    const struct sp_session_more *more = sp_session_more(session);
+    if (more->number == 0) {
+        return sp_session_fresh_number(home);
+    }
+    return session->begun ? more->sent : more->base;
 }
 
 void sp_keep_change(struct sp_home *home, const struct sp_session *session)
 {
     const struct sp_kept change = {
         .head = {.kind = SP_KEPT_SESSION,
-                 .number = session->begun ? session->sent : session->base,
+                 .number = number_of(home, session),
                  .expiry_s = session->expiry_s,
                  .time_ms = session->left_ms,
                  .version = session->version,

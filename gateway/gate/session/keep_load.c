@@ -133,14 +133,18 @@ static enum sp_err load_session(struct sp_home *home, const struct sp_kept *reco
     }
     SP_TRY(sp_session_create(home, device, &device->session));
     struct sp_session *session = device->session;
+    struct sp_session_more *more = sp_session_numbers(home, session);
+    if (more == NULL) {
+        return SP_ERR_NOMEM;
+    }
     session->role = role;
     session->kept = true;
     session->begun = true;
     session->version = record->head.version;
     session->expiry_s = record->head.expiry_s;
-    session->sent = record->head.number;
+    more->sent = record->head.number;
     session->left_ms = record->head.time_ms;
-    session->number = session->number > session->sent ? session->number : session->sent;
+    more->number = more->number > more->sent ? more->number : more->sent;
     session->cut_off = session->left_ms == 0;
     session->left_ms = session->cut_off ? home->timers->wall_ms : session->left_ms;
     return sp_device_wait_for(device, session->left_ms + (uint64_t)session->expiry_s * 1000);
@@ -188,7 +192,7 @@ static enum sp_err load_message(struct sp_home *home, struct sp_session *session
     message->expires_ms = record->head.time_ms == 0 ? 0
                           : left == 0               ? 1
                                                     : home->timers->now_ms + left;
-    bool sent = session->cut_off || record->head.number <= session->sent;
+    bool sent = session->cut_off || record->head.number <= sp_session_more(session)->sent;
     uint32_t id = publish.props.subscription_id;
     bool has_id = (publish.props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0;
     const struct sp_offer offer = {.message = message,
@@ -245,7 +249,10 @@ static void mark_left(struct sp_home *home)
     while ((session = sp_slots_each(&home->sessions, &index)) != NULL) {
         if (session->cut_off) {
             session->cut_off = false;
-            session->sent = session->number;
+            struct sp_session_more *more = sp_session_numbers(home, session);
+            if (more != NULL) { /* it got them when it was loaded */
+                more->sent = more->number;
+            }
             sp_keep_change(home, session);
         }
     }

@@ -99,7 +99,7 @@ static void log_refused(struct sp_client *client, const char *event,
         return;
     }
     sp_log_warn(SP_EVENT(event), SP_F_VIEW("device", sp_client_identity(client)),
-                SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                SP_F_STR("peer", sp_client_peer_text(client, peer)),
                 SP_F_VIEW("topic", publish->topic), SP_F_STR("detail", detail));
 }
 

@@ -23,6 +23,7 @@ static struct sp_slabs lists = SP_SLABS_INIT; /* of subscriptions */
 static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_session));
 
 const struct sp_queue sp_queue_empty;
+const struct sp_session_more sp_session_plain;
 
 enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                               struct sp_session **out)
@@ -33,10 +34,6 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
         return SP_ERR_NOMEM;
     }
     session->device = device;
-    /* Above all numbers of earlier sessions, so that none is ever taken for one of those; the first packet id is 1. */
-    session->base = (home->timers->wall_ms << 20) / SP_SESSION_ID_MAX * SP_SESSION_ID_MAX;
-    session->number = session->base;
-    session->sent = session->base;
     enum sp_err err = sp_slots_put(&home->sessions, session, &session->tag);
     if (err != SP_OK) {
         sp_slab_give(&slab, session);
@@ -86,6 +83,23 @@ static struct sp_session_more *more_of(struct sp_session *session)
     return session->more;
 }
 
+uint64_t sp_session_fresh_number(const struct sp_home *home)
+{
+    /* Above all numbers of earlier sessions, so that none is ever taken for one of those; the first packet id is 1. */
+    return (home->timers->wall_ms << 20) / SP_SESSION_ID_MAX * SP_SESSION_ID_MAX;
+}
+
+struct sp_session_more *sp_session_numbers(const struct sp_home *home, struct sp_session *session)
+{
+    struct sp_session_more *more = more_of(session);
+    if (more != NULL && more->number == 0) {
+        more->base = sp_session_fresh_number(home);
+        more->number = more->base;
+        more->sent = more->base;
+    }
+    return more;
+}
+
 /* Take it off the list and free it. */
 static void replay_end(struct sp_replay **at)
 {
@@ -99,7 +113,7 @@ static void replay_end(struct sp_replay **at)
 static void settle_more(struct sp_session *session)
 {
     struct sp_session_more *more = session->more;
-    if (more != NULL && more->replays == NULL && more->received_count == 0) {
+    if (more != NULL && more->replays == NULL && more->received_count == 0 && more->number == 0) {
         free(more->received);
         free(more);
         session->more = NULL;
@@ -113,6 +127,7 @@ static void forget_more(struct sp_session *session)
     }
     if (session->more != NULL) {
         session->more->received_count = 0;
+        session->more->number = 0;
         settle_more(session);
     }
 }
@@ -311,7 +326,9 @@ static void send_one(struct sp_home *home, struct sp_session *session)
         return;
     }
     delivery->packet_id = publish.packet_id;
-    session->sent = delivery->number > session->sent ? delivery->number : session->sent;
+    if (delivery->number > session->more->sent) {
+        session->more->sent = delivery->number;
+    }
     went_out(session, delivery);
     sp_client_publish(session->client, &publish);
 }
@@ -405,7 +422,7 @@ static bool has_room(const struct sp_home *home, const struct sp_session *sessio
            home->queued + size <= limits->session_queues_bytes / home->loops;
 }
 
-/* Behind all others. NULL: no memory. */
+/* Behind all others; its numbers have begun. NULL: no memory. */
 static struct sp_delivery *append(struct sp_home *home, struct sp_session *session,
                                   const struct sp_offer *offer, uint8_t qos, uint64_t number)
 {
@@ -427,7 +444,7 @@ static struct sp_delivery *append(struct sp_home *home, struct sp_session *sessi
     if (sp_session_queue_up(home, session, delivery, false) != SP_OK) {
         return NULL;
     }
-    session->number = number;
+    session->more->number = number;
     return delivery;
 }
 
@@ -445,7 +462,9 @@ void sp_session_offer(struct sp_home *home, struct sp_session *session,
         queue_full(home, session, offer->receipt);
         return;
     }
-    struct sp_delivery *delivery = append(home, session, offer, qos, session->number + 1);
+    const struct sp_session_more *more = sp_session_numbers(home, session);
+    struct sp_delivery *delivery =
+        more == NULL ? NULL : append(home, session, offer, qos, more->number + 1);
     if (delivery == NULL) {
         queue_full(home, session, offer->receipt);
         return;
@@ -469,12 +488,14 @@ enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
     if (last != NULL && last->number >= number) {
         return SP_ERR_MALFORMED;
     }
-    uint64_t highest = session->number;
-    struct sp_delivery *delivery = append(home, session, offer, offer->qos, number);
+    const struct sp_session_more *more = sp_session_numbers(home, session);
+    uint64_t highest = sp_session_more(session)->number;
+    struct sp_delivery *delivery =
+        more == NULL ? NULL : append(home, session, offer, offer->qos, number);
     if (delivery == NULL) {
         return SP_ERR_NOMEM;
     }
-    session->number = highest > number ? highest : number;
+    session->more->number = highest > number ? highest : number;
     delivery->place = SP_PLACE_JOURNAL;
     delivery->packet_id = sent ? id_of(number) : 0;
     delivery->loaded = true;

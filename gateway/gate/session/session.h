@@ -73,6 +73,10 @@ struct sp_queue {
 
 /* What few sessions have. */
 struct sp_session_more {
+    /* Of its messages; all 0 before it was kept, or had one of QoS 1 or 2. */
+    uint64_t base;   /* lower ones belong to earlier sessions */
+    uint64_t number; /* of the last message */
+    uint64_t sent;   /* the highest number that was ever sent */
     struct sp_replay *replays;
     uint16_t *received; /* QoS 2 packet identifiers taken, and not released yet */
     uint32_t received_count;
@@ -100,11 +104,8 @@ struct sp_session {
         struct sp_filter *sub; /* sub_bits 0: here */
         struct sp_filter **subs;
     };
-    struct sp_session_more *more; /* NULL: nothing of it */
+    struct sp_session_more *more; /* NULL: nothing of it; to read it, sp_session_more() */
     struct sp_queue *queue;       /* NULL: nothing is on its way; to read it, sp_session_queue() */
-    uint64_t base;                /* of its numbers: lower ones belong to earlier sessions */
-    uint64_t number;              /* of the last message */
-    uint64_t sent;                /* the highest number that was ever sent */
     uint64_t version;             /* of the registry's row for which it was begun */
     uint64_t left_ms;  /* since 1970: when the client left; 0: it is there, or never was */
     uint32_t expiry_s; /* from then on */
@@ -124,6 +125,21 @@ static inline const struct sp_queue *sp_session_queue(const struct sp_session *s
 {
     return session->queue == NULL ? &sp_queue_empty : session->queue;
 }
+
+/** What sp_session_more() shows of one that has nothing of it. */
+extern const struct sp_session_more sp_session_plain;
+
+/** To look at what few have. */
+static inline const struct sp_session_more *sp_session_more(const struct sp_session *session)
+{
+    return session->more == NULL ? &sp_session_plain : session->more;
+}
+
+/** Number its messages from now on, if that has not begun yet. NULL: no memory. */
+struct sp_session_more *sp_session_numbers(const struct sp_home *home, struct sp_session *session);
+
+/** Where a session begins to number now: above all that earlier ones have used. */
+uint64_t sp_session_fresh_number(const struct sp_home *home);
 
 /** Its subscription number 0..sub_count - 1. */
 static inline struct sp_filter *sp_session_sub(const struct sp_session *session, uint32_t index)

@@ -365,7 +365,7 @@ static void more_retained_messages_than_a_queue_holds_all_arrive(void)
         SP_CHECK_CASE(hear_publish(reader, &got) && got.retain && is(got.topic, topic), topic);
         say_puback(reader, got.packet_id);
     }
-    SP_CHECK(reader->len == 0 && reader->client.session->more == NULL);
+    SP_CHECK(reader->len == 0 && sp_session_more(reader->client.session)->replays == NULL);
     SP_CHECK_INT(subscribe(reader, "+/00", 0), 0);
     SP_CHECK(hear_publish(reader, &got) && got.qos == 0);
     hang_up(peer);

@@ -114,7 +114,7 @@ static void log_denied(struct sp_client *client, struct sp_view filter, uint8_t 
         return;
     }
     sp_log_warn(SP_EVENT("subscribe_denied"), SP_F_VIEW("device", sp_client_identity(client)),
-                SP_F_STR("peer", sp_peer_format(&client->peer, peer)), SP_F_VIEW("filter", filter),
+                SP_F_STR("peer", sp_client_peer_text(client, peer)), SP_F_VIEW("filter", filter),
                 SP_F_INT("code", code));
 }
 
