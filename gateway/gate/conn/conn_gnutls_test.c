@@ -256,11 +256,16 @@ static void hang_up(struct device *device)
     }
 }
 
-/* Any connection of a loop. */
+/* The connection of a loop that its walk shows last; NULL: it has none. */
 static struct sp_conn *conn_of(int loop)
 {
     struct sp_worker_walk walk = {0};
-    return sp_worker_next(&w.loops[loop], &walk);
+    struct sp_conn *last = NULL;
+    struct sp_conn *conn;
+    while ((conn = sp_worker_next(&w.loops[loop], &walk)) != NULL) {
+        last = conn;
+    }
+    return last;
 }
 
 static void end(void)
