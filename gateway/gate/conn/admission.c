@@ -96,10 +96,21 @@ static void key_of(const struct sp_peer *peer, uint8_t *key)
     memcpy(key, peer->address, peer->family == AF_INET6 ? 8 : 4);
 }
 
-static struct sp_source *find(const struct sp_admission *a, const struct sp_peer *peer,
-                              const uint8_t *key, uint64_t hash)
+static uint64_t hash_of(unsigned family, const uint8_t *key)
 {
-    struct sp_table_node *node = sp_table_find(&a->sources, hash);
+    return sp_hash(sp_hash_seed() ^ family, sp_view(key, 16));
+}
+
+static uint64_t hash_of_source(const struct sp_table_node *node)
+{
+    const struct sp_source *s = (const struct sp_source *)(const void *)node;
+    return hash_of(s->family, s->address);
+}
+
+static struct sp_source *find(const struct sp_admission *a, const struct sp_peer *peer,
+                              const uint8_t *key)
+{
+    struct sp_table_node *node = sp_table_find(&a->sources, hash_of((uint8_t)peer->family, key));
     for (; node != NULL; node = sp_table_next(node)) {
         struct sp_source *s = (struct sp_source *)(void *)node;
         if (s->family == (uint8_t)peer->family && memcmp(s->address, key, 16) == 0) {
@@ -137,8 +148,7 @@ static struct sp_source *get(struct sp_admission *a, const struct sp_peer *peer)
 {
     uint8_t key[16];
     key_of(peer, key);
-    uint64_t hash = sp_hash(sp_hash_seed() ^ peer->family, sp_view(key, sizeof(key)));
-    struct sp_source *s = find(a, peer, key, hash);
+    struct sp_source *s = find(a, peer, key);
     if (s != NULL) {
         return s;
     }
@@ -148,7 +158,7 @@ static struct sp_source *get(struct sp_admission *a, const struct sp_peer *peer)
     }
     s->family = (uint8_t)peer->family;
     memcpy(s->address, key, sizeof(key));
-    if (sp_table_insert(&a->sources, &s->node, hash) != SP_OK) {
+    if (sp_table_insert(&a->sources, &s->node, hash_of_source) != SP_OK) {
         sp_slab_give(&source_slab, s);
         return NULL;
     }
@@ -439,8 +449,7 @@ void sp_admission_gone(struct sp_admission *a, const struct sp_peer *peer, uint6
 {
     uint8_t key[16];
     key_of(peer, key);
-    uint64_t hash = sp_hash(sp_hash_seed() ^ peer->family, sp_view(key, sizeof(key)));
-    struct sp_source *s = find(a, peer, key, hash);
+    struct sp_source *s = find(a, peer, key);
     if (s != NULL && s->open > 0) {
         close_one(a, s, now_ms);
     }

@@ -16,22 +16,26 @@ struct sp_view sp_name_text(const struct sp_name *name)
     return name == NULL ? (struct sp_view){NULL, 0} : sp_view(name->text, name->len);
 }
 
-static struct sp_name *find(const struct sp_table *names, uint64_t hash, struct sp_view text)
+static uint64_t hash_of(const struct sp_table_node *node)
 {
-    struct sp_table_node *node = sp_table_find(names, hash);
+    return sp_hash(sp_hash_seed(), sp_name_text((const struct sp_name *)node));
+}
+
+static struct sp_name *find(const struct sp_table *names, struct sp_view text)
+{
+    struct sp_table_node *node = sp_table_find(names, sp_hash(sp_hash_seed(), text));
     while (node != NULL && !sp_view_equal(sp_name_text((struct sp_name *)node), text)) {
         node = sp_table_next(node);
     }
     return (struct sp_name *)node;
 }
 
-struct sp_name *sp_name_hold(struct sp_table *names, uint64_t seed, struct sp_view text)
+struct sp_name *sp_name_hold(struct sp_table *names, struct sp_view text)
 {
     if (text.len == 0 || text.len > UINT8_MAX) {
         return NULL;
     }
-    uint64_t hash = sp_hash(seed, text);
-    struct sp_name *name = find(names, hash, text);
+    struct sp_name *name = find(names, text);
     if (name == NULL) {
         name = malloc(sizeof(*name) + text.len);
         if (name == NULL) {
@@ -40,7 +44,7 @@ struct sp_name *sp_name_hold(struct sp_table *names, uint64_t seed, struct sp_vi
         name->holders = 0;
         name->len = (uint8_t)text.len;
         sp_copy(name->text, text.ptr, text.len);
-        if (sp_table_insert(names, &name->node, hash) != SP_OK) {
+        if (sp_table_insert(names, &name->node, hash_of) != SP_OK) {
             free(name);
             return NULL;
         }

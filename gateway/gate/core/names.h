@@ -10,11 +10,10 @@ struct sp_name; /**< opaque; stays while somebody holds it */
 
 /**
  * Hold a name, which is copied when nobody holds it yet.
- * @param[in] seed Of the table's hashes.
  * @param[in] text At most 255 bytes.
  * @return NULL: it is empty or too long, or there is no memory.
  */
-struct sp_name *sp_name_hold(struct sp_table *names, uint64_t seed, struct sp_view text);
+struct sp_name *sp_name_hold(struct sp_table *names, struct sp_view text);
 
 /** NULL is fine. */
 void sp_name_release(struct sp_table *names, struct sp_name *name);

@@ -46,24 +46,31 @@ uint64_t sp_hash(uint64_t seed, struct sp_view bytes)
     return mix(hash, 0xA0761D6478BD642FU);
 }
 
+/* Any number of buckets will do: the hash is a fraction of them. */
+static struct sp_table_node **bucket_of(const struct sp_table *table, uint64_t hash)
+{
+    __extension__ typedef unsigned __int128 wide;
+    return &table->buckets[(size_t)((wide)hash * table->size >> 64)];
+}
+
 static void link_node(struct sp_table *table, struct sp_table_node *node)
 {
-    struct sp_table_node **bucket = &table->buckets[node->hash & table->mask];
+    struct sp_table_node **bucket = bucket_of(table, table->hash(node));
     node->next = *bucket;
     *bucket = node;
 }
 
 static enum sp_err grow(struct sp_table *table)
 {
-    size_t size = table->buckets == NULL ? FIRST_BUCKETS : (table->mask + 1) * 2;
+    size_t size = table->size < FIRST_BUCKETS ? FIRST_BUCKETS : table->size + table->size / 4;
     struct sp_table_node **buckets = calloc(size, sizeof(struct sp_table_node *));
     if (buckets == NULL) {
         return SP_ERR_NOMEM;
     }
     struct sp_table old = *table;
     table->buckets = buckets;
-    table->mask = size - 1;
-    for (size_t i = 0; old.buckets != NULL && i <= old.mask; i++) {
+    table->size = size;
+    for (size_t i = 0; i < old.size; i++) {
         struct sp_table_node *node = old.buckets[i];
         while (node != NULL) {
             struct sp_table_node *next = node->next;
@@ -75,30 +82,22 @@ static enum sp_err grow(struct sp_table *table)
     return SP_OK;
 }
 
-static struct sp_table_node *same_hash(struct sp_table_node *node, uint64_t hash)
-{
-    while (node != NULL && node->hash != hash) {
-        node = node->next;
-    }
-    return node;
-}
-
 struct sp_table_node *sp_table_find(const struct sp_table *table, uint64_t hash)
 {
-    return table->buckets == NULL ? NULL : same_hash(table->buckets[hash & table->mask], hash);
+    return table->buckets == NULL ? NULL : *bucket_of(table, hash);
 }
 
 struct sp_table_node *sp_table_next(const struct sp_table_node *node)
 {
-    return same_hash(node->next, node->hash);
+    return node->next;
 }
 
-enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node, uint64_t hash)
+enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node, sp_table_hash hash)
 {
-    if (table->buckets == NULL || table->count > table->mask) {
+    table->hash = hash;
+    if (table->count == table->size) {
         SP_TRY(grow(table));
     }
-    node->hash = hash;
     link_node(table, node);
     table->count++;
     return SP_OK;
@@ -106,7 +105,7 @@ enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node, 
 
 void sp_table_remove(struct sp_table *table, struct sp_table_node *node)
 {
-    struct sp_table_node **at = &table->buckets[node->hash & table->mask];
+    struct sp_table_node **at = bucket_of(table, table->hash(node));
     while (*at != node) {
         at = &(*at)->next;
     }
@@ -114,28 +113,34 @@ void sp_table_remove(struct sp_table *table, struct sp_table_node *node)
     table->count--;
 }
 
+/* The first entry from a bucket on; NULL: none. */
+static struct sp_table_node *first_from(const struct sp_table *table, size_t bucket)
+{
+    struct sp_table_node *node = NULL;
+    for (size_t i = bucket; i < table->size && node == NULL; i++) {
+        node = table->buckets[i];
+    }
+    return node;
+}
+
 struct sp_table_node *sp_table_any(const struct sp_table *table)
 {
-    for (size_t i = 0; table->count > 0 && i <= table->mask; i++) {
-        if (table->buckets[i] != NULL) {
-            return table->buckets[i];
-        }
-    }
-    return NULL;
+    return table->count > 0 ? first_from(table, 0) : NULL;
 }
 
 struct sp_table_node *sp_table_each(const struct sp_table *table, const struct sp_table_node *last)
 {
-    struct sp_table_node *next = last == NULL ? NULL : last->next;
-    size_t i = last == NULL ? 0 : (last->hash & table->mask) + 1;
-    while (next == NULL && table->buckets != NULL && i <= table->mask) {
-        next = table->buckets[i++];
+    if (last == NULL) {
+        return first_from(table, 0);
     }
-    return next;
+    if (last->next != NULL) {
+        return last->next;
+    }
+    return first_from(table, (size_t)(bucket_of(table, table->hash(last)) - table->buckets) + 1);
 }
 
 void sp_table_deinit(struct sp_table *table)
 {
     free(table->buckets);
-    *table = (struct sp_table){NULL, 0, 0};
+    *table = (struct sp_table){.count = 0};
 }

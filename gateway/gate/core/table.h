@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Copyright The Sallyport Authors */
-/** @file An intrusive hash table: entries embed a node, so that it allocates nothing but its row of buckets. */
+/**
+ * @file An intrusive hash table: entries embed a node, so that it allocates nothing but its row of buckets. For each entry that is
+ * 8 bytes of node and 8 to 10 of buckets: it keeps no hashes, and grows by a quarter.
+ */
 #ifndef SP_GATEWAY_GATE_CORE_TABLE_H
 #define SP_GATEWAY_GATE_CORE_TABLE_H
 
@@ -8,14 +11,17 @@
 
 struct sp_table_node {
     struct sp_table_node *next;
-    uint64_t hash;
 };
+
+/** The hash of an entry's key. */
+typedef uint64_t (*sp_table_hash)(const struct sp_table_node *node);
 
 /** Zeroed = empty. */
 struct sp_table {
     struct sp_table_node **buckets;
-    size_t mask;
+    size_t size; /* of them */
     size_t count;
+    sp_table_hash hash;
 };
 
 /** Mix bytes into a hash; start with sp_hash_seed(), chain by giving the last result as `seed`. */
@@ -24,13 +30,17 @@ uint64_t sp_hash(uint64_t seed, struct sp_view bytes);
 /** Random for each process, so that nobody outside can choose what collides. */
 uint64_t sp_hash_seed(void);
 
-/** The first of those with that hash, then the next; the caller compares keys. NULL at the end. */
+/** The first of those among which one with that hash is, then the next; the caller compares keys. NULL at the end. */
 struct sp_table_node *sp_table_find(const struct sp_table *table, uint64_t hash);
 struct sp_table_node *sp_table_next(const struct sp_table_node *node);
 
-/** @retval SP_ERR_NOMEM Nothing was put in. */
+/**
+ * @param[in] node It has its key.
+ * @param[in] hash The same for all entries of a table.
+ * @retval SP_ERR_NOMEM Nothing was put in.
+ */
 SP_MUST_CHECK enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node,
-                                          uint64_t hash);
+                                          sp_table_hash hash);
 void sp_table_remove(struct sp_table *table, struct sp_table_node *node);
 
 /** Walk all, in no order: the entry behind `last`, which must still be there; NULL begins, and NULL ends. */

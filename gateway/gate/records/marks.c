@@ -22,6 +22,12 @@ static uint64_t hash_of(struct sp_view device, struct sp_view group, uint32_t ep
     return sp_hash(sp_hash(sp_hash_seed() ^ epoch, device), group);
 }
 
+static uint64_t hash_of_mark(const struct sp_table_node *node)
+{
+    const struct sp_mark *mark = (const struct sp_mark *)node;
+    return hash_of(device_of(mark), group_of(mark), mark->epoch);
+}
+
 struct sp_mark *sp_marks_find(const struct sp_marks *marks, struct sp_view device,
                               struct sp_view group, uint32_t epoch)
 {
@@ -52,7 +58,7 @@ struct sp_mark *sp_marks_get(struct sp_marks *marks, struct sp_view device, stru
     mark->group_len = (uint8_t)group.len;
     sp_copy(mark->device, device.ptr, device.len);
     sp_copy(mark->group, group.ptr, group.len);
-    if (sp_table_insert(&marks->table, &mark->node, hash_of(device, group, epoch)) != SP_OK) {
+    if (sp_table_insert(&marks->table, &mark->node, hash_of_mark) != SP_OK) {
         free(mark);
         return NULL;
     }

@@ -17,6 +17,12 @@ static uint64_t hash_of(struct sp_view identity)
     return sp_hash(sp_hash_seed(), identity);
 }
 
+static uint64_t hash_of_sensor(const struct sp_table_node *node)
+{
+    const struct sp_sensor *sensor = (const struct sp_sensor *)node;
+    return hash_of(sp_view(sensor->identity, sensor->identity_len));
+}
+
 struct sp_sensor *sp_sensors_find(const struct sp_sensors *sensors, struct sp_view identity)
 {
     struct sp_table_node *node = sp_table_find(&sensors->table, hash_of(identity));
@@ -55,7 +61,7 @@ struct sp_sensor *sp_sensors_get(struct sp_sensors *sensors, struct sp_view iden
     sensor->identity_len = (uint8_t)identity.len;
     sp_copy(sensor->identity, identity.ptr, identity.len);
     if (sensor->history == NULL ||
-        sp_table_insert(&sensors->table, &sensor->node, hash_of(identity)) != SP_OK) {
+        sp_table_insert(&sensors->table, &sensor->node, hash_of_sensor) != SP_OK) {
         free(sensor->history);
         free(sensor);
         return NULL;

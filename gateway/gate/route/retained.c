@@ -34,7 +34,6 @@ struct sp_retained {
     size_t cap;
     uint64_t bytes;
     struct sp_table owners;
-    uint64_t seed;
 };
 
 enum sp_err sp_retained_create(struct sp_retained **out)
@@ -44,18 +43,27 @@ enum sp_err sp_retained_create(struct sp_retained **out)
         return SP_ERR_NOMEM;
     }
     pthread_mutex_init(&(*out)->mutex, NULL);
-    (*out)->seed = sp_hash_seed();
     return SP_OK;
 }
 
 /* ---- owners ---- */
 
+static struct sp_view name_of(const struct owner *owner)
+{
+    return sp_view(owner->name, owner->len);
+}
+
+static uint64_t owner_hash(const struct sp_table_node *link)
+{
+    return sp_hash(sp_hash_seed(), name_of((const struct owner *)link));
+}
+
 static struct owner *owner_find(const struct sp_retained *retained, struct sp_view name)
 {
-    struct sp_table_node *link = sp_table_find(&retained->owners, sp_hash(retained->seed, name));
+    struct sp_table_node *link = sp_table_find(&retained->owners, sp_hash(sp_hash_seed(), name));
     while (link != NULL) {
         struct owner *owner = (struct owner *)link;
-        if (sp_view_equal(sp_view(owner->name, owner->len), name)) {
+        if (sp_view_equal(name_of(owner), name)) {
             return owner;
         }
         link = sp_table_next(link);
@@ -75,7 +83,7 @@ static struct owner *owner_get(struct sp_retained *retained, struct sp_view name
     }
     owner->len = (uint8_t)name.len;
     sp_copy(owner->name, name.ptr, name.len);
-    if (sp_table_insert(&retained->owners, &owner->link, sp_hash(retained->seed, name)) != SP_OK) {
+    if (sp_table_insert(&retained->owners, &owner->link, owner_hash) != SP_OK) {
         free(owner);
         return NULL;
     }

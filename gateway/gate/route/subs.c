@@ -59,7 +59,6 @@ struct loop_lock {
 struct sp_subs {
     struct loop_lock *locks; /* one per loop */
     uint16_t loops;
-    uint64_t seed;
     struct sp_table filters; /* by text */
     struct sp_table edges;
     struct node *root;      /* not in the table */
@@ -167,10 +166,15 @@ static void node_free(struct node *node)
     sp_slabs_give(&slabs, node, offsetof(struct node, level) + node->len);
 }
 
-static uint64_t edge_hash(const struct sp_subs *subs, const struct node *parent,
-                          struct sp_view level)
+static uint64_t edge_hash(const struct node *parent, struct sp_view level)
 {
-    return sp_hash(subs->seed ^ (uint64_t)(uintptr_t)parent, level);
+    return sp_hash(sp_hash_seed() ^ (uint64_t)(uintptr_t)parent, level);
+}
+
+static uint64_t node_hash(const struct sp_table_node *link)
+{
+    const struct node *node = (const struct node *)link;
+    return edge_hash(node->parent, sp_view(node->level, node->len));
 }
 
 static struct node *child_find(const struct sp_subs *subs, const struct node *parent,
@@ -179,7 +183,7 @@ static struct node *child_find(const struct sp_subs *subs, const struct node *pa
     if (parent->children == 0) {
         return NULL;
     }
-    struct sp_table_node *link = sp_table_find(&subs->edges, edge_hash(subs, parent, level));
+    struct sp_table_node *link = sp_table_find(&subs->edges, edge_hash(parent, level));
     while (link != NULL) {
         struct node *node = (struct node *)link;
         if (node->parent == parent && sp_view_equal(sp_view(node->level, node->len), level)) {
@@ -203,7 +207,7 @@ static struct node *child_make(struct sp_subs *subs, struct node *parent, struct
     node->parent = parent;
     node->len = (uint16_t)level.len;
     sp_copy(node->level, level.ptr, level.len);
-    if (sp_table_insert(&subs->edges, &node->link, edge_hash(subs, parent, level)) != SP_OK) {
+    if (sp_table_insert(&subs->edges, &node->link, node_hash) != SP_OK) {
         node_free(node);
         return NULL;
     }
@@ -257,9 +261,19 @@ static bool has_wildcard(struct sp_view filter)
 
 /* ---- filters ---- */
 
-static struct sp_filter *filter_find(const struct sp_subs *subs, struct sp_view text, uint64_t hash)
+static uint64_t text_hash(struct sp_view text)
 {
-    struct sp_table_node *link = sp_table_find(&subs->filters, hash);
+    return sp_hash(sp_hash_seed(), text);
+}
+
+static uint64_t filter_hash(const struct sp_table_node *link)
+{
+    return text_hash(sp_filter_text((const struct sp_filter *)link));
+}
+
+static struct sp_filter *filter_find(const struct sp_subs *subs, struct sp_view text)
+{
+    struct sp_table_node *link = sp_table_find(&subs->filters, text_hash(text));
     while (link != NULL) {
         struct sp_filter *filter = (struct sp_filter *)link;
         if (sp_view_equal(sp_filter_text(filter), text)) {
@@ -285,6 +299,11 @@ static struct sp_view group_inner(const struct group *group)
     return sp_view_from(sp_filter_text(group->filter), group->inner_at);
 }
 
+static uint64_t group_hash(const struct sp_table_node *link)
+{
+    return text_hash(group_inner((const struct group *)link));
+}
+
 /* The first group with that inner filter at or behind a link of its chain. */
 static struct group *group_from(struct sp_table_node *link, struct sp_view inner)
 {
@@ -296,7 +315,7 @@ static struct group *group_from(struct sp_table_node *link, struct sp_view inner
 
 static struct group *group_first(const struct sp_subs *subs, struct sp_view inner)
 {
-    return group_from(sp_table_find(&subs->groups, sp_hash(subs->seed, inner)), inner);
+    return group_from(sp_table_find(&subs->groups, text_hash(inner)), inner);
 }
 
 static struct group *group_next(const struct group *group)
@@ -333,7 +352,7 @@ static enum sp_err group_make(struct sp_subs *subs, struct sp_filter *filter)
     group->inner_at = (uint16_t)(filter->len - inner.len);
     enum sp_err err = sp_slots_put(&subs->shares, group, &group->tag);
     if (err == SP_OK) {
-        err = sp_table_insert(&subs->groups, &group->link, sp_hash(subs->seed, inner));
+        err = sp_table_insert(&subs->groups, &group->link, group_hash);
         if (err != SP_OK) {
             sp_slots_remove(&subs->shares, group->tag);
         }
@@ -400,8 +419,7 @@ static enum sp_err place(struct sp_subs *subs, struct sp_filter *filter)
 
 static struct sp_filter *filter_make(struct sp_subs *subs, struct sp_view text)
 {
-    uint64_t hash = sp_hash(subs->seed, text);
-    struct sp_filter *filter = filter_find(subs, text, hash);
+    struct sp_filter *filter = filter_find(subs, text);
     if (filter != NULL || text.len > UINT16_MAX) {
         return filter;
     }
@@ -411,7 +429,7 @@ static struct sp_filter *filter_make(struct sp_subs *subs, struct sp_view text)
     }
     filter->len = (uint16_t)text.len;
     sp_copy(filter->text, text.ptr, text.len);
-    if (sp_table_insert(&subs->filters, &filter->link, hash) != SP_OK) {
+    if (sp_table_insert(&subs->filters, &filter->link, filter_hash) != SP_OK) {
         filter_free(filter);
         return NULL;
     }
@@ -456,7 +474,6 @@ enum sp_err sp_subs_create(uint16_t loops, struct sp_subs **out)
         free(subs);
         return SP_ERR_NOMEM;
     }
-    subs->seed = sp_hash_seed();
     subs->loops = loops;
     for (uint16_t i = 0; i < loops; i++) {
         pthread_mutex_init(&subs->locks[i].mutex, NULL);
@@ -518,7 +535,7 @@ struct sp_filter *sp_subs_find(struct sp_subs *subs, struct sp_view filter, uint
                                sp_slot_tag session)
 {
     pthread_mutex_lock(&subs->locks[loop].mutex);
-    struct sp_filter *found = filter_find(subs, filter, sp_hash(subs->seed, filter));
+    struct sp_filter *found = filter_find(subs, filter);
     if (found != NULL && subscriber_find(found, loop, session) == NULL) {
         found = NULL;
     }
@@ -753,7 +770,7 @@ enum sp_err sp_subs_match(struct sp_subs *subs, struct sp_view topic, uint16_t l
     bool wildcards = topic.len > 0 && topic.ptr[0] != '$';
     out->count = 0;
     pthread_mutex_lock(&subs->locks[loop].mutex);
-    struct sp_filter *exact = filter_find(subs, topic, sp_hash(subs->seed, topic));
+    struct sp_filter *exact = filter_find(subs, topic);
     if (exact != NULL && (wildcards || !sp_filter_shared(exact))) {
         collect(&m, exact);
     }

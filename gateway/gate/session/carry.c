@@ -82,6 +82,11 @@ static uint64_t hash_of(const struct sp_mail *mail)
     return sp_hash(0, sp_view(&mail, sizeof(mail)));
 }
 
+static uint64_t hash_of_numbered(const struct sp_table_node *node)
+{
+    return hash_of(((const struct numbered *)node)->mail);
+}
+
 static uint32_t number_of(const struct sp_carry_out *out, const struct sp_mail *mail)
 {
     struct sp_table_node *node = sp_table_find(&out->numbers, hash_of(mail));
@@ -96,12 +101,14 @@ static uint32_t number_of(const struct sp_carry_out *out, const struct sp_mail *
 static void remember(struct sp_carry_out *out, const struct sp_mail *mail)
 {
     struct numbered *n = calloc(1, sizeof(*n));
-    if (n == NULL || sp_table_insert(&out->numbers, &n->node, hash_of(mail)) != SP_OK) {
+    if (n != NULL) {
+        n->mail = mail;
+    }
+    if (n == NULL || sp_table_insert(&out->numbers, &n->node, hash_of_numbered) != SP_OK) {
         free(n);
         out->failed = true;
         return;
     }
-    n->mail = mail;
     n->number = out->mails++;
 }
 

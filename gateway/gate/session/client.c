@@ -234,7 +234,7 @@ enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
     if (more == NULL) {
         return SP_ERR_NOMEM;
     }
-    more->group = sp_name_hold(&client->home->names, client->home->seed, group);
+    more->group = sp_name_hold(&client->home->names, group);
     return more->group != NULL ? SP_OK : SP_ERR_NOMEM;
 }
 

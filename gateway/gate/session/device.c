@@ -53,6 +53,12 @@ struct sp_view sp_device_identity(const struct sp_device *device)
     return sp_view(device->identity, device->identity_len);
 }
 
+static uint64_t hash_of(const struct sp_table_node *node)
+{
+    const struct sp_device *device = (const struct sp_device *)node;
+    return sp_hash(device->home->seed, sp_device_identity(device));
+}
+
 struct sp_device *sp_device_find(const struct sp_home *home, struct sp_view identity)
 {
     struct sp_table_node *node = sp_table_find(&home->devices, sp_hash(home->seed, identity));
@@ -126,7 +132,7 @@ struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity)
     device->home = home;
     device->identity_len = (uint8_t)identity.len;
     sp_copy(device->identity, identity.ptr, identity.len);
-    if (sp_table_insert(&home->devices, &device->node, sp_hash(home->seed, identity)) != SP_OK) {
+    if (sp_table_insert(&home->devices, &device->node, hash_of) != SP_OK) {
         sp_slabs_give(&slabs, device, offsetof(struct sp_device, identity) + identity.len);
         return NULL;
     }
