@@ -59,6 +59,7 @@ struct loop_lock {
 struct sp_subs {
     struct loop_lock *locks; /* one per loop */
     uint16_t loops;
+    uint64_t seed;           /* sp_hash_seed() */
     struct sp_table filters; /* by text */
     struct sp_table edges;
     struct node *root;      /* not in the table */
@@ -166,15 +167,15 @@ static void node_free(struct node *node)
     sp_slabs_give(&slabs, node, offsetof(struct node, level) + node->len);
 }
 
-static uint64_t edge_hash(const struct node *parent, struct sp_view level)
+static uint64_t edge_hash(uint64_t seed, const struct node *parent, struct sp_view level)
 {
-    return sp_hash(sp_hash_seed() ^ (uint64_t)(uintptr_t)parent, level);
+    return sp_hash(seed ^ (uint64_t)(uintptr_t)parent, level);
 }
 
 static uint64_t node_hash(const struct sp_table_node *link)
 {
     const struct node *node = (const struct node *)link;
-    return edge_hash(node->parent, sp_view(node->level, node->len));
+    return edge_hash(sp_hash_seed(), node->parent, sp_view(node->level, node->len));
 }
 
 static struct node *child_find(const struct sp_subs *subs, const struct node *parent,
@@ -183,7 +184,7 @@ static struct node *child_find(const struct sp_subs *subs, const struct node *pa
     if (parent->children == 0) {
         return NULL;
     }
-    struct sp_table_node *link = sp_table_find(&subs->edges, edge_hash(parent, level));
+    struct sp_table_node *link = sp_table_find(&subs->edges, edge_hash(subs->seed, parent, level));
     while (link != NULL) {
         struct node *node = (struct node *)link;
         if (node->parent == parent && sp_view_equal(sp_view(node->level, node->len), level)) {
@@ -261,19 +262,14 @@ static bool has_wildcard(struct sp_view filter)
 
 /* ---- filters ---- */
 
-static uint64_t text_hash(struct sp_view text)
-{
-    return sp_hash(sp_hash_seed(), text);
-}
-
 static uint64_t filter_hash(const struct sp_table_node *link)
 {
-    return text_hash(sp_filter_text((const struct sp_filter *)link));
+    return sp_hash(sp_hash_seed(), sp_filter_text((const struct sp_filter *)link));
 }
 
 static struct sp_filter *filter_find(const struct sp_subs *subs, struct sp_view text)
 {
-    struct sp_table_node *link = sp_table_find(&subs->filters, text_hash(text));
+    struct sp_table_node *link = sp_table_find(&subs->filters, sp_hash(subs->seed, text));
     while (link != NULL) {
         struct sp_filter *filter = (struct sp_filter *)link;
         if (sp_view_equal(sp_filter_text(filter), text)) {
@@ -301,7 +297,7 @@ static struct sp_view group_inner(const struct group *group)
 
 static uint64_t group_hash(const struct sp_table_node *link)
 {
-    return text_hash(group_inner((const struct group *)link));
+    return sp_hash(sp_hash_seed(), group_inner((const struct group *)link));
 }
 
 /* The first group with that inner filter at or behind a link of its chain. */
@@ -315,7 +311,7 @@ static struct group *group_from(struct sp_table_node *link, struct sp_view inner
 
 static struct group *group_first(const struct sp_subs *subs, struct sp_view inner)
 {
-    return group_from(sp_table_find(&subs->groups, text_hash(inner)), inner);
+    return group_from(sp_table_find(&subs->groups, sp_hash(subs->seed, inner)), inner);
 }
 
 static struct group *group_next(const struct group *group)
@@ -474,6 +470,7 @@ enum sp_err sp_subs_create(uint16_t loops, struct sp_subs **out)
         free(subs);
         return SP_ERR_NOMEM;
     }
+    subs->seed = sp_hash_seed();
     subs->loops = loops;
     for (uint16_t i = 0; i < loops; i++) {
         pthread_mutex_init(&subs->locks[i].mutex, NULL);
