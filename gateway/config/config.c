@@ -336,6 +336,10 @@ static void read_config(struct sp_config_reader *reader, const struct sp_node *r
                       sizeof(*config->fusions), (void **)&config->fusions);
     sp_schema_read(reader, &sp_schema_limits, section(reader, root, "limits", SHAPE_MAP),
                    &config->limits);
+    if (config->role_count > 0) {
+        config->roles[0].message_rate = config->limits.message_rate;
+        config->roles[0].message_burst = config->limits.message_burst;
+    }
 }
 
 enum sp_err sp_config_parse(const char *name, struct sp_view text, bool may_include, FILE *faults,

@@ -33,6 +33,8 @@ struct sp_role_config {
     bool retain;
     bool shared_subscriptions;
     uint32_t topic_aliases; /**< from a client, and to it */
+    uint32_t message_rate;  /**< PUBLISH packets a second from one client; 0: any */
+    uint32_t message_burst; /**< at once, 1..; of the role sensor both come from `limits` */
     bool any_will;          /**< on whatever it may publish to; else under dt/<itself>/ only */
 };
 
@@ -95,6 +97,8 @@ struct sp_limits_config {
     uint32_t crowded_timeout_ms; /**< a handshake's, while others wait for its place */
     uint32_t connections;        /**< open, in all */
     uint32_t descriptor_reserve; /**< file descriptors that no device gets */
+    uint32_t message_rate;       /**< of the role sensor, as the next: sp_role_config */
+    uint32_t message_burst;
     uint32_t turn_messages;      /**< of one client in a turn of its loop */
     uint32_t log_lines;          /**< a second, about connections, per kind; 0: no limit */
     uint32_t preauth_timeout_ms; /**< absolute, accept to verdict */
