@@ -13,7 +13,7 @@ from tests.conftest import add_reference
 from tests.lib import mqtt, wire
 from tests.lib.attester import TestDevice
 from tests.lib.tlspsk import CCM8, GCM
-from tools.lab.gateway import at_any_rate, ROUTES, Gateway
+from tools.lab.gateway import ROUTES, Gateway, at_any_rate
 from tools.lab.process import program, wait_for
 
 ROLES = """roles:
