@@ -379,7 +379,7 @@ enum sp_err sp_config_load(const char *file, FILE *faults, struct sp_config **ou
     size_t len;
     *out = NULL;
     if (read_file(file, &text, &len) != SP_OK) {
-        (void)fprintf(faults, "%s:1: %s\n", file, strerrordesc_np(errno));
+        (void)fprintf(faults, "%s: %s\n", file, strerrordesc_np(errno));
         return SP_ERR_MALFORMED;
     }
     enum sp_err err = sp_config_parse(file, sp_view(text, len), true, faults, out);
@@ -393,7 +393,7 @@ enum sp_err sp_config_load_fd(int fd, const char *name, FILE *faults, struct sp_
     size_t len;
     *out = NULL;
     if (lseek(fd, 0, SEEK_SET) != 0 || read_all(fd, &text, &len) != SP_OK) {
-        (void)fprintf(faults, "%s:1: %s\n", name, strerrordesc_np(errno));
+        (void)fprintf(faults, "%s: %s\n", name, strerrordesc_np(errno));
         return SP_ERR_MALFORMED;
     }
     enum sp_err err = sp_config_parse(name, sp_view(text, len), false, faults, out);

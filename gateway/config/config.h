@@ -167,7 +167,7 @@ struct sp_config {
  * Read and check a file with what it includes; touches nothing else.
  *
  * Every fault goes to `faults` as `FILE:LINE: what is wrong, and what would be right`; reading goes on, so that all
- * are named at once.
+ * are named at once. A file that cannot be read is one, without a line.
  *
  * @param[out] out On SP_OK the caller owns it: sp_config_destroy(). Else NULL.
  * @retval SP_ERR_MALFORMED At least one fault was named.

@@ -558,6 +558,24 @@ static void files_include_others_in_the_order_of_their_names(void)
     SP_CHECK_INT(system(command), 0);
 }
 
+static void a_file_that_cannot_be_read_has_no_line(void)
+{
+    static const struct {
+        const char *file, *faults;
+    } rows[] = {{"/nonexistent/f.yaml", "/nonexistent/f.yaml: No such file or directory\n"},
+                {"/", "/: Is a directory\n"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct sp_config *c = NULL;
+        char *faults = NULL;
+        size_t len = 0;
+        FILE *stream = open_memstream(&faults, &len);
+        SP_CHECK_INT(sp_config_load(rows[i].file, stream, &c), SP_ERR_MALFORMED);
+        fclose(stream);
+        SP_CHECK_CASE(c == NULL && strcmp(faults, rows[i].faults) == 0, faults);
+        free(faults);
+    }
+}
+
 static void hostile_texts_are_refused_and_nothing_breaks(void)
 {
     struct sp_config *c;
@@ -722,6 +740,7 @@ static const struct sp_test tests[] = {
     SP_TEST(the_canonical_form_is_the_golden_one),
     SP_TEST(the_manual_page_has_every_key_and_its_default),
     SP_TEST(files_include_others_in_the_order_of_their_names),
+    SP_TEST(a_file_that_cannot_be_read_has_no_line),
     SP_TEST(hostile_texts_are_refused_and_nothing_breaks),
     SP_TEST(at_most_a_hundred_faults_are_named),
     SP_TEST(templates_are_filled_in),
