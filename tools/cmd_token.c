@@ -763,7 +763,7 @@ static int run_make(struct options *o)
         return EXIT_REFUSED;
     }
     struct sp_attest_claims claims;
-    struct sp_crypto_key key = {view_of(&o->key), 0};
+    struct sp_crypto_key key = {.bytes = view_of(&o->key)};
     uint8_t token[SP_LINK_TOKEN_MAX];
     size_t len = 0;
     fill_claims(o, &claims);

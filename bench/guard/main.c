@@ -6,6 +6,7 @@
  */
 #include "bench/fleet/payload.h"
 #include "bench/guard/guard.h"
+#include "gateway/crypto/midstates.h"
 #include "gateway/gate/session/world_test.h"
 #include "gateway/log/log.h"
 #include "libs/attest/attest.h"
@@ -168,7 +169,8 @@ static void match(unsigned long times)
 static void token(unsigned long times)
 {
     static const uint8_t bytes[64] = {1, 2, 3};
-    const struct sp_crypto_key key = {.bytes = sp_view(bytes, 32)};
+    struct sp_crypto_midstates midstates;
+    const struct sp_crypto_key key = {.bytes = sp_view(bytes, 32), .midstates = &midstates};
     struct sp_attest_claims claims = {.profile = SP_ATTEST_PROFILE_RFC9783,
                                       .nonce = sp_view(bytes, 32),
                                       .implementation_id = sp_view(bytes, 32),
@@ -179,6 +181,7 @@ static void token(unsigned long times)
     uint8_t ueid[SP_ATTEST_UEID_LEN];
     uint8_t made[1024];
     size_t len = 0;
+    sp_guard_need(sp_midstates_make(SP_SHA256, key.bytes, &midstates) == SP_OK, "no midstates");
     sp_guard_need(sp_attest_ueid(key.bytes, ueid) == SP_OK, "no UEID");
     claims.instance_id = SP_VIEW_ARRAY(ueid);
     claims.components[0] = (struct sp_attest_component){
@@ -191,6 +194,7 @@ static void token(unsigned long times)
     const struct sp_attest_reference reference = {
         .implementation_id = sp_view(bytes, 32), .components = &component, .component_count = 1};
     const struct sp_attest_policy policy = {.key = key,
+                                            .allow_development_key = true, /* as keys does */
                                             .algorithm = SP_ATTEST_HMAC256,
                                             .challenge = sp_view(bytes, 32),
                                             .instance_id = SP_VIEW_ARRAY(ueid),

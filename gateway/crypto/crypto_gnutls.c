@@ -9,6 +9,8 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 
+#include "gateway/crypto/midstates.h"
+
 #define CCM_NONCE_LEN 13U
 #define CCM_KEY_LEN   16U
 
@@ -76,6 +78,13 @@ enum sp_err sp_crypto_hmac(enum sp_hash hash, const struct sp_crypto_key *key,
     SP_TRY(hash_algorithm(hash, &digest));
     if (key->bytes.len == 0) { /* this side has no numbered keys */
         return SP_ERR_UNSUPPORTED;
+    }
+    if (key->midstates != NULL) {
+        if (key->midstates->hash != hash) {
+            return SP_ERR_ARGUMENT;
+        }
+        sp_midstates_hmac(key->midstates, parts, count, out);
+        return SP_OK;
     }
     gnutls_mac_algorithm_t algorithm = hmac_algorithm(digest);
     if (count == 1) {

@@ -182,7 +182,10 @@ static void listener_ready(struct sp_watch *watch, uint32_t events)
     (void)events;
     struct sp_listener *listener = (struct sp_listener *)watch;
     struct sp_worker *worker = listener->worker;
-    for (int i = 0; i < ACCEPTS_PER_TURN && may_accept(worker); i++) {
+    /* One, which leaves out the call that finds nobody; more and more while there are. */
+    int batch = listener->batch;
+    listener->batch = 2 * batch < ACCEPTS_PER_TURN ? 2 * batch : ACCEPTS_PER_TURN;
+    for (int i = 0; i < batch && may_accept(worker); i++) {
         if (is_short(worker) && sp_admission_silent(&worker->admission) == NULL) {
             pause_accepting(worker, EMFILE);
             return;
@@ -195,6 +198,7 @@ static void listener_ready(struct sp_watch *watch, uint32_t events)
             if (accept_failed(worker, errno)) {
                 continue;
             }
+            listener->batch = 1;
             return;
         }
         worker->told_short = false;
@@ -572,6 +576,7 @@ static void obey_freeze(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
     free(parcel);
+    worker->shares = true;
     worker->home.frozen = !worker->stopping;
 }
 
@@ -869,6 +874,7 @@ static enum sp_err init_listeners(struct sp_worker *worker, const int *fds)
         int fd = fds[(size_t)worker->home.index * count + i];
         listener->watch = (struct sp_watch){.fd = fd, .ready = listener_ready};
         listener->worker = worker;
+        listener->batch = 1;
         listener->server = worker->gate->servers[i];
         /* Accepted sockets inherit it: one system call for all of them. */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

@@ -20,6 +20,7 @@ struct sp_listener {
     struct sp_watch watch; /* first: ready() casts back */
     struct sp_worker *worker;
     struct sp_tls_server *server;
+    int batch; /* connections to accept in its next turn */
 };
 
 /* A channel to keys or store. */
@@ -57,6 +58,7 @@ struct sp_worker {
     bool short_of_fds;
     bool told_short; /* and the log knows */
     bool stopping;
+    bool shares;  /* another process has, or had, descriptors of connections too */
     bool leaving; /* another process is to take over: no new connections */
     atomic_uint
         waiting;      /* who is in a handshake or about to be, while leaving, for other threads */

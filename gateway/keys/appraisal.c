@@ -105,7 +105,8 @@ void sp_appraise(const struct sp_appraisal *a, struct sp_attest_verdict *verdict
 {
     const struct sp_keys_device *d = a->device;
     struct sp_attest_policy policy = {
-        .key = {.bytes = sp_view(d->iak, d->iak_len)},
+        .key = {.bytes = sp_view(d->iak, d->iak_len), .midstates = &d->iak_midstates},
+        .allow_development_key = true, /* the registry has none: sp_rules_check_secrets() */
         .algorithm = d->row.iak_algorithm,
         .challenge = a->challenge,
         .instance_id = SP_VIEW_ARRAY(d->row.instance_id),

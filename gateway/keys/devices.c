@@ -6,8 +6,10 @@
 #include <string.h>
 #include <time.h>
 
+#include "gateway/crypto/midstates.h"
 #include "gateway/keys/locked.h"
 #include "gateway/log/log.h"
+#include "libs/cose/cose.h"
 
 #define HASH_NONFATAL_OOM          1
 #define uthash_nonfatal_oom(entry) ((entry)->lost = true)
@@ -110,8 +112,8 @@ static void drop_entry(struct sp_devices *t, struct entry *e)
     give_entry(t, e);
 }
 
-static void fill_entry(struct entry *e, const struct sp_device *row,
-                       const struct sp_device_secrets *secrets)
+static enum sp_err fill_entry(struct entry *e, const struct sp_device *row,
+                              const struct sp_device_secrets *secrets)
 {
     struct sp_keys_device *d = &e->device;
     d->row = *row;
@@ -119,6 +121,8 @@ static void fill_entry(struct entry *e, const struct sp_device *row,
     sp_copy(d->iak, secrets->iak, sizeof(d->iak));
     d->psk_len = secrets->psk_len;
     d->iak_len = secrets->iak_len;
+    return sp_midstates_make((enum sp_hash)sp_cose_hmac_len((int64_t)row->iak_algorithm),
+                             sp_view(d->iak, d->iak_len), &d->iak_midstates);
 }
 
 static enum sp_err add_entry(struct sp_devices *t, const struct sp_device *row,
@@ -128,7 +132,11 @@ static enum sp_err add_entry(struct sp_devices *t, const struct sp_device *row,
     if (e == NULL) {
         return SP_ERR_NOMEM;
     }
-    fill_entry(e, row, secrets);
+    enum sp_err err = fill_entry(e, row, secrets);
+    if (err != SP_OK) {
+        give_entry(t, e);
+        return err;
+    }
     HASH_ADD_KEYPTR(hh, t->by_id, e->device.row.id, (unsigned)strlen(e->device.row.id), e);
     if (e->lost) {
         give_entry(t, e);
@@ -182,8 +190,7 @@ static enum sp_err take_active(struct reload *r, struct entry *old, const struct
         old->refused_in_window = 0;
         lose(r, row->id, row->version);
     }
-    fill_entry(old, row, secrets);
-    return SP_OK;
+    return fill_entry(old, row, secrets);
 }
 
 static enum sp_err take_device(void *arg, const struct sp_device *row,

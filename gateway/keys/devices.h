@@ -10,6 +10,7 @@
 #define SP_GATEWAY_KEYS_DEVICES_H
 
 #include "gateway/keys/registry.h"
+#include "libs/cose/crypto.h"
 
 struct sp_devices; /* opaque */
 
@@ -20,6 +21,7 @@ struct sp_keys_device {
     uint8_t iak[SP_IAK_MAX];
     size_t psk_len;
     size_t iak_len;
+    struct sp_crypto_midstates iak_midstates; /**< made once, and not for each token */
 };
 
 /** @retval SP_ERR_NOMEM */

@@ -14,10 +14,16 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
+/** Bytes at the beginning of a WAL index that differ after each commit (SQLite's walformat.html, 2.1: the first copy). */
+#define SP_WAL_INDEX_HEADER 48U
+
 struct sp_registry {
     struct sqlite3 *db;
-    struct sqlite3_stmt *data_version; /* kept: it is asked for five times a second */
+    struct sqlite3_stmt *data_version; /* kept: it is asked for whenever `index` has changed */
     int64_t last_data_version;
+    const volatile void
+        *index; /* SQLite's WAL index, shared with who writes; NULL: cannot be looked at */
+    uint8_t last_index[SP_WAL_INDEX_HEADER];
     unsigned depth; /* of transactions: only the outermost one is SQLite's */
     bool spoilt;    /* an inner one failed */
     bool durable;   /* a tool's: what it commits is promised */

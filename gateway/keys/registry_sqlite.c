@@ -27,9 +27,10 @@
 #define SCHEMA_VERSION 2
 #define SEALED_VERSION \
     1 /* part of the context of every secret: changing it would lock all of them */
-#define SEALED_MAX   (SP_PSK_MAX + SP_VAULT_OVERHEAD)
-#define CONTEXT_MAX  128U
-#define TOOL_WAIT_MS 5000
+#define SEALED_MAX       (SP_PSK_MAX + SP_VAULT_OVERHEAD)
+#define CONTEXT_MAX      128U
+#define TOOL_WAIT_MS     5000
+#define WAL_INDEX_REGION 32768 /* bytes: SQLite maps the index in pieces of so many */
 
 _Static_assert(SP_IAK_MAX <= SP_PSK_MAX && SP_KEK_LEN <= SP_PSK_MAX, "SEALED_MAX fits every kind");
 
@@ -282,6 +283,36 @@ static enum sp_err read_data_version(struct sp_registry *reg, int64_t *out)
     return rc == SQLITE_ROW ? SP_OK : sp_registry_sql_error(reg, rc);
 }
 
+/*
+ * Where SQLite itself looks first when a transaction begins: the index that it has mapped already, and keeps until it is closed.
+ * Opening that file once more would not do: closing it again would give up SQLite's own locks (POSIX).
+ */
+static void find_index(struct sp_registry *reg)
+{
+    sqlite3_file *file = NULL;
+    void volatile *index = NULL;
+    if (sqlite3_file_control(reg->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
+        file != NULL && file->pMethods != NULL && file->pMethods->iVersion >= 2 &&
+        file->pMethods->xShmMap(file, 0, WAL_INDEX_REGION, 0, &index) == SQLITE_OK) {
+        reg->index = index;
+    }
+}
+
+/* @return Whether something may have been committed since the last call: no lock, no system call. */
+static bool index_changed(struct sp_registry *reg)
+{
+    uint8_t now[SP_WAL_INDEX_HEADER];
+    if (reg->index == NULL) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof(now); i++) {
+        now[i] = ((const volatile uint8_t *)reg->index)[i];
+    }
+    bool changed = memcmp(now, reg->last_index, sizeof(now)) != 0;
+    memcpy(reg->last_index, now, sizeof(now));
+    return changed;
+}
+
 static enum sp_err start_polling(struct sp_registry *reg)
 {
     int rc = sqlite3_prepare_v3(reg->db, "PRAGMA data_version", -1, SQLITE_PREPARE_PERSISTENT,
@@ -289,7 +320,9 @@ static enum sp_err start_polling(struct sp_registry *reg)
     if (rc != SQLITE_OK) {
         return sp_registry_sql_error(reg, rc);
     }
-    return read_data_version(reg, &reg->last_data_version);
+    SP_TRY(read_data_version(reg, &reg->last_data_version));
+    find_index(reg);
+    return SP_OK;
 }
 
 static enum sp_err path_of(const char *state_dir, const char *name, char *out, size_t cap,
@@ -832,7 +865,16 @@ enum sp_err sp_registry_changes_since(struct sp_registry *reg, uint64_t *version
 enum sp_err sp_registry_poll(struct sp_registry *reg, bool *changed)
 {
     int64_t now = 0;
-    SP_TRY(read_data_version(reg, &now));
+    *changed = false;
+    /* Before the question: what is committed after it shows next time. */
+    if (!index_changed(reg)) {
+        return SP_OK;
+    }
+    enum sp_err err = read_data_version(reg, &now);
+    if (err != SP_OK) {
+        memset(reg->last_index, 0, sizeof(reg->last_index)); /* ask again */
+        return err;
+    }
     *changed = now != reg->last_data_version;
     reg->last_data_version = now;
     return SP_OK;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "gateway/keys/master_key.h"
+#include "gateway/keys/registry_internal.h"
 #include "libs/base/test.h"
 
 /* --- a registry in a folder of its own --- */
@@ -379,6 +380,41 @@ static void a_reader_sees_each_change_once(void)
                  SP_ERR_NOT_FOUND);
     SP_CHECK_INT(rotate(writer, "nobody", 9), SP_ERR_NOT_FOUND);
     SP_CHECK_INT(look(reader, &version).devices, 0);
+    sp_registry_close(reader);
+    sp_registry_close(writer);
+    end();
+}
+
+/* Through the shared index, past checkpoints that begin the log anew, and without taking its own commits for others'. */
+static void a_poll_misses_no_commit(void)
+{
+    begin();
+    struct sp_registry *writer = open_registry();
+    struct sp_registry *reader = NULL;
+    SP_CHECK_INT(sp_registry_open(folder, key_file, SP_REGISTRY_SERVICE, &reader, &fault), SP_OK);
+    SP_CHECK(reader->index != NULL);
+    SP_CHECK_INT(add(writer, "a", 1), SP_OK);
+    bool changed = false;
+    SP_CHECK(sp_registry_poll(reader, &changed) == SP_OK && changed);
+    for (unsigned round = 0; round < 300; round++) {
+        struct sp_device_history own = {.id = "a", .last_time = 1, .ok = 1};
+        SP_CHECK_INT(sp_registry_device_set_state(
+                         writer, "a", round % 2 == 0 ? SP_DEVICE_REVOKED : SP_DEVICE_ACTIVE),
+                     SP_OK);
+        if (round % 7 == 0) {
+            SP_CHECK_INT(sp_registry_history_add(reader, &own, 1), SP_OK);
+        }
+        if (round % 50 == 0) {
+            SP_CHECK_INT(sp_registry_run(writer, "PRAGMA wal_checkpoint(RESTART)"), SP_OK);
+        }
+        SP_CHECK(sp_registry_poll(reader, &changed) == SP_OK && changed);
+        SP_CHECK(sp_registry_poll(reader, &changed) == SP_OK && !changed);
+    }
+    sp_registry_close(writer);
+    writer = open_registry();
+    SP_CHECK(sp_registry_poll(reader, &changed) == SP_OK && !changed);
+    SP_CHECK_INT(sp_registry_device_remove(writer, "a"), SP_OK);
+    SP_CHECK(sp_registry_poll(reader, &changed) == SP_OK && changed);
     sp_registry_close(reader);
     sp_registry_close(writer);
     end();
@@ -811,6 +847,7 @@ static const struct sp_test tests[] = {
     SP_TEST(weak_and_published_keys_are_refused),
     SP_TEST(ids_that_are_no_identities_are_refused),
     SP_TEST(a_reader_sees_each_change_once),
+    SP_TEST(a_poll_misses_no_commit),
     SP_TEST(a_batch_is_all_or_nothing),
     SP_TEST(history_adds_up_and_ends_with_its_device),
     SP_TEST(another_master_key_does_not_open_it),

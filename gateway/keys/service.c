@@ -367,10 +367,9 @@ static enum sp_err on_psk(struct link *link, uint64_t tag, struct sp_view identi
     struct sp_msg_psk_answer answer;
     memset(&answer, 0, sizeof(answer)); /* padding too: it goes to another process */
     const struct sp_keys_device *d = sp_devices_find(s->devices, identity);
-    struct sp_crypto_key key = {.bytes = sp_vault_decoy_key(sp_registry_vault(s->reg))};
-    SP_TRY(sp_crypto_hmac(SP_SHA256, &key, &identity, 1, answer.psk));
-    SP_TRY(sp_vault_random(answer.nonce, sizeof(answer.nonce)));
-    answer.psk_len = SP_SHA256;
+    sp_vault_decoy(sp_registry_vault(s->reg), identity, answer.psk);
+    SP_TRY(sp_vault_nonce(answer.nonce, sizeof(answer.nonce)));
+    answer.psk_len = SP_VAULT_DECOY_LEN;
     if (d != NULL) {
         fill_known(link, tag, d, &answer);
     } else {
@@ -396,7 +395,7 @@ static enum sp_err on_nonce(struct link *link, uint64_t tag, struct sp_view body
     memset(&answer, 0, sizeof(answer));
     const struct sp_keys_device *d =
         sp_devices_find(link->service->devices, identity_of(ask.identity, ask.identity_len));
-    SP_TRY(sp_vault_random(answer.nonce, sizeof(answer.nonce)));
+    SP_TRY(sp_vault_nonce(answer.nonce, sizeof(answer.nonce)));
     if (d != NULL) {
         answer.ok = make_nonce(link, tag, d, answer.nonce);
     } else {

@@ -51,10 +51,13 @@ SP_MUST_CHECK enum sp_err sp_vault_unseal(struct sp_vault *vault, struct sp_view
 SP_MUST_CHECK enum sp_err sp_vault_fingerprint(const struct sp_vault *vault, struct sp_view secret,
                                                uint8_t *out);
 
-/** The key from which decoy PSKs are made: SP_VAULT_DECOY_LEN bytes, borrowed. */
-struct sp_view sp_vault_decoy_key(const struct sp_vault *vault);
+/** The PSK that an identity has that is not in the registry: the same each time, SP_VAULT_DECOY_LEN bytes. */
+void sp_vault_decoy(const struct sp_vault *vault, struct sp_view identity, uint8_t *out);
 
 /** Random bytes fit for keys. @retval SP_ERR_CRYPTO */
 SP_MUST_CHECK enum sp_err sp_vault_random(uint8_t *out, size_t len);
+
+/** Random bytes that nobody can guess before they are told: a nonce. A quarter of the time. @retval SP_ERR_CRYPTO */
+SP_MUST_CHECK enum sp_err sp_vault_nonce(uint8_t *out, size_t len);
 
 #endif

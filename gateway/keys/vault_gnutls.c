@@ -5,6 +5,7 @@
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 
+#include "gateway/crypto/midstates.h"
 #include "gateway/keys/locked.h"
 #include "gateway/keys/master_key.h"
 #include "libs/cose/crypto.h"
@@ -18,7 +19,7 @@ _Static_assert(NONCE_LEN + TAG_LEN == SP_VAULT_OVERHEAD, "documented in vault.h"
 struct sp_vault {
     gnutls_aead_cipher_hd_t aead;
     uint8_t fingerprint_key[KEY_LEN];
-    uint8_t decoy_key[SP_VAULT_DECOY_LEN];
+    struct sp_crypto_midstates decoys;
 };
 
 static enum sp_err derive(const uint8_t *master, const char *label, uint8_t *out)
@@ -26,6 +27,15 @@ static enum sp_err derive(const uint8_t *master, const char *label, uint8_t *out
     struct sp_crypto_key key = {.bytes = sp_view(master, SP_MASTER_KEY_LEN)};
     struct sp_view part = sp_view_str(label);
     return sp_crypto_hmac(SP_SHA256, &key, &part, 1, out);
+}
+
+static enum sp_err start_decoys(struct sp_vault *vault, const uint8_t *master)
+{
+    uint8_t key[KEY_LEN];
+    SP_TRY(derive(master, "sp-registry-decoy-1", key));
+    enum sp_err err = sp_midstates_make(SP_SHA256, SP_VIEW_ARRAY(key), &vault->decoys);
+    sp_wipe(key, sizeof(key));
+    return err;
 }
 
 static enum sp_err start_aead(struct sp_vault *vault, const uint8_t *master)
@@ -47,7 +57,7 @@ enum sp_err sp_vault_create(const uint8_t *master, struct sp_vault **out)
     }
     enum sp_err err = derive(master, "sp-registry-fingerprint-1", vault->fingerprint_key);
     if (err == SP_OK) {
-        err = derive(master, "sp-registry-decoy-1", vault->decoy_key);
+        err = start_decoys(vault, master);
     }
     if (err == SP_OK) {
         err = start_aead(vault, master);
@@ -110,12 +120,18 @@ enum sp_err sp_vault_fingerprint(const struct sp_vault *vault, struct sp_view se
     return sp_crypto_hmac(SP_SHA256, &key, &secret, 1, out);
 }
 
-struct sp_view sp_vault_decoy_key(const struct sp_vault *vault)
+void sp_vault_decoy(const struct sp_vault *vault, struct sp_view identity, uint8_t *out)
 {
-    return SP_VIEW_ARRAY(vault->decoy_key);
+    sp_midstates_hmac(&vault->decoys, &identity, 1, out);
 }
 
 enum sp_err sp_vault_random(uint8_t *out, size_t len)
 {
     return gnutls_rnd(GNUTLS_RND_KEY, out, len) == 0 ? SP_OK : SP_ERR_CRYPTO;
+}
+
+/* The same generator, which is given a new key after bytes for keys only. */
+enum sp_err sp_vault_nonce(uint8_t *out, size_t len)
+{
+    return gnutls_rnd(GNUTLS_RND_RANDOM, out, len) == 0 ? SP_OK : SP_ERR_CRYPTO;
 }

@@ -154,6 +154,10 @@ static bool write_value(struct sp_writer *w, struct sp_view value)
     if (quoted) {
         sp_write_u8(w, '"');
     }
+    if (!quoted && has_room(w, value.len)) {
+        sp_write_view(w, value);
+        return true;
+    }
     for (size_t i = 0; i < value.len && whole; i++) {
         uint8_t text[4];
         struct sp_view shown = escape(value.ptr[i], text);

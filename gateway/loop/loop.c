@@ -84,6 +84,14 @@ int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch)
     return fd;
 }
 
+void sp_loop_close(struct sp_watch *watch)
+{
+    if (watch->fd >= 0) {
+        close(watch->fd);
+        watch->fd = -1;
+    }
+}
+
 static int wait_ms(const struct sp_loop *loop)
 {
     uint64_t next = sp_timers_next(&loop->timers);

@@ -42,6 +42,12 @@ SP_MUST_CHECK enum sp_err sp_loop_change(struct sp_loop *loop, struct sp_watch *
 /** Stop watching and forget the fd (it is not closed). @return The fd, -1 when it was not watched. */
 int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch);
 
+/**
+ * Close the fd, which ends the watch without a call of its own. Not for an fd that another process has, or has had: the kernel would
+ * go on to report what happens there.
+ */
+void sp_loop_close(struct sp_watch *watch);
+
 /** Wait until something is ready or a timer is due, and handle it. @retval SP_ERR_IO epoll failed. */
 SP_MUST_CHECK enum sp_err sp_loop_turn(struct sp_loop *loop);
 

@@ -12,7 +12,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t iak[32] = "a key that fuzzing may know, 32";
-static const struct sp_crypto_key key = {{iak, sizeof(iak)}, 0};
+static const struct sp_crypto_key key = {.bytes = {iak, sizeof(iak)}};
 
 static void require(bool condition)
 {

@@ -29,7 +29,7 @@ static const enum sp_attest_profile profiles[] = {
     SP_ATTEST_PROFILE_IOT_1, SP_ATTEST_PROFILE_PSA_2_0_0, SP_ATTEST_PROFILE_RFC9783};
 
 static const struct sp_view none = {NULL, 0};
-static const struct sp_crypto_key key = {{iak, 32}, 0};
+static const struct sp_crypto_key key = {.bytes = {iak, 32}};
 
 /* ---- a good token and the policy it satisfies ---- */
 
@@ -567,7 +567,7 @@ static void behind_a_wrong_mac_nothing_is_looked_at(void)
     SP_CHECK_INT(verdict_of(bytes_of("D184 43A10105 A0 43 5F5F5F 5820 00*32"), &policy),
                  SP_ATTEST_MAC);
     SP_CHECK_INT(verdict_of(bytes_of("D184 43A10105 A0 40 5820 00*32"), &policy), SP_ATTEST_MAC);
-    policy.key = (struct sp_crypto_key){none, 0};
+    policy.key = (struct sp_crypto_key){.bytes = none};
     SP_CHECK_INT(verdict_of(second, &policy), SP_ATTEST_MAC);
 }
 

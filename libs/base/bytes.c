@@ -50,11 +50,13 @@ bool sp_ct_equal(const uint8_t *a, const uint8_t *b, size_t len)
     return difference == 0;
 }
 
+/* Through a pointer that may have changed: no compiler can know that the call has no effect. */
+static void *(*const volatile set_bytes)(void *, int, size_t) = memset;
+
 void sp_wipe(void *secret, size_t len)
 {
-    volatile uint8_t *p = secret;
-    for (size_t i = 0; i < len; i++) {
-        p[i] = 0;
+    if (len != 0) {
+        (void)set_bytes(secret, 0, len);
     }
 }
 

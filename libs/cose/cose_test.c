@@ -35,7 +35,7 @@ static struct sp_view from_file(const char *name, const char *ending, uint8_t *o
 
 static struct sp_crypto_key key_of(struct sp_view bytes)
 {
-    return (struct sp_crypto_key){bytes, 0};
+    return (struct sp_crypto_key){.bytes = bytes};
 }
 
 static void the_working_groups_examples_come_out_right(void)
@@ -381,7 +381,7 @@ static void hashes_and_hmacs_do_not_depend_on_how_they_are_fed(void)
     SP_CHECK(sp_crypto_hmac(SP_SHA384, &key, &text, 1, out) == SP_OK && memcmp(out, want, 48) == 0);
     SP_CHECK(sp_crypto_hmac(SP_SHA384, &key, halves, 2, out) == SP_OK &&
              memcmp(out, want, 48) == 0);
-    struct sp_crypto_key numbered = {{NULL, 0}, 7};
+    struct sp_crypto_key numbered = {.id = 7};
     SP_CHECK(sp_crypto_hmac(SP_SHA256, &numbered, &text, 1, out) == SP_ERR_UNSUPPORTED);
 }
 

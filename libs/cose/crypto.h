@@ -18,10 +18,19 @@ enum sp_hash {
 }; /**< value = digest length in bytes */
 #define SP_HASH_MAX 64U
 
+/** What HMAC makes of one key before it sees a message (RFC 2104, 4). As secret as the key. */
+struct sp_crypto_midstates {
+    enum sp_hash hash;
+    uint64_t inner[8];
+    uint64_t outer[8];
+};
+
 /** `bytes` when it is not empty, else the key with number `id`. Borrowed. */
 struct sp_crypto_key {
     struct sp_view bytes;
     uint32_t id;
+    const struct sp_crypto_midstates
+        *midstates; /**< of `bytes`, to save their time: gateway/crypto/midstates.h; NULL: none */
 };
 
 /**

@@ -16,7 +16,7 @@ static struct sp_role_config role = {.name = name_client, .publish = all, .subsc
 static struct sp_config config;
 
 static const uint8_t iak[32] = "a key that fuzzing may know, 32";
-static const struct sp_crypto_key key = {{iak, sizeof(iak)}, 0};
+static const struct sp_crypto_key key = {.bytes = {iak, sizeof(iak)}};
 static const uint8_t implementation[32] = {1};
 static const uint8_t measurement[32] = {2};
 

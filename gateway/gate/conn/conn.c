@@ -167,10 +167,10 @@ void sp_conn_close(struct sp_conn *conn)
     if (conn->stage == SP_CONN_DEAD) {
         return;
     }
-    int fd = sp_loop_remove(&worker_of(conn)->loop, &conn->watch);
-    if (fd >= 0) {
-        close(fd);
+    if (worker_of(conn)->shares) {
+        conn->watch.fd = sp_loop_remove(&worker_of(conn)->loop, &conn->watch);
     }
+    sp_loop_close(&conn->watch);
     enter_stage(conn, SP_CONN_DEAD);
     clear_deadline(conn);
     sp_worker_unlink(worker_of(conn), conn);
@@ -298,7 +298,9 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
 /* @return Bytes taken; 0 also when the connection is broken, which reading will tell. */
 static size_t try_send(struct sp_conn *conn, struct sp_view bytes)
 {
-    ssize_t sent = send(conn->watch.fd, bytes.ptr, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    /* Last words wait for the FIN, which comes at once (finish()): one segment, and the peer is woken once. */
+    int last = conn->stage == SP_CONN_CLOSING ? MSG_MORE : 0;
+    ssize_t sent = send(conn->watch.fd, bytes.ptr, bytes.len, MSG_NOSIGNAL | MSG_DONTWAIT | last);
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
         conn->client.lost = true;
     }
@@ -836,6 +838,7 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
     conn->homed = true;
     conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
+    worker->shares = true;
     sp_worker_link(worker, conn);
     *out = conn;
     return SP_OK;

@@ -4,9 +4,10 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include "libs/base/bytes.h"
 
 void sp_peer_set(struct sp_peer *peer, const struct sockaddr_storage *address)
 {
@@ -24,11 +25,37 @@ void sp_peer_set(struct sp_peer *peer, const struct sockaddr_storage *address)
     }
 }
 
+static void write_v4(struct sp_writer *w, const uint8_t *address)
+{
+    for (size_t i = 0; i < 4; i++) {
+        sp_write_str(w, i == 0 ? "" : ".");
+        sp_write_dec(w, address[i]);
+    }
+}
+
+static void write_v6(struct sp_writer *w, const uint8_t *address)
+{
+    char text[INET6_ADDRSTRLEN] = "?";
+    (void)inet_ntop(AF_INET6, address, text, sizeof(text));
+    sp_write_str(w, "[");
+    sp_write_str(w, text);
+    sp_write_str(w, "]");
+}
+
+/* By hand: printf() would take as long as all the rest of a line in the log. */
 const char *sp_peer_format(const struct sp_peer *peer, char *out)
 {
-    char address[INET6_ADDRSTRLEN] = "?";
-    (void)inet_ntop(peer->family, peer->address, address, sizeof(address));
-    (void)snprintf(out, SP_PEER_TEXT_MAX, peer->family == AF_INET6 ? "[%s]:%u" : "%s:%u", address,
-                   (unsigned)peer->port);
+    struct sp_writer w;
+    sp_writer_init(&w, out, SP_PEER_TEXT_MAX - 1U);
+    if (peer->family == AF_INET) {
+        write_v4(&w, peer->address);
+    } else if (peer->family == AF_INET6) {
+        write_v6(&w, peer->address);
+    } else {
+        sp_write_str(&w, "?");
+    }
+    sp_write_str(&w, ":");
+    sp_write_dec(&w, peer->port);
+    out[w.used] = '\0';
     return out;
 }
