@@ -28,7 +28,8 @@ struct sp_session;
 #define SP_KEEP_GRACE_MS \
     100U /**< so long a message may be on its way to a device before it is journaled */
 
-#define SP_KEEP_ENDED_RESERVE 16U /**< ends that are remembered although there is no memory */
+#define SP_KEEP_ENDED_RESERVE  16U /**< ends that are remembered although there is no memory */
+#define SP_KEEP_PARKED_RESERVE 16U /**< likewise revocations, until all sessions are there */
 
 struct sp_keep_parked; /* opaque: a command or a revocation, until all sessions are there */
 
@@ -57,10 +58,11 @@ struct sp_keep {
     struct sp_session *fresh; /* sessions with messages that are in memory alone */
     struct sp_keep_parked *parked;
     struct sp_keep_parked **parked_end;
+    struct sp_keep_parked *spare; /* for revocations; from the beginning of a load to its end */
     struct sp_keep_ended *ended;
     struct sp_keep_ended reserve[SP_KEEP_ENDED_RESERVE];
-    bool loaded;    /* this home has its own */
-    bool stale;     /* the journal may lack something: nothing is promised until it is told all again */
+    bool loaded; /* this home has its own */
+    bool stale; /* the journal may lack something: nothing is promised until it is told all again */
     bool failed;    /* a batch could not be sent */
     bool unwatched; /* sessions may have no time at which they end */
     bool applying;  /* what is in the journal already is being made: do not tell it */
