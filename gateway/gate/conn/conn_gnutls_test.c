@@ -999,6 +999,30 @@ static void a_loop_that_stops_takes_nobody_in(void)
     end();
 }
 
+static void orders_reach_a_loop_without_memory(void)
+{
+    atomic_uint count = 0;
+    begin();
+    for (unsigned i = 1; i <= 3 * SP_WORKER_ORDERS; i++) {
+        starve(1, UINT64_MAX);
+        sp_worker_leave(&w.loops[1], &count);
+        sp_worker_freeze(&w.loops[1]);
+        SP_CHECK_INT(starve_end(), 2);
+        turn();
+        SP_CHECK_INT(atomic_load(&count), i);
+        SP_CHECK(w.loops[1].leaving && w.loops[1].home.frozen);
+        sp_worker_thaw(&w.loops[1]);
+    }
+    struct device *device = connected(0, "home1");
+    starve(1, UINT64_MAX);
+    sp_worker_stop(&w.loops[1]);
+    SP_CHECK_INT(starve_end(), 1);
+    turn();
+    SP_CHECK(is_closed(device));
+    pass(6000);
+    end();
+}
+
 static void one_that_says_much_is_read_on_in_the_next_turn(void)
 {
     begin();
@@ -1207,6 +1231,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_handshake_goes_on_when_the_socket_takes_more),
     SP_TEST(an_error_of_the_socket_ends_the_connection_and_an_interruption_does_not),
     SP_TEST(a_loop_that_stops_takes_nobody_in),
+    SP_TEST(orders_reach_a_loop_without_memory),
     SP_TEST(one_that_says_much_is_read_on_in_the_next_turn),
     SP_TEST(an_identity_that_cannot_be_one_is_unknown_whatever_keys_says),
     SP_TEST(a_handshake_that_keys_has_to_answer_does_not_idle),
