@@ -2,12 +2,15 @@
 """A process per right: what each child of a running gateway holds and can't do."""
 import os
 import pathlib
+import signal
 
 import pytest
 
 from tests.lib import mqtt
 from tests.lib.attester import TestDevice
 from tests.lib.memory import memory_of, only_root
+from tools.lab.gateway import Gateway
+from tools.lab.process import Process, alarms, run, wait_for
 
 
 def status_of(pid):
@@ -83,3 +86,23 @@ def test_shutdown_says_so_to_devices(tmp_path):
     dev.attest()
     assert gateway.stop() == 0
     assert [p.reason for p in dev.mqtt.expect_close() if p.kind == mqtt.DISCONNECT] == [0x8B]
+
+
+@pytest.mark.parametrize("line", ["==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x1", "a.c:1:2: runtime error: shift exponent 64",
+                                  "==7==ERROR: LeakSanitizer: detected memory leaks", "event=process_died process=gate signal=SEGV"])
+def test_what_no_process_may_say_is_heard_whoever_looks(line):
+    """tests/conftest.py fails the test in which that happens; here it is taken before."""
+    for talk in (lambda: Process(["sh", "-c", 'echo "$0" >&2', line]).wait(), lambda: run("sh", "-c", 'echo "$0" >&2', line)):
+        talk()
+        assert alarms == [line]
+        alarms.clear()
+
+
+def test_a_child_that_fails_and_is_started_again_is_heard(tmp_path):
+    made = Gateway(tmp_path / "home")
+    made.start()
+    os.kill(made.pids()["gate"], signal.SIGSEGV)  # under a sanitizer that is a report
+    wait_for(lambda: any("signal=SEGV" in line or "Sanitizer: SEGV" in line for line in alarms), 20, "the alarm")
+    made.wait_event("restarted", seconds=20)
+    made.stop()
+    alarms.clear()
