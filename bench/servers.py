@@ -144,6 +144,7 @@ class Mosquitto(Server):
         return ["mosquitto", "-c", self.folder / "mosquitto.conf"]
 
 
+# No limit on what is under way: this broker's own of 20 would be told to a client that speaks MQTT 5, and not to the bridge.
 CLOUD = """\
 user root
 per_listener_settings false
@@ -158,6 +159,7 @@ allow_anonymous true
 persistence false
 set_tcp_nodelay true
 max_queued_messages 0
+max_inflight_messages 0
 sys_interval 1
 log_type error
 log_dest stderr

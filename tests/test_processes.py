@@ -9,6 +9,7 @@ import pytest
 from tests.lib import mqtt
 from tests.lib.attester import TestDevice
 from tests.lib.memory import memory_of, only_root
+from tests.lib.tlspsk import TlsError
 from tools.lab.gateway import Gateway
 from tools.lab.process import Process, alarms, run, wait_for
 
@@ -86,6 +87,74 @@ def test_shutdown_says_so_to_devices(tmp_path):
     dev.attest()
     assert gateway.stop() == 0
     assert [p.reason for p in dev.mqtt.expect_close() if p.kind == mqtt.DISCONNECT] == [0x8B]
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A gateway of a test's own, whose processes may be killed."""
+    from tests.conftest import add_reference
+    made = Gateway(tmp_path / "home", threads=2)
+    add_reference(made)
+    made.start()
+    yield made
+    assert made.stop() == 0
+
+
+def kill_keys(home):
+    os.kill(home.pids()["keys"], signal.SIGKILL)
+
+
+def enter(home, bundle, version):
+    """What was answered, try by try, until the device was in; a gateway without keys for a moment says so or says nothing."""
+    reasons = []
+
+    def inside():
+        dev = None
+        try:
+            dev = TestDevice(home, bundle, version, timeout=2)
+            dev.connect()
+            if version == 4:
+                dev.mqtt.expect(mqtt.CONNACK)
+            reply = dev.answer(dev.token(dev.nonce()))
+            reasons.append(reply.payload if reply.kind == mqtt.PUBLISH else reply.reason)
+        except (TlsError, mqtt.Closed, TimeoutError, AssertionError):
+            pass
+        if reasons[-1:] in ([0], [b"ok"]):
+            return dev
+        if dev is not None:
+            dev.abort()
+        return None
+    return wait_for(inside, 30, "a device inside"), set(reasons)
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_device_that_was_just_added_comes_in_and_stays_in_whatever_keys_dies_of(home, version):
+    """A new keys process tells of the row once more, because nobody may have heard of it: its device is of that row."""
+    early = home.add("early")
+    kill_keys(home)
+    dev, reasons = enter(home, early, version)
+    assert reasons <= {0, b"ok", 0x88}, reasons
+    dev.close()
+    bundle = home.add("asked")
+    dev = TestDevice(home, bundle, version)
+    dev.connect()
+    dev.nonce() if version == 5 else dev.mqtt.expect(mqtt.CONNACK)
+    kill_keys(home)
+    dev.abort()
+    dev, reasons = enter(home, bundle, version)
+    assert reasons <= {0, b"ok", 0x88}, reasons
+    dev.close()
+    bundle = home.add("inside")
+    dev = TestDevice(home, bundle, version)
+    dev.attest()
+    kill_keys(home)
+    after = home.add("after")
+    other, _ = enter(home, after, version)  # by the new process: whatever it tells of others was told
+    dev.mqtt.publish("dt/inside/x", b"1", qos=1)
+    assert dev.mqtt.expect(mqtt.PUBACK).reason in (0, 0x10)
+    assert home.events("device_revoked") == []
+    dev.close()
+    other.close()
 
 
 @pytest.mark.parametrize("line", ["==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x1", "a.c:1:2: runtime error: shift exponent 64",

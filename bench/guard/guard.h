@@ -16,4 +16,7 @@ void sp_guard_need(bool condition, const char *what);
 /** Seal and open one TLS record. In a file of its own: gate's records and TLS's share names. */
 void sp_guard_tls_record(unsigned long times);
 
+/** Carry messages through store to the cloud, a hundred in a commit. */
+void sp_guard_store(unsigned long times);
+
 #endif

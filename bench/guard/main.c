@@ -117,6 +117,26 @@ static void fan_out_0(unsigned long times)
     deliver(FAN_OUT, 0, times);
 }
 
+/* To the cloud: into store's batch, and the PUBACK when store has said that it is durable. */
+static void cloud_gate(unsigned long times)
+{
+    uint8_t buf[256];
+    begin();
+    sensor = admitted("dev1", sensor_name);
+    struct sp_view packet = publish(buf, sizeof(buf), 1);
+    for (unsigned long i = 0; i < times; i++) {
+        sp_client_input(&sensor->client, packet);
+        sp_tickets_flush(&w->home);
+        const struct sp_msg_durable durable = {.up_to = w->home.tickets.last_ticket};
+        sp_guard_need(sp_tickets_durable(&w->home, &durable) == SP_OK, "nothing to be durable");
+        turn();
+        sp_guard_need(sensor->len == 4 || sensor->len == 5 || sensor->len == 6, "no PUBACK");
+        sensor->len = 0;
+    }
+    monitor_count = 0;
+    close_home();
+}
+
 /* ---- who gets it ---- */
 
 static void match(unsigned long times)
@@ -215,6 +235,8 @@ static const struct {
     {"one-to-one-0", one_to_one_0},
     {"one-to-one-1", one_to_one_1},
     {"fan-out-0", fan_out_0},
+    {"cloud-gate", cloud_gate},
+    {"cloud-store", sp_guard_store},
     {"match-100", match},
     {"tls-record", sp_guard_tls_record},
     {"token", token},

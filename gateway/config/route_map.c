@@ -35,6 +35,13 @@ static struct sp_view rest_of(const char *filter, struct sp_view topic)
     return slashes == 0 ? sp_view_from(topic, at) : (struct sp_view){NULL, 0};
 }
 
+/* Up to what may be the next thing to put in; the first byte is none. */
+static size_t plain_len(struct sp_view text)
+{
+    const uint8_t *brace = text.len > 1 ? memchr(text.ptr + 1, '{', text.len - 1) : NULL;
+    return brace != NULL ? (size_t)(brace - text.ptr) : text.len;
+}
+
 enum sp_err sp_route_map(const char *template_text, const char *filter, const char *gateway,
                          struct sp_view device, struct sp_view topic, void *out, size_t cap,
                          size_t *out_len)
@@ -55,8 +62,9 @@ enum sp_err sp_route_map(const char *template_text, const char *filter, const ch
         while (i < 3 && !sp_view_starts(left, parts[i].name)) {
             i++;
         }
-        sp_write_view(&w, i < 3 ? parts[i].value : sp_view_first(left, 1));
-        left = sp_view_from(left, i < 3 ? parts[i].name.len : 1U);
+        size_t len = i < 3 ? parts[i].name.len : plain_len(left);
+        sp_write_view(&w, i < 3 ? parts[i].value : sp_view_first(left, len));
+        left = sp_view_from(left, len);
     }
     SP_TRY(w.err);
     struct sp_view name = sp_writer_view(&w);

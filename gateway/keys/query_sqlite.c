@@ -158,10 +158,22 @@ enum sp_err sp_registry_run_text(struct sp_registry *reg, const char *sql, const
     return sp_query_run(&q);
 }
 
+/* What a tool commits is only as durable as what lies before it in the log. */
+static enum sp_err begin(struct sp_registry *reg, const char *how)
+{
+    SP_TRY(sp_registry_run(reg, how));
+    bool writes = strcmp(how, "BEGIN") != 0;
+    enum sp_err err = writes && reg->durable ? sp_registry_wal_renew(reg) : SP_OK;
+    if (err != SP_OK) {
+        (void)sqlite3_exec(reg->db, "ROLLBACK", NULL, NULL, NULL);
+    }
+    return err;
+}
+
 enum sp_err sp_registry_transaction_begin(struct sp_registry *reg, const char *how)
 {
     if (reg->depth == 0) {
-        SP_TRY(sp_registry_run(reg, how));
+        SP_TRY(begin(reg, how));
         reg->spoilt = false;
     }
     reg->depth++;
@@ -180,6 +192,8 @@ enum sp_err sp_registry_transaction_end(struct sp_registry *reg, enum sp_err err
     }
     if (reg->spoilt || err != SP_OK) {
         (void)sqlite3_exec(reg->db, "ROLLBACK", NULL, NULL, NULL);
+    } else {
+        sp_registry_wal_tidy(reg);
     }
     return reg->spoilt && err == SP_OK ? SP_ERR_STATE : err;
 }

@@ -20,6 +20,9 @@ struct sp_registry {
     int64_t last_data_version;
     unsigned depth; /* of transactions: only the outermost one is SQLite's */
     bool spoilt;    /* an inner one failed */
+    bool durable;   /* a tool's: what it commits is promised */
+    bool sound;     /* the log was written anew under a lock of ours */
+    int log_frames;
     struct sp_vault *vault;
     struct sp_fault fault;
 };
@@ -57,6 +60,18 @@ SP_MUST_CHECK enum sp_err sp_registry_transaction_begin(struct sp_registry *reg,
 
 /** Commit, or take everything back when `err` is one; the first error is the one that counts. */
 SP_MUST_CHECK enum sp_err sp_registry_transaction_end(struct sp_registry *reg, enum sp_err err);
+
+/**
+ * The write-ahead log (wal_sqlite.c). Renew: in a transaction that may write; nothing in it depends on an earlier sync any more.
+ * @retval SP_ERR_IO
+ */
+SP_MUST_CHECK enum sp_err sp_registry_wal_renew(struct sp_registry *reg);
+/** From the opening on nobody but us carries the log into the database. */
+void sp_registry_wal_watch(struct sp_registry *reg);
+/** After a commit: carry it over if it has grown. */
+void sp_registry_wal_tidy(struct sp_registry *reg);
+/** Before the database is closed. */
+void sp_registry_wal_leave(struct sp_registry *reg);
 
 /** `sql` is a constant. */
 void sp_query_start(struct sp_query *q, struct sp_registry *reg, const char *sql);

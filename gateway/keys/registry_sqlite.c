@@ -196,7 +196,10 @@ static enum sp_err open_database(struct sp_registry *reg, const char *path,
     (void)sqlite3_db_config(reg->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     (void)sqlite3_db_config(reg->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     (void)sqlite3_busy_timeout(reg->db, use == SP_REGISTRY_TOOL ? TOOL_WAIT_MS : 0);
-    SP_TRY(sp_registry_run(reg, "PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"));
+    sp_registry_wal_watch(reg);
+    reg->durable = use == SP_REGISTRY_TOOL;
+    SP_TRY(sp_registry_run(reg, "PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;"
+                                "PRAGMA journal_size_limit = 8388608;"));
     /* Without FULL a commit is atomic all the same, and durable with the next one that is synced. */
     return sp_registry_run(reg, use == SP_REGISTRY_TOOL ? "PRAGMA synchronous = FULL"
                                                         : "PRAGMA synchronous = NORMAL");
@@ -339,6 +342,9 @@ void sp_registry_close(struct sp_registry *reg)
 {
     if (reg != NULL) {
         (void)sqlite3_finalize(reg->data_version);
+        if (reg->db != NULL) {
+            sp_registry_wal_leave(reg);
+        }
         (void)sqlite3_close(reg->db);
         sp_vault_destroy(reg->vault);
         free(reg);
@@ -397,13 +403,14 @@ static enum sp_err build(const char *path, const char *master_key_file, struct s
     return err;
 }
 
-static void sync_folder(const char *state_dir)
+static bool sync_folder(const char *state_dir)
 {
     int fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
     if (fd >= 0) {
-        (void)fsync(fd);
         (void)close(fd);
     }
+    return ok;
 }
 
 enum sp_err sp_registry_create(const char *state_dir, const char *master_key_file,
@@ -429,7 +436,10 @@ enum sp_err sp_registry_create(const char *state_dir, const char *master_key_fil
         err = errno == EEXIST ? SP_ERR_EXISTS : SP_ERR_IO;
     }
     (void)unlink(unfinished);
-    sync_folder(state_dir);
+    if (!sync_folder(state_dir) && err == SP_OK) {
+        sp_fault_set(fault, "cannot sync %s: %s", state_dir, strerror(errno));
+        err = SP_ERR_IO;
+    }
     return err;
 }
 

@@ -636,6 +636,69 @@ static void references_that_no_token_can_match_are_refused(void)
     end();
 }
 
+/* --- the write-ahead log --- */
+
+static long long log_size(void)
+{
+    char path[128];
+    struct stat st;
+    (void)snprintf(path, sizeof(path), "%s-wal", db_file);
+    return stat(path, &st) == 0 ? (long long)st.st_size : -1;
+}
+
+static void a_service_that_writes_for_long_keeps_its_log_short(void)
+{
+    begin();
+    struct sp_registry *reg = NULL;
+    SP_CHECK_INT(sp_registry_open(folder, key_file, SP_REGISTRY_SERVICE, &reg, &fault), SP_OK);
+    long long most = 0;
+    for (uint64_t i = 1; i <= 3000; i++) {
+        SP_CHECK_INT(sp_registry_heard_write(reg, &(struct sp_registry_heard){i, i}), SP_OK);
+        most = log_size() > most ? log_size() : most;
+    }
+    SP_CHECK(most > 500 * 4096 && most < 1100 * 4200);
+    sp_registry_close(reg);
+    SP_CHECK_INT(log_size(), -1);
+    reg = open_registry();
+    struct sp_registry_heard heard = {0, 0};
+    SP_CHECK_INT(sp_registry_heard_read(reg, &heard), SP_OK);
+    SP_CHECK_INT(heard.devices, 3000);
+    sp_registry_close(reg);
+    end();
+}
+
+/* As a gateway that was killed leaves one. */
+static void leave_a_log(void)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        struct sp_registry *reg = open_registry();
+        (void)raise(add(reg, "logged", 1) == SP_OK ? SIGKILL : SIGTERM);
+    }
+    int status = 0;
+    SP_CHECK(waitpid(child, &status, 0) == child);
+    SP_CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+static void a_log_that_was_found_stays_until_somebody_writes(void)
+{
+    begin();
+    leave_a_log();
+    struct sp_registry *reg = open_registry();
+    SP_CHECK_INT(look_at_all(reg).devices, 1);
+    sp_registry_close(reg);
+    SP_CHECK(log_size() > 0);
+    reg = open_registry();
+    SP_CHECK_INT(add(reg, "another", 2), SP_OK);
+    sp_registry_close(reg);
+    SP_CHECK_INT(log_size(), -1);
+    reg = open_registry();
+    SP_CHECK_INT(look_at_all(reg).devices, 2);
+    sp_registry_close(reg);
+    SP_CHECK_INT(log_size(), -1); /* nor does one who only reads leave one */
+    end();
+}
+
 /* --- kill -9 at every write that SQLite makes --- */
 
 static int writes_to_live = -1; /* -1 = for ever */
@@ -731,6 +794,8 @@ static void a_kill_in_rotate_leaves_all_old_keys_or_all_new_ones(void)
         SP_CHECK(!done || found == n);
         old += found == current;
         current = found;
+        /* Who writes looks after the log that the dead one left. */
+        SP_CHECK_INT(sp_registry_heard_write(reg, &(struct sp_registry_heard){0, 0}), SP_OK);
         sp_registry_close(reg);
     }
     SP_CHECK(done && old > 2);
@@ -755,6 +820,8 @@ static const struct sp_test tests[] = {
     SP_TEST(files_that_are_no_registries_do_not_open),
     SP_TEST(references_are_kept_once_each),
     SP_TEST(references_that_no_token_can_match_are_refused),
+    SP_TEST(a_service_that_writes_for_long_keeps_its_log_short),
+    SP_TEST(a_log_that_was_found_stays_until_somebody_writes),
     SP_TEST(a_kill_in_add_leaves_all_of_the_device_or_nothing),
     SP_TEST(a_kill_in_rotate_leaves_all_old_keys_or_all_new_ones),
 };

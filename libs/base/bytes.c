@@ -185,34 +185,39 @@ struct sp_view sp_read_bytes(struct sp_reader *r, size_t len)
     return out;
 }
 
-static uint64_t read_number(struct sp_reader *r, size_t len)
-{
-    struct sp_view bytes = sp_read_bytes(r, len);
-    uint64_t value = 0;
-    for (size_t i = 0; i < bytes.len; i++) {
-        value = value << 8 | bytes.ptr[i];
-    }
-    return value;
-}
+/* Byte by byte, each in its own term: compilers make one load of it. */
 
 uint8_t sp_read_u8(struct sp_reader *r)
 {
-    return (uint8_t)read_number(r, 1);
+    if (r->left == 0) { /* as it is after any error */
+        sp_reader_fail(r, SP_ERR_MALFORMED);
+        return 0;
+    }
+    r->left--;
+    return *r->ptr++;
 }
 
 uint16_t sp_read_u16(struct sp_reader *r)
 {
-    return (uint16_t)read_number(r, 2);
+    const uint8_t *at = sp_read_bytes(r, 2).ptr;
+    return at == NULL ? 0 : (uint16_t)((unsigned)at[0] << 8 | at[1]);
+}
+
+static uint32_t u32_at(const uint8_t *at)
+{
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
 }
 
 uint32_t sp_read_u32(struct sp_reader *r)
 {
-    return (uint32_t)read_number(r, 4);
+    const uint8_t *at = sp_read_bytes(r, 4).ptr;
+    return at == NULL ? 0 : u32_at(at);
 }
 
 uint64_t sp_read_u64(struct sp_reader *r)
 {
-    return read_number(r, 8);
+    const uint8_t *at = sp_read_bytes(r, 8).ptr;
+    return at == NULL ? 0 : (uint64_t)u32_at(at) << 32 | u32_at(at + 4);
 }
 
 uint8_t sp_peek_u8(struct sp_reader *r)
@@ -267,32 +272,46 @@ uint8_t *sp_write_reserve(struct sp_writer *w, size_t len)
     return at;
 }
 
-static void write_number(struct sp_writer *w, uint64_t value, size_t len)
-{
-    uint8_t *at = sp_write_reserve(w, len);
-    for (size_t i = 0; at != NULL && i < len; i++) {
-        at[i] = (uint8_t)(value >> (8 * (len - 1 - i)));
-    }
-}
-
 void sp_write_u8(struct sp_writer *w, uint8_t value)
 {
-    write_number(w, value, 1);
+    uint8_t *at = sp_write_reserve(w, 1);
+    if (at != NULL) {
+        at[0] = value;
+    }
 }
 
 void sp_write_u16(struct sp_writer *w, uint16_t value)
 {
-    write_number(w, value, 2);
+    uint8_t *at = sp_write_reserve(w, 2);
+    if (at != NULL) {
+        at[0] = (uint8_t)(value >> 8);
+        at[1] = (uint8_t)value;
+    }
+}
+
+static void put_u32(uint8_t *at, uint32_t value)
+{
+    at[0] = (uint8_t)(value >> 24);
+    at[1] = (uint8_t)(value >> 16);
+    at[2] = (uint8_t)(value >> 8);
+    at[3] = (uint8_t)value;
 }
 
 void sp_write_u32(struct sp_writer *w, uint32_t value)
 {
-    write_number(w, value, 4);
+    uint8_t *at = sp_write_reserve(w, 4);
+    if (at != NULL) {
+        put_u32(at, value);
+    }
 }
 
 void sp_write_u64(struct sp_writer *w, uint64_t value)
 {
-    write_number(w, value, 8);
+    uint8_t *at = sp_write_reserve(w, 8);
+    if (at != NULL) {
+        put_u32(at, (uint32_t)(value >> 32));
+        put_u32(at + 4, (uint32_t)value);
+    }
 }
 
 void sp_write_view(struct sp_writer *w, struct sp_view bytes)

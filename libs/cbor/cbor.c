@@ -79,7 +79,10 @@ static bool head_acceptable(const struct sp_cbor_reader *r, const struct head *h
 static struct head read_head(struct sp_cbor_reader *r)
 {
     uint8_t first = sp_read_u8(&r->in);
-    struct head head = {(enum sp_cbor_major)(first >> 5), first & INFO_MASK, 0};
+    struct head head = {(enum sp_cbor_major)(first >> 5), first & INFO_MASK, first & INFO_MASK};
+    if (r->in.err == SP_OK && head.info < INFO_U8) { /* one byte, and always the shortest form */
+        return head;
+    }
     if (r->in.err == SP_OK) {
         head.argument = read_argument(&r->in, head.info);
     }
@@ -133,7 +136,11 @@ int64_t sp_cbor_read_int(struct sp_cbor_reader *r)
 static bool utf8_well_formed(struct sp_view text)
 {
     struct sp_reader in;
-    sp_reader_init(&in, text);
+    size_t ascii = 0;
+    while (ascii < text.len && text.ptr[ascii] < 0x80) {
+        ascii++;
+    }
+    sp_reader_init(&in, sp_view_from(text, ascii));
     while (sp_reader_left(&in) > 0) {
         uint32_t first = sp_read_u8(&in);
         if (first < 0x80) {

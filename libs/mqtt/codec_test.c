@@ -556,6 +556,35 @@ static void user_properties_are_walked_and_passed_on_without_their_neighbours(vo
     SP_CHECK(sp_view_equal(value, SP_VIEW_LIT("dt/dev1/climate")));
 }
 
+static void user_properties_that_are_cut_short_are_none(void)
+{
+    uint8_t pairs[32];
+    struct sp_writer w;
+    sp_writer_init(&w, pairs, sizeof(pairs));
+    sp_write_u8(&w, 0x02); /* another property before it: Message Expiry Interval */
+    sp_write_u32(&w, 7);
+    size_t before = w.used;
+    sp_mqtt_user_encode(&w, SP_VIEW_LIT(""), SP_VIEW_LIT("value"));
+    for (size_t len = 0; len <= w.used; len++) {
+        struct sp_view rest = sp_view(pairs, len);
+        struct sp_view name;
+        struct sp_view value;
+        bool found = sp_mqtt_user_next(&rest, &name, &value);
+        SP_CHECK_INT(found, len == w.used);
+        SP_CHECK_INT(rest.len, found ? 0 : len);
+    }
+    uint8_t buffer[64];
+    struct sp_writer out;
+    struct sp_mqtt_publish publish = {.topic = SP_VIEW_INIT("a")};
+    publish.props.present = SP_MQTT_HAS(SP_MQTT_P_USER_PROPERTY);
+    publish.props.user = sp_writer_view(&w);
+    sp_writer_init(&out, buffer, sizeof(buffer));
+    sp_mqtt_encode_publish(&out, V5, &publish);
+    SP_CHECK_INT(out.used, 2 + 3 + 1 + w.used - before);
+    SP_CHECK(
+        sp_view_equal(sp_view(buffer + 6, out.used - 6), sp_view(pairs + before, w.used - before)));
+}
+
 /* M-28: the work is linear, and the count tells the server what to refuse. */
 static void ten_thousand_user_properties_are_counted(void)
 {
@@ -624,6 +653,7 @@ static const struct sp_test tests[] = {
     SP_TEST(properties_that_may_not_stand_there_are_not_encoded),
     SP_TEST(what_cannot_be_encoded_is_our_own_mistake),
     SP_TEST(user_properties_are_walked_and_passed_on_without_their_neighbours),
+    SP_TEST(user_properties_that_are_cut_short_are_none),
     SP_TEST(ten_thousand_user_properties_are_counted),
     SP_TEST(filters_of_a_subscription_are_handed_out),
     SP_TEST(encoders_translate_reasons_for_311),

@@ -66,6 +66,8 @@ struct property {
                           .places = PLACES_##name, \
                           .offset = offsetof(struct sp_mqtt_props, field)}
 
+#define EVERY ((UINT32_C(1) << SP_MQTT_PROPERTY_COUNT) - 1U) /* of `present` */
+
 static const struct property properties[SP_MQTT_PROPERTY_COUNT] = {
     PROPERTY(PAYLOAD_FORMAT, 0x01, KIND_FLAG, payload_format),
     PROPERTY(MESSAGE_EXPIRY, 0x02, KIND_U32, message_expiry),
@@ -264,31 +266,52 @@ static void skip_value(struct sp_reader *r, enum kind kind)
     read_value(r, bytes ? KIND_BINARY : kind, &ignored);
 }
 
-bool sp_mqtt_user_next(struct sp_view *rest, struct sp_view *name, struct sp_view *value)
+/* The user property that `rest` begins with. */
+static bool take_user(struct sp_view *rest, struct sp_view *name, struct sp_view *value)
+{
+    const uint8_t *p = rest->ptr;
+    size_t len = rest->len;
+    if (len < 5) {
+        return false;
+    }
+    size_t first = (size_t)p[1] << 8 | p[2];
+    if (len - 5 < first) {
+        return false;
+    }
+    size_t second = (size_t)p[3 + first] << 8 | p[4 + first];
+    if (len - 5 - first < second) {
+        return false;
+    }
+    *name = sp_view(p + 3, first);
+    *value = sp_view(p + 5 + first, second);
+    *rest = sp_view(p + 5 + first + second, len - 5 - first - second);
+    return true;
+}
+
+/* Nothing is left when it is not sound. */
+static struct sp_view without_first(struct sp_view rest)
 {
     struct sp_reader r;
-    sp_reader_init(&r, *rest);
-    while (sp_reader_left(&r) > 0) {
-        uint8_t id = sp_read_u8(&r);
-        if (id != properties[SP_MQTT_P_USER_PROPERTY].id) {
-            const struct property *property = find_property(id);
-            if (property == NULL) {
-                return false;
-            }
-            skip_value(&r, (enum kind)property->kind);
-            continue;
-        }
-        struct sp_view first = sp_mqtt_read_binary(&r);
-        struct sp_view second = sp_mqtt_read_binary(&r);
-        if (r.err != SP_OK) {
-            return false;
-        }
-        *name = first;
-        *value = second;
-        *rest = sp_read_rest(&r);
-        return true;
+    sp_reader_init(&r, rest);
+    const struct property *property = find_property(sp_read_u8(&r));
+    if (property == NULL) {
+        return (struct sp_view){NULL, 0};
     }
-    return false;
+    skip_value(&r, (enum kind)property->kind);
+    return sp_read_rest(&r);
+}
+
+bool sp_mqtt_user_next(struct sp_view *rest, struct sp_view *name, struct sp_view *value)
+{
+    struct sp_view left = *rest;
+    while (left.len > 0 && left.ptr[0] != properties[SP_MQTT_P_USER_PROPERTY].id) {
+        left = without_first(left);
+    }
+    if (!take_user(&left, name, value)) {
+        return false;
+    }
+    *rest = left;
+    return true;
 }
 
 void sp_mqtt_user_encode(struct sp_writer *w, struct sp_view name, struct sp_view value)
@@ -368,11 +391,11 @@ static size_t user_size(struct sp_view user)
 bool sp_mqtt_props_size(const struct sp_mqtt_props *props, unsigned place, size_t *size)
 {
     size_t sum = 0;
-    uint32_t left = props->present;
-    for (size_t i = 0; left != 0 && i < SP_MQTT_PROPERTY_COUNT; i++, left >>= 1) {
-        if ((left & 1U) == 0) {
-            continue;
-        }
+    if ((props->present & ~EVERY) != 0) {
+        return false;
+    }
+    for (uint32_t left = props->present; left != 0; left &= left - 1U) {
+        int i = __builtin_ctz(left);
         if ((properties[i].places & (1U << place)) == 0) {
             return false;
         }
@@ -388,7 +411,7 @@ bool sp_mqtt_props_size(const struct sp_mqtt_props *props, unsigned place, size_
         sum += bytes + (ids ? 0 : 1);
     }
     *size = sum;
-    return left == 0 && sum <= SP_MQTT_VARINT_MAX;
+    return sum <= SP_MQTT_VARINT_MAX;
 }
 
 static void write_value(struct sp_writer *w, const struct sp_mqtt_props *props,
@@ -424,7 +447,8 @@ static void write_user(struct sp_writer *w, struct sp_view user)
     struct sp_view name;
     struct sp_view value;
     while (sp_mqtt_user_next(&user, &name, &value)) {
-        sp_mqtt_user_encode(w, name, value);
+        /* as it stands there, from its id on */
+        sp_write_view(w, sp_view(name.ptr - 3, 5 + name.len + value.len));
     }
 }
 
@@ -441,11 +465,8 @@ static void write_ids(struct sp_writer *w, const struct sp_mqtt_props *props)
 void sp_mqtt_write_props(struct sp_writer *w, const struct sp_mqtt_props *props, size_t size)
 {
     sp_mqtt_write_varint(w, (uint32_t)size);
-    uint32_t left = size == 0 ? 0 : props->present;
-    for (size_t i = 0; left != 0 && i < SP_MQTT_PROPERTY_COUNT; i++, left >>= 1) {
-        if ((left & 1U) == 0) {
-            continue;
-        }
+    for (uint32_t left = size == 0 ? 0 : props->present & EVERY; left != 0; left &= left - 1U) {
+        int i = __builtin_ctz(left);
         if (properties[i].kind == KIND_PAIR) {
             write_user(w, props->user);
         } else if (properties[i].kind == KIND_VARINT) {

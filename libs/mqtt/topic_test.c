@@ -299,8 +299,30 @@ static void shared_subscriptions_are_taken_apart(void)
     }
 }
 
+static void a_byte_in_a_name_is_judged_alike_wherever_it_stands(void)
+{
+    char text[32];
+    for (size_t len = 1; len <= 20; len++) {
+        for (size_t at = 0; at < len; at++) {
+            for (unsigned byte = 0; byte < 256; byte++) {
+                bool good = byte >= 0x20 && byte < 0x7F && byte != '+' && byte != '#';
+                memset(text, 'x', sizeof(text));
+                text[at] = (char)byte;
+                text[len] = '#'; /* no longer a part of it */
+                SP_CHECK_CASE(sp_topic_name_valid(sp_view(text, len)) == good, text);
+            }
+        }
+        memcpy(text + len, "\xC3\xBC", 2);
+        memset(text, 'x', len);
+        SP_CHECK(sp_topic_name_valid(sp_view(text, len + 2)));
+        text[0] = '+';
+        SP_CHECK(!sp_topic_name_valid(sp_view(text, len + 2)));
+    }
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(names_and_filters_are_checked_as_the_standard_says),
+    SP_TEST(a_byte_in_a_name_is_judged_alike_wherever_it_stands),
     SP_TEST(topics_of_65535_bytes_are_the_longest),
     SP_TEST(a_filter_matches_the_names_it_should),
     SP_TEST(a_filter_covers_what_it_should),

@@ -13,7 +13,7 @@ MOMENTS = ["before", "after", "halfway"]
 DEEDS = ["end", "open", "socket", "connect", "listen", "execute", "fork", "trace", "spy", "code"]
 FIELDS = ["magic", "full", "fail_syncs", "fail_writes", "short_writes", "pid", "call", "moment", "count", "sprung",
           "overflows", "registry", "deed", "answer"]
-WIDE = ["syncs", "lies", "clock", "area", "used 0", "used 1"]
+WIDE = ["syncs", "lies", "spared", "clock", "area", "used 0", "used 1"]
 HEAD = 4 * len(FIELDS) + 8 * len(WIDE)
 RECORD = struct.Struct("=IIIIQQQQ")
 WRITE, TRUNCATE, CREATE = 1, 2, 3
@@ -51,7 +51,7 @@ class Faults:
         struct.pack_into(form, self.map, at, value & (2**64 - 1))
 
     def heal(self):
-        for name in ("full", "fail_syncs", "fail_writes", "short_writes", "pid", "clock"):
+        for name in ("full", "fail_syncs", "fail_writes", "short_writes", "pid", "spared", "clock"):
             self[name] = 0
 
     def trap(self, pid, call, count, moment="before", deed="end"):

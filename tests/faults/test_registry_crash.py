@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A crash, or a power cut, at every system call of `device add`, `rotate` and `revoke` leaves the old or the new state."""
+import contextlib
 import itertools
 import json
 import os
 import random
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -47,6 +49,13 @@ def registry(tmp_path_factory):
     return home
 
 
+def copy_home(registry, home):
+    shutil.rmtree(home, ignore_errors=True)
+    shutil.copytree(registry, home)
+    text = (home / "sallyport.yaml").read_text()
+    (home / "sallyport.yaml").write_text(text.replace(str(registry), str(home)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_crash_at_every_call_leaves_the_old_or_the_new_state(registry, tmp_path, command):
@@ -54,10 +63,7 @@ def test_a_crash_at_every_call_leaves_the_old_or_the_new_state(registry, tmp_pat
     home = tmp_path / "home"
 
     def fresh():
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.copytree(registry, home)
-        text = (home / "sallyport.yaml").read_text()
-        (home / "sallyport.yaml").write_text(text.replace(str(registry), str(home)))
+        copy_home(registry, home)
     fresh()
     old = state(home)
     faults = Faults(tmp_path / "faults", home, BUILD / "test" / "libspfaults.so")
@@ -89,3 +95,59 @@ def test_a_crash_at_every_call_leaves_the_old_or_the_new_state(registry, tmp_pat
             assert after in (before, after_all), (call, moment, count)
             seen.add("old" if after == before else "new")
     assert deaths > 5 and "old" in seen
+
+
+def leave_log(home, faults):
+    """A log with a whole commit in it, as a gateway that was killed leaves one."""
+    for count in range(1, 50):
+        faults.trap(ANYBODY, "sync", count, "after")
+        assert cli(home, "device", "add", f"log-{count}", "--role", "sensor", env=faults.environment()).returncode == 137
+        if (home / "registry.db-wal").stat().st_size > 0 and f"log-{count}" in state(home):
+            return
+    raise AssertionError("no death leaves a log")
+
+
+@contextlib.contextmanager
+def somebody_reads(home):
+    """As a running gateway does: no command is the last one to close the registry, which would carry the log over. Then kill -9."""
+    text = ("import sqlite3, sys\nc = sqlite3.connect(sys.argv[1])\nc.execute('SELECT count(*) FROM device').fetchall()\n"
+            "print('open', flush=True)\nsys.stdin.read()")
+    with subprocess.Popen([sys.executable, "-c", text, str(home / "registry.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        try:
+            assert reader.stdout.readline() == b"open\n"
+            yield
+        finally:
+            reader.kill()
+
+
+@pytest.mark.slow
+def test_what_a_failed_sync_left_in_the_log_takes_no_later_command_with_it(registry, tmp_path):
+    """A command's sync fails and it dies of something else at once; the next command finds its log, and is done. A power cut."""
+    rng = random.Random(7)
+    home = tmp_path / "home"
+    faults = Faults(tmp_path / "faults", home, BUILD / "test" / "libspfaults.so")
+    faults["registry"] = 1
+    deaths = 0
+    for spared, call, moment in itertools.product(range(4), ("pwrite", "sync", "truncate"), ("before", "after")):
+        for count in range(1, 60):
+            copy_home(registry, home)
+            faults.heal()
+            faults.forget()
+            leave_log(home, faults)
+            faults.forget()
+            faults["spared"], faults["fail_syncs"] = spared, 1
+            faults.trap(ANYBODY, call, count, moment)
+            first = cli(home, "device", "revoke", "one", env=faults.environment())
+            failed = faults["fail_syncs"] == 0
+            faults.heal()
+            if failed:
+                with somebody_reads(home):
+                    done = cli(home, "device", *COMMANDS["add"], env=faults.environment())
+                    assert done.returncode == 0, done.stderr
+                    before = state(home)
+                faults.power_cut(rng)
+                assert "two" in before and state(home) == before, (spared, call, moment, count)
+            deaths += failed and first.returncode == 137
+            if first.returncode != 137:
+                break
+    assert deaths > 5

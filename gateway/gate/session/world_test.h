@@ -115,7 +115,9 @@ HELPER enum sp_err post(void *arg, uint16_t type, uint64_t tag, const struct sp_
     struct mailbox *box = arg;
     struct posted *item = &box->items[box->count % 64];
     box->count++;
-    *item = (struct posted){.type = type, .tag = tag};
+    item->type = type;
+    item->tag = tag;
+    item->len = 0;
     for (size_t i = 0; i < count; i++) {
         if (item->len + parts[i].len <= sizeof(item->body)) {
             sp_copy(item->body + item->len, parts[i].ptr, parts[i].len);

@@ -89,8 +89,9 @@ struct sp_faults_block {
     uint64_t syncs;  /**< of tracked files, all in all */
     uint64_t
         lies; /**< 1: syncs of tracked files do nothing and say they did: a test of the tests */
-    int64_t clock; /**< seconds by which the time of day is wrong */
-    uint64_t area; /**< which of the two undo areas counts: one store makes the other one count */
+    uint64_t spared; /**< so many syncs work before fail_syncs counts */
+    int64_t clock;   /**< seconds by which the time of day is wrong */
+    uint64_t area;   /**< which of the two undo areas counts: one store makes the other one count */
     uint64_t used[2]; /**< bytes of each */
     uint8_t undo[2][SP_FAULTS_UNDO];
 };

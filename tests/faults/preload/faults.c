@@ -408,7 +408,9 @@ static int sync_any(int fd, int (*how)(int fd))
     if (block->lies != 0) {
         return 0;
     }
-    if (take_one(&block->fail_syncs)) {
+    if (block->fail_syncs != 0 && block->spared > 0) {
+        block->spared--;
+    } else if (take_one(&block->fail_syncs)) {
         if (file !=
             SP_FAULTS_DIRECTORY) { /* names that were not synced may be synced the next time */
             settle((uint32_t)file, 1, 3);
