@@ -919,11 +919,11 @@ def test_three_hundred_connections_left_at_each_stage_go_away_by_themselves(gate
             tls.send(data)
             return tls
 
-    for leave, waits in ((lambda: raw(b""), False), (lambda: raw(half), False), (lambda: raw(whole), True), (lambda: secured(b""), True),
-                         (lambda: secured(b"\x10\x30\x00\x04MQ"), True)):
+    for leaves, waits in (((lambda: raw(b""), lambda: raw(half)), False), ((lambda: raw(whole),), True),
+                          ((lambda: secured(b""), lambda: secured(b"\x10\x30\x00\x04MQ")), True)):
         limits = ["deadline_timeouts_total"] + ["connections_shed_total"] * (waits or many > 2000)
         with oracle.one(*limits, number=many):
-            left = [leave() for _ in range(many)]
+            left = [leaves[number % len(leaves)]() for number in range(many)]
             wait_for(lambda: gateway.metric("connections_open") <= 2, 60, "they are gone")
         del left
         dev = TestDevice(gateway, bundle, timeout=20)
