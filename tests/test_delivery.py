@@ -10,7 +10,7 @@ from tests.conftest import add_reference
 from tests.lib import mqtt
 from tests.lib.attester import TestDevice, climate
 from tests.lib.oracle import Oracle
-from tools.lab.cloud import Cloud
+from tools.lab.cloud import BACK_S, Cloud
 from tools.lab.gateway import Gateway
 from tools.lab.process import wait_for
 
@@ -65,7 +65,7 @@ def first_seen(numbers):
 
 
 def check_ledger(cloud, producer, name):
-    wait_for(lambda: set(producer.acked) <= set(arrived(cloud, name)), 60, "every acknowledged message at the cloud")
+    wait_for(lambda: set(producer.acked) <= set(arrived(cloud, name)), BACK_S, "every acknowledged message at the cloud")
     seen = first_seen(arrived(cloud, name))
     assert seen == sorted(seen), "order of first occurrences"
 
@@ -190,7 +190,8 @@ def test_the_journal_full_refuses_and_takes_again(tmp_path):
                 acked.append(number)
         assert 0x97 in codes and set(codes) == {0, 0x97}
         cloud.start()
-        wait_for(lambda: {int(p) for t, p in list(cloud.messages) if t.endswith("dev/n")} >= set(acked), 40)
+        wait_for(lambda: {int(p) for t, p in list(cloud.messages) if t.endswith("dev/n")} >= set(acked), BACK_S,
+                 "what was acknowledged at the cloud")
 
         def taken():
             dev.mqtt.publish("dt/dev/n", b"1000", qos=1)
@@ -228,7 +229,7 @@ def test_one_device_cannot_fill_the_journal_for_the_others(tmp_path):
         assert codes(bundles[0], 1) == [0x97]
         assert codes(bundles[1], 3) == [0] * 3
         cloud.start()
-        wait_for(lambda: gateway.metric("journal_messages") == 0, 40)
+        wait_for(lambda: gateway.metric("journal_messages") == 0, BACK_S, "an empty journal")
         assert codes(bundles[0], 6) == [0] * 6
     finally:
         gateway.stop()

@@ -6,6 +6,8 @@ import socket
 
 from .process import Process, free_port, run, wait_for
 
+BACK_S = 150  # a link that found nobody for long waits for up to two minutes until it tries again (SP_BACKOFF_CAP_MS)
+
 
 def make_certificates(folder):
     """A CA, a server certificate for localhost and 127.0.0.1, and client certificates `gateway` and `logger`."""
