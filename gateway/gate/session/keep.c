@@ -90,6 +90,9 @@ enum sp_err sp_keep_tell(struct sp_home *home, const struct sp_kept *change)
     if (keep->applying) {
         return SP_OK;
     }
+    if (keep->stale) {
+        return SP_ERR_CLOSED; /* the journal would not know what this belongs to: first it is told all */
+    }
     size_t size = sp_kept_size(change);
     if (keep->batch.used > 0 && keep->batch.used + size > BATCH_MAX) {
         sp_keep_flush(home);
@@ -256,11 +259,13 @@ enum sp_err sp_keep_durable(struct sp_home *home, const struct sp_msg_durable *d
         return SP_ERR_MALFORMED;
     }
     bool ok = durable->err == SP_OK;
-    settle_ended(&home->keep, durable->up_to, ok);
-    release(home, durable->up_to, ok);
+    uint64_t up_to = durable->up_to;
     if (!ok && durable->err != SP_ERR_LIMIT) { /* a full journal only refuses messages */
         tell_again(home);
+        up_to = UINT64_MAX; /* what follows may be durable, and build on what is not */
     }
+    settle_ended(&home->keep, up_to, ok);
+    release(home, up_to, ok);
     return SP_OK;
 }
 
@@ -658,7 +663,7 @@ static void due(struct sp_timer *timer)
 static enum sp_err hold(struct sp_home *home, struct sp_client *client, struct sp_keep_wait wait)
 {
     struct sp_keep *keep = &home->keep;
-    if (home->tickets.store.send == NULL) {
+    if (home->tickets.store.send == NULL || keep->stale) {
         return SP_ERR_CLOSED;
     }
     SP_TRY(ring_room(keep));

@@ -72,6 +72,73 @@ static void a_suback_waits_until_the_subscription_is_durable_or_closes(void)
     end();
 }
 
+static void durable_up_to(uint64_t ticket, enum sp_err err)
+{
+    const struct sp_msg_durable durable = {.up_to = ticket, .err = (uint32_t)err};
+    SP_CHECK_INT(sp_keep_durable(&w->home, &durable), SP_OK);
+    turn();
+}
+
+/* CONNACK does not wait for the session to be durable: so nothing that builds on it may count without it. */
+static void nothing_counts_that_builds_on_a_session_which_the_journal_lacks(void)
+{
+    begin_kept();
+    struct sp_view body;
+    struct peer *peer = tool("t2", false);
+    turn();
+    uint64_t session = w->home.keep.last_ticket;
+    struct peer *publisher = tool("t1", true);
+    say_filters(peer, SP_MQTT_SUBSCRIBE, "news/#", 1);
+    hang_up(peer);
+    say_publish(publisher, "news/a", "one", 1, 1);
+    SP_CHECK_INT(count_told(SP_KEPT_QUEUE), 1);
+    durable_up_to(session, SP_ERR_IO);
+    durable_up_to(w->home.keep.last_ticket, SP_OK); /* another commit, which did not fail */
+    SP_CHECK(hear(peer, &body).type != SP_MQTT_SUBACK);
+    SP_CHECK_INT(puback(publisher, 1), 0xFFFF);
+    hang_up(publisher);
+    publisher = tool("t1", true);
+    say_publish(publisher, "news/a", "two", 1, 2);
+    SP_CHECK_INT(count_told(SP_KEPT_QUEUE), 1);
+    SP_CHECK_INT(puback(publisher, 2), 0xFFFF);
+    hang_up(publisher);
+    told_len = 0;
+    pass(1100);
+    SP_CHECK_INT(count_told(SP_KEPT_SESSION), 1);
+    SP_CHECK_INT(count_told(SP_KEPT_SUBSCRIBE), 1);
+    answered(SP_OK);
+    publisher = tool("t1", true);
+    say_publish(publisher, "news/a", "three", 1, 3);
+    SP_CHECK_INT(puback(publisher, 3), 0xFFFF);
+    answered(SP_OK);
+    SP_CHECK_INT(puback(publisher, 3), 0);
+    hang_up(publisher);
+    end();
+}
+
+static void a_suback_without_memory_is_that_of_a_subscription_which_was_told(void)
+{
+    uint64_t failed = 1;
+    sp_log_init("test", SP_LOG_ERROR);
+    for (uint64_t nth = 1; failed > 0; nth++) {
+        begin_kept();
+        struct sp_view body;
+        struct peer *peer = tool("t2", false);
+        answered(SP_OK);
+        sp_buf_free(&w->home.keep.batch);
+        starve(nth, 1);
+        say_filters(peer, SP_MQTT_SUBSCRIBE, "news/#", 1);
+        failed = starve_end();
+        answered(SP_OK);
+        bool welcome = !peer->closed && hear(peer, &body).type == SP_MQTT_SUBACK && body.len > 0 &&
+                       body.ptr[body.len - 1] == 1;
+        SP_CHECK(failed > 0 || welcome);
+        SP_CHECK(!welcome || count_told(SP_KEPT_SUBSCRIBE) == 1);
+        hang_up(peer);
+        end();
+    }
+}
+
 static void a_publisher_waits_until_the_journal_has_it_for_one_that_is_away(void)
 {
     begin_kept();
@@ -620,6 +687,8 @@ static void loops_serve_once_all_of_them_have_loaded(void)
 
 static const struct sp_test tests[] = {
     SP_TEST(a_suback_waits_until_the_subscription_is_durable_or_closes),
+    SP_TEST(nothing_counts_that_builds_on_a_session_which_the_journal_lacks),
+    SP_TEST(a_suback_without_memory_is_that_of_a_subscription_which_was_told),
     SP_TEST(a_publisher_waits_until_the_journal_has_it_for_one_that_is_away),
     SP_TEST(what_the_journal_refuses_is_not_acknowledged_and_not_kept),
     SP_TEST(one_that_acknowledges_promptly_costs_no_record),
