@@ -214,6 +214,7 @@ listeners:
     suites: [profile-small]
 
 limits:
+  message_rate: 0
   session_queue: 64MiB
   connects_per_second: 1000000
   connects_burst: 1000000

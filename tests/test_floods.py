@@ -9,6 +9,7 @@ import re
 import resource
 import select
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -479,6 +480,93 @@ def test_a_publisher_at_full_speed_does_not_keep_the_others_waiting(gateway, dev
         thread.join()
     print(f"{sum(said)} messages in 5 s beside which a device took at most {longest * 1000:.0f} ms to come in")
     assert sum(said) > 0 and longest < 10
+
+
+RATE, BURST = 50, 100
+
+
+@pytest.fixture
+def paced(tmp_path, cloud):
+    """A gateway of one loop on which a sensor may publish 50 messages a second, and have a short keep-alive."""
+    made = Gateway(tmp_path / "home", cloud, gateway_id="gw-paced",
+                   extra="roles:\n  listener: {publish: [], subscribe: ['dt/#']}\n"
+                         f"limits: {{message_rate: {RATE}, message_burst: {BURST}, keep_alive_min: 1s, session_queue: 1MiB}}\n")
+    add_reference(made)
+    yield made.start()
+    made.stop()
+
+
+def listen_to(gateway, talker):
+    """A client that gets what the talker publishes, and its own view of it: the payloads as they come."""
+    listener = TestDevice(gateway, gateway.add("listener", role="listener"))
+    listener.attest()
+    assert listener.mqtt.subscribe(f"dt/{talker.bundle.id}/#", qos=0) == [0]
+    return listener, (listener.mqtt.expect(mqtt.PUBLISH).payload for _ in iter(int, 1))
+
+
+def flood(talker, count, qos=0, first=0):
+    """That many messages, numbered, all in one go."""
+    head = mqtt.text(f"dt/{talker.bundle.id}/x")
+    talker.tls.send(b"".join(
+        mqtt.packet(mqtt.PUBLISH, head + (struct.pack(">H", i + 1) if qos else b"") + (b"\0" if talker.mqtt.version == 5 else b"") + b"%d" % i,
+                    qos << 1) for i in range(first, first + count)))
+
+
+def goodbye(talker):
+    talker.mqtt.send(mqtt.packet(mqtt.DISCONNECT, b""))
+    assert talker.mqtt.expect_close() == []
+
+
+def test_a_device_that_floods_is_held_back_and_neither_closed_nor_robbed(paced, names):
+    talker = TestDevice(paced, paced.add(names("talker")))
+    listener, heard = listen_to(paced, talker)
+    talker.attest(keep_alive=5, will=(f"dt/{talker.bundle.id}/gone", b"vanished", 1, False))
+    count, began = BURST + 9 * RATE, time.monotonic()
+    flood(talker, count)  # after that it is silent, for longer than one and a half of its keep-alive
+    assert [next(heard) for _ in range(count)] == [b"%d" % i for i in range(count)]
+    assert time.monotonic() - began > (count - BURST) / RATE * 0.9
+    assert paced.metric("devices_slowed_total") == 1 and len(paced.events("device_slowed")) == 1
+    talker.mqtt.ping()
+    flood(talker, RATE, first=count)
+    goodbye(talker)  # behind all of it: heard, so its will is forgotten
+    assert [next(heard) for _ in range(RATE)] == [b"%d" % i for i in range(count, count + RATE)]
+    listener.mqtt.ping()
+    assert paced.metric("keepalive_timeouts_total") == 0
+    listener.close()
+
+
+def test_what_a_flood_at_qos_1_was_acknowledged_for_arrives_in_its_order(paced, cloud, names):
+    talker, count = TestDevice(paced, paced.add(names("talker")), version=4), BURST + 2 * RATE
+    talker.attest()
+    flood(talker, count, qos=1)
+    for i in range(count):
+        assert talker.mqtt.expect(mqtt.PUBACK).packet_id == i + 1
+    assert paced.metric("devices_slowed_total") == 1
+    goodbye(talker)
+    arrived = f"gw-paced/{talker.bundle.id}/x"
+    wait_for(lambda: len(cloud.received(arrived)) >= count, 20, "its messages in the cloud")
+    assert [p for _, p in cloud.received(arrived)] == [b"%d" % i for i in range(count)]
+
+
+def test_beside_one_that_is_held_back_others_go_on_and_a_reload_lets_it_go(paced, names):
+    talker, other = TestDevice(paced, paced.add(names("talker"))), TestDevice(paced, paced.add(names("other")))
+    talker.attest()
+    other.attest()
+    listener, heard = listen_to(paced, talker)
+    count = BURST + 40 * RATE
+    flood(talker, count)
+    paced.wait_metric("devices_slowed_total", 1)
+    for i in range(20):
+        other.mqtt.publish(f"dt/{other.bundle.id}/x", b"%d" % i, qos=1)
+        assert other.mqtt.expect(mqtt.PUBACK).reason == 0
+    paced.config.write_text(paced.config.read_text().replace(f"message_rate: {RATE}", "message_rate: 0"))
+    paced.cli("reload")
+    paced.wait_event("reloaded")
+    assert [next(heard) for _ in range(count)] == [b"%d" % i for i in range(count)]
+    talker.mqtt.ping()
+    assert len(paced.events("device_slowed")) == 1
+    for dev in (talker, other, listener):
+        dev.close()
 
 
 def cpu_ticks(pid):

@@ -13,7 +13,7 @@ from tests.conftest import add_reference
 from tests.lib import mqtt, wire
 from tests.lib.attester import TestDevice
 from tests.lib.tlspsk import CCM8, GCM
-from tools.lab.gateway import ROUTES, Gateway
+from tools.lab.gateway import ROUTES, Gateway, at_any_rate
 from tools.lab.process import program, wait_for
 
 ROLES = """roles:
@@ -38,7 +38,7 @@ class Home:
         self.gateway.wait_metric("cloud_links_connected", 1)
 
     def write(self, base=None, roles=ROLES):
-        self.gateway.config.write_text((base or self.base) + roles + ROUTES)
+        self.gateway.config.write_text(at_any_rate((base or self.base) + roles + ROUTES))
 
     def replace(self, text):
         """Another program at the path of this one."""

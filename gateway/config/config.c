@@ -336,6 +336,10 @@ static void read_config(struct sp_config_reader *reader, const struct sp_node *r
                       sizeof(*config->fusions), (void **)&config->fusions);
     sp_schema_read(reader, &sp_schema_limits, section(reader, root, "limits", SHAPE_MAP),
                    &config->limits);
+    if (config->role_count > 0) {
+        config->roles[0].message_rate = config->limits.message_rate;
+        config->roles[0].message_burst = config->limits.message_burst;
+    }
 }
 
 enum sp_err sp_config_parse(const char *name, struct sp_view text, bool may_include, FILE *faults,
@@ -375,7 +379,7 @@ enum sp_err sp_config_load(const char *file, FILE *faults, struct sp_config **ou
     size_t len;
     *out = NULL;
     if (read_file(file, &text, &len) != SP_OK) {
-        (void)fprintf(faults, "%s:1: %s\n", file, strerrordesc_np(errno));
+        (void)fprintf(faults, "%s: %s\n", file, strerrordesc_np(errno));
         return SP_ERR_MALFORMED;
     }
     enum sp_err err = sp_config_parse(file, sp_view(text, len), true, faults, out);
@@ -389,7 +393,7 @@ enum sp_err sp_config_load_fd(int fd, const char *name, FILE *faults, struct sp_
     size_t len;
     *out = NULL;
     if (lseek(fd, 0, SEEK_SET) != 0 || read_all(fd, &text, &len) != SP_OK) {
-        (void)fprintf(faults, "%s:1: %s\n", name, strerrordesc_np(errno));
+        (void)fprintf(faults, "%s: %s\n", name, strerrordesc_np(errno));
         return SP_ERR_MALFORMED;
     }
     enum sp_err err = sp_config_parse(name, sp_view(text, len), false, faults, out);

@@ -33,6 +33,8 @@ struct sp_role_config {
     bool retain;
     bool shared_subscriptions;
     uint32_t topic_aliases; /**< from a client, and to it */
+    uint32_t message_rate;  /**< PUBLISH packets a second from one client; 0: any */
+    uint32_t message_burst; /**< at once, 1..; of the role sensor both come from `limits` */
     bool any_will;          /**< on whatever it may publish to; else under dt/<itself>/ only */
 };
 
@@ -95,6 +97,8 @@ struct sp_limits_config {
     uint32_t crowded_timeout_ms; /**< a handshake's, while others wait for its place */
     uint32_t connections;        /**< open, in all */
     uint32_t descriptor_reserve; /**< file descriptors that no device gets */
+    uint32_t message_rate;       /**< of the role sensor, as the next: sp_role_config */
+    uint32_t message_burst;
     uint32_t turn_messages;      /**< of one client in a turn of its loop */
     uint32_t log_lines;          /**< a second, about connections, per kind; 0: no limit */
     uint32_t preauth_timeout_ms; /**< absolute, accept to verdict */
@@ -163,7 +167,7 @@ struct sp_config {
  * Read and check a file with what it includes; touches nothing else.
  *
  * Every fault goes to `faults` as `FILE:LINE: what is wrong, and what would be right`; reading goes on, so that all
- * are named at once.
+ * are named at once. A file that cannot be read is one, without a line.
  *
  * @param[out] out On SP_OK the caller owns it: sp_config_destroy(). Else NULL.
  * @retval SP_ERR_MALFORMED At least one fault was named.

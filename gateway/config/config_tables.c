@@ -259,6 +259,8 @@ static const struct sp_field role_fields[] = {
     {"shared_subscriptions", SP_FIELD_BOOL, AT(sp_role_config, shared_subscriptions), .fallback = "true"},
     {"any_will", SP_FIELD_BOOL, AT(sp_role_config, any_will), .fallback = "true"},
     {"topic_aliases", SP_FIELD_U32, AT(sp_role_config, topic_aliases), 0, 1024, "16"},
+    {"message_rate", SP_FIELD_U32, AT(sp_role_config, message_rate), 0, 1000000, "0"},
+    {"message_burst", SP_FIELD_U32, AT(sp_role_config, message_burst), 1, 1000000, "200"},
 };
 
 static const struct sp_choice lifecycles[] = {
@@ -333,6 +335,8 @@ static const struct sp_field limit_fields[] = {
     {"connections", SP_FIELD_U32, AT(sp_limits_config, connections), 1, 10000000, "100000"},
     {"descriptor_reserve", SP_FIELD_U32, AT(sp_limits_config, descriptor_reserve), 16, 65536, "64"},
     {"turn_messages", SP_FIELD_U32, AT(sp_limits_config, turn_messages), 1, 65536, "256"},
+    {"message_rate", SP_FIELD_U32, AT(sp_limits_config, message_rate), 0, 1000000, "50"},
+    {"message_burst", SP_FIELD_U32, AT(sp_limits_config, message_burst), 1, 1000000, "200"},
     {"log_lines", SP_FIELD_U32, AT(sp_limits_config, log_lines), 0, 1000000, "10"},
     {"preauth_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, preauth_timeout_ms), 100, 300000, "10s"},
     {"tls_timeout", SP_FIELD_MILLIS, AT(sp_limits_config, tls_timeout_ms), 100, 300000, "5s"},

@@ -339,6 +339,18 @@ static void roles_have_the_built_in_ones_first(void)
     sp_config_destroy(c);
 }
 
+static void the_message_rate_of_sensors_is_a_limit_and_that_of_other_roles_their_own(void)
+{
+    struct sp_config *c = load(BASE "roles:\n  camera: {publish: ['#'], message_rate: 9}\n"
+                                    "limits: {message_burst: 7}\n");
+    SP_CHECK_INT(sp_config_role(c, "sensor")->message_rate, 50);
+    SP_CHECK_INT(sp_config_role(c, "sensor")->message_burst, 7);
+    SP_CHECK_INT(sp_config_role(c, "monitor")->message_rate, 0);
+    SP_CHECK_INT(sp_config_role(c, "camera")->message_rate, 9);
+    SP_CHECK_INT(sp_config_role(c, "camera")->message_burst, 200);
+    sp_config_destroy(c);
+}
+
 static void the_cloud_s_limits_follow_its_endpoint_unless_they_are_given(void)
 {
     struct sp_config *c = load(BASE CLOUD);
@@ -411,6 +423,8 @@ static void the_canonical_form_is_the_golden_one(void)
                                "    shared_subscriptions: true\n"
                                "    any_will: true\n"
                                "    topic_aliases: 16\n"
+                               "    message_rate: 0\n"
+                               "    message_burst: 200\n"
                                "attestation:\n"
                                "  reattest_interval: 1h\n"
                                "  answer_timeout: 10s\n"
@@ -451,6 +465,8 @@ static void the_canonical_form_is_the_golden_one(void)
                                "  connections: 100000\n"
                                "  descriptor_reserve: 64\n"
                                "  turn_messages: 256\n"
+                               "  message_rate: 50\n"
+                               "  message_burst: 200\n"
                                "  log_lines: 10\n"
                                "  preauth_timeout: 10s\n"
                                "  tls_timeout: 5s\n"
@@ -540,6 +556,24 @@ static void files_include_others_in_the_order_of_their_names(void)
     free(faults);
     (void)snprintf(command, sizeof(command), "rm -r %s", folder);
     SP_CHECK_INT(system(command), 0);
+}
+
+static void a_file_that_cannot_be_read_has_no_line(void)
+{
+    static const struct {
+        const char *file, *faults;
+    } rows[] = {{"/nonexistent/f.yaml", "/nonexistent/f.yaml: No such file or directory\n"},
+                {"/", "/: Is a directory\n"}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct sp_config *c = NULL;
+        char *faults = NULL;
+        size_t len = 0;
+        FILE *stream = open_memstream(&faults, &len);
+        SP_CHECK_INT(sp_config_load(rows[i].file, stream, &c), SP_ERR_MALFORMED);
+        fclose(stream);
+        SP_CHECK_CASE(c == NULL && strcmp(faults, rows[i].faults) == 0, faults);
+        free(faults);
+    }
 }
 
 static void hostile_texts_are_refused_and_nothing_breaks(void)
@@ -700,11 +734,13 @@ static const struct sp_test tests[] = {
     SP_TEST(limits_that_contradict_each_other_are_named),
     SP_TEST(defaults_are_the_safe_ones),
     SP_TEST(roles_have_the_built_in_ones_first),
+    SP_TEST(the_message_rate_of_sensors_is_a_limit_and_that_of_other_roles_their_own),
     SP_TEST(the_cloud_s_limits_follow_its_endpoint_unless_they_are_given),
     SP_TEST(what_is_printed_loads_to_the_same),
     SP_TEST(the_canonical_form_is_the_golden_one),
     SP_TEST(the_manual_page_has_every_key_and_its_default),
     SP_TEST(files_include_others_in_the_order_of_their_names),
+    SP_TEST(a_file_that_cannot_be_read_has_no_line),
     SP_TEST(hostile_texts_are_refused_and_nothing_breaks),
     SP_TEST(at_most_a_hundred_faults_are_named),
     SP_TEST(templates_are_filled_in),

@@ -78,6 +78,8 @@
     X(PUBLISH_IN, "messages_received_total", COUNTER, "PUBLISH packets from devices")             \
     X(PUBLISH_IN_BYTES, "messages_received_bytes_total", COUNTER, "payload bytes from devices")   \
     X(PUBLISH_OUT, "messages_delivered_total", COUNTER, "PUBLISH packets to devices")             \
+    X(SLOWED, "devices_slowed_total", COUNTER,                                                    \
+      "times that a device came to be held back for its message rate")                            \
     X(PUBLISH_DENIED, "messages_denied_total", COUNTER, "PUBLISH where the role may not")         \
     X(RECORD_REFUSED, "records_refused_total", COUNTER, "sensor records that do not hold")        \
     X(RECORD_WEAKER, "records_refused_total{kind=\"weaker\"}", COUNTER,                           \

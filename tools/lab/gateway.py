@@ -14,6 +14,15 @@ commands:
 """
 
 
+def at_any_rate(extra):
+    """Tests publish as fast as they can: `limits: message_rate` is off unless `extra`, the end of a configuration, names it."""
+    if "message_rate" in extra:
+        return extra
+    if "\nlimits:" not in "\n" + extra:
+        return extra + "limits: {message_rate: 0}\n"
+    return re.sub(r"(?m)^limits:(?: \{|\n  )", lambda found: found.group() + "message_rate: 0" + (", " if "{" in found.group() else "\n  "), extra, count=1)
+
+
 class Gateway:
     """`sallyport run` over a state folder that outlives each run."""
 
@@ -29,7 +38,7 @@ class Gateway:
             text += (f"cloud:\n  endpoint: localhost:{cloud.port}\n  ca: {crt}/ca.crt\n  certificate: {crt}/gateway.crt\n"
                      f"  key: {crt}/gateway.key\n  client_id: {gateway_id}\n{cloud_extra}")
             text += routes
-        self.config.write_text(text + extra)
+        self.config.write_text(text + (extra if extra == "@" else at_any_rate(extra)))
         self.binary = program("sallyport")  # what runs; the command line is always the built one
         self.process = None
         self.port = None

@@ -420,7 +420,7 @@ void sp_conn_settle(struct sp_conn *conn)
     }
     if (conn->stage != SP_CONN_DEAD) {
         /* Who does not read is not read from either: what we owe it stays bounded. */
-        bool reads = !client->paused && conn->stage != SP_CONN_CLOSING &&
+        bool reads = sp_client_reads(client) && conn->stage != SP_CONN_CLOSING &&
                      work_of(conn)->unsent.used <= client->home->config->limits.write_buffer / 2;
         watch_for(conn, (reads ? EPOLLIN : 0U) | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
         sp_client_rest(client);
@@ -851,7 +851,7 @@ enum sp_err sp_conn_go_on(struct sp_conn *conn)
     struct sp_client *client = &conn->client;
     SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &client->peer));
     uint32_t unsent = work_of(conn)->unsent.used;
-    bool reads = !client->paused && unsent <= client->home->config->limits.write_buffer / 2;
+    bool reads = sp_client_reads(client) && unsent <= client->home->config->limits.write_buffer / 2;
     conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));
     if (unsent > 0) {
         client->work->progress_ms = now_of(conn);

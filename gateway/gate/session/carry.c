@@ -772,8 +772,8 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->role = role_named(in, get_block(r));
     client->version = sp_read_u8(r);
     client->attestation = sp_read_u8(r);
-    client->binding = sp_read_u8(r);
-    client->records = sp_read_u8(r);
+    uint8_t binding = sp_read_u8(r);
+    uint8_t records = sp_read_u8(r);
     get_flags(client, sp_read_u16(r));
     client->heard_ms = sp_read_u64(r);
     uint64_t due = sp_read_u64(r);
@@ -784,7 +784,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->window = sp_read_u16(r);
     client->receive_maximum = sp_read_u16(r);
     client->work->unreleased = sp_read_u16(r);
-    client->unopened = sp_read_u8(r);
+    client->unopened = sp_read_u8(r) & 15U;
     struct sp_view group = get_block(r);
     struct sp_view buffered = get_block(r);
     struct sp_view grant = get_block(r);
@@ -793,11 +793,13 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     get_peer(client, r);
     SP_TRY(sp_reader_finish(r));
     if (client->role == NULL || (client->version != SP_MQTT_311 && client->version != SP_MQTT_5) ||
-        client->attestation > SP_ATTESTATION_NONE || client->binding > SP_LINK_BINDING_NONE ||
-        client->records > SP_RECORDS_SEALED || client->window == 0 ||
-        client->receive_maximum == 0 || group.len >= SP_GROUP_NAME_MAX) {
+        client->attestation > SP_ATTESTATION_NONE || binding > SP_LINK_BINDING_NONE ||
+        records > SP_RECORDS_SEALED || client->window == 0 || client->receive_maximum == 0 ||
+        group.len >= SP_GROUP_NAME_MAX) {
         return SP_ERR_MALFORMED;
     }
+    client->binding = binding & 15U;
+    client->records = records & 15U;
     client->attest_due_ms = due;
     SP_TRY(sp_client_keep_timeout(client, answer_timeout_ms));
     SP_TRY(sp_client_join(client, group));

@@ -298,6 +298,39 @@ static void topic_aliases_keep_their_meaning(void)
     sp_carry_out_deinit(&out);
 }
 
+static void who_is_held_back_for_its_message_rate_goes_on_with_what_it_had_said(void)
+{
+    struct sp_carry_out out;
+    struct arrival a;
+    begin();
+    roles[2].message_rate = 1;
+    roles[2].message_burst = 2;
+    struct peer *peer = lasting("speaker");
+    SP_CHECK_INT(subscribe(peer, "news/#", 0), 0);
+    for (int i = 0; i < 5; i++) {
+        say_publish(peer, "news/x", "x", 0, 0);
+    }
+    SP_CHECK(!sp_client_reads(&peer->client));
+    write_all(&out, false);
+    hang_up(peer);
+    end();
+    begin();
+    take_items(&a, sp_buf_view(&out.buf));
+    SP_CHECK_INT(a.err, SP_OK);
+    for (unsigned i = 0; i < 3; i++) { /* its bucket is full again, and for the third it waits */
+        struct sp_mqtt_publish publish = {.qos = 1};
+        turn();
+        if (i == 2) {
+            SP_CHECK(!hear_publish(a.peers[0], &publish) && !sp_client_reads(&a.peers[0]->client));
+            pass(1000);
+        }
+        SP_CHECK(hear_publish(a.peers[0], &publish) && is(publish.topic, "news/x"));
+    }
+    roles[2].message_rate = 0;
+    leave(&a);
+    sp_carry_out_deinit(&out);
+}
+
 static void a_role_that_is_gone_closes_its_device(void)
 {
     struct sp_carry_out out;
@@ -632,6 +665,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_client_that_stays_behind_finds_its_session),
     SP_TEST(qos_2_goes_on_in_both_directions),
     SP_TEST(topic_aliases_keep_their_meaning),
+    SP_TEST(who_is_held_back_for_its_message_rate_goes_on_with_what_it_had_said),
     SP_TEST(a_role_that_is_gone_closes_its_device),
     SP_TEST(counters_of_records_are_kept),
     SP_TEST(what_is_cut_short_is_refused),

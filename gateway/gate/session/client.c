@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/attest/guard.h"
+#include "gateway/gate/core/debt.h"
 #include "gateway/gate/route/receipts.h"
 #include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/device.h"
@@ -214,8 +215,8 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
     }
     client->device->users++;
     client->attestation = answer->row.attestation;
-    client->binding = answer->row.binding;
-    client->records = answer->row.records;
+    client->binding = answer->row.binding & 15U;
+    client->records = answer->row.records & 15U;
     size_t group_len = strnlen(answer->group, sizeof(answer->group) - 1);
     SP_TRY(sp_client_join(client, sp_view((const uint8_t *)answer->group, group_len)));
     SP_TRY(sp_client_keep_timeout(client, answer->row.answer_timeout_ms));
@@ -251,7 +252,20 @@ static uint64_t silence_ends(const struct sp_client *client)
     if (client->stalled) {
         return client->heard_ms + GIVE_UP_MS;
     }
-    return client->keep_alive_ms == 0 ? UINT64_MAX : client->heard_ms + client->keep_alive_ms;
+    bool may_be_silent = client->keep_alive_ms == 0 || client->slowed;
+    return may_be_silent ? UINT64_MAX : client->heard_ms + client->keep_alive_ms;
+}
+
+/* When one that is slowed goes on. */
+static uint64_t slowed_until(const struct sp_client *client)
+{
+    if (!client->slowed) {
+        return UINT64_MAX;
+    }
+    const struct sp_role_config *role = client->role;
+    return client->heard_ms + (client->debt == 0 ? 0
+                                                 : sp_debt_wait(client->debt, role->message_rate,
+                                                                role->message_burst));
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -272,6 +286,7 @@ uint64_t sp_client_deadline(const struct sp_wheel_node *node)
     uint64_t next = owner == 0 ? UINT64_MAX : owner;
     if (client->state != SP_CLIENT_CLOSED) {
         next = earlier(next, earlier(silence_ends(client), client->attest_due_ms));
+        next = earlier(next, slowed_until(client));
     }
     return next;
 }
@@ -292,12 +307,65 @@ void sp_client_fire(struct sp_wheel_node *node)
     }
 }
 
+/* It is heard of, and what it owes was paid off in the meantime. */
+static void hear(struct sp_client *client)
+{
+    uint64_t now = client->home->timers->now_ms;
+    if (client->debt > 0) {
+        uint64_t passed = now > client->heard_ms ? now - client->heard_ms : 0;
+        client->debt = sp_debt_after(client->debt, passed, client->role->message_rate);
+        client->fast = client->fast && client->debt > 0;
+    }
+    client->heard_ms = now;
+}
+
+void sp_client_count(struct sp_client *client)
+{
+    const struct sp_role_config *role = client->role;
+    char peer[SP_PEER_TEXT_MAX];
+    client->debt += SP_DEBT_MESSAGE;
+    if (!sp_debt_is_full(client->debt, role->message_burst)) {
+        return;
+    }
+    hear(client); /* it may have come from the buffer, long after the last input */
+    if (!sp_debt_is_full(client->debt, role->message_burst)) {
+        return;
+    }
+    client->slowed = true;
+    sp_client_arm(client);
+    sp_client_mark(client);
+    if (!client->fast) {
+        client->fast = true;
+        sp_metric_inc(SP_M_SLOWED);
+        sp_log_limited(SP_EVENT("device_slowed"), SP_F_VIEW("device", sp_client_identity(client)),
+                       SP_F_STR("peer", sp_peer_format(&client->peer, peer)),
+                       SP_F_INT("message_rate", role->message_rate));
+    }
+}
+
+void sp_client_recount(struct sp_client *client)
+{
+    const struct sp_role_config *role = client->role;
+    uint32_t most = role->message_rate == 0 ? 0 : (role->message_burst - 1) * SP_DEBT_MESSAGE;
+    client->debt = client->debt < most ? client->debt : most;
+    if (client->slowed) {
+        sp_client_arm(client);
+    }
+}
+
 void sp_client_due(struct sp_client *client)
 {
     uint64_t now = client->home->timers->now_ms;
     if (client->state == SP_CLIENT_CLOSED) {
         sp_client_arm(client);
         return;
+    }
+    if (now >= slowed_until(client)) {
+        client->slowed = false;
+        if (!client->stalled) {
+            hear(client);
+        }
+        sp_client_mark(client);
     }
     if (now >= client->attest_due_ms) {
         client->attest_due_ms = UINT64_MAX;
@@ -363,7 +431,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         client->keeping = true;
         client->paused = true;
     }
-    while (in.len > 0 && !client->paused && !client->work->resting &&
+    while (in.len > 0 && sp_client_reads(client) && !client->work->resting &&
            client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = peek(client, in, &header);
@@ -399,7 +467,7 @@ static void take_buffered(struct sp_client *client)
     struct sp_buf *in = &client->work->in;
     size_t used = take_packets(client, sp_buf_view(in));
     sp_buf_consume(in, used);
-    if (in->used == 0 && (in->cap > TAIL_KEEP_MAX || !client->paused)) {
+    if (in->used == 0 && (in->cap > TAIL_KEEP_MAX || sp_client_reads(client))) {
         sp_buf_free(in);
     }
 }
@@ -432,7 +500,7 @@ void sp_client_input(struct sp_client *client, struct sp_view bytes)
         return;
     }
     if (!client->stalled) {
-        client->heard_ms = client->home->timers->now_ms;
+        hear(client);
     }
     if (sp_client_work(client) == NULL) {
         sp_client_starve(client);
@@ -849,7 +917,7 @@ void sp_client_stored(struct sp_client *client, const struct sp_client_answer *a
 
 void sp_client_resume(struct sp_client *client)
 {
-    if (!client->paused && sp_client_now(client)->in.used > 0 &&
+    if (sp_client_reads(client) && sp_client_now(client)->in.used > 0 &&
         client->state != SP_CLIENT_CLOSED && !client->home->frozen) {
         take_buffered(client);
     }

@@ -99,16 +99,17 @@ struct sp_client {
     uint32_t max_packet;    /* of the peer */
     uint32_t session_expiry_s;
     uint32_t keep_alive_ms;   /* silence after which it is closed; 0 before OPEN */
+    uint32_t debt;            /* of its bucket (gate/core/debt.h), as it was at heard_ms */
     uint16_t window;          /* QoS 1 and 2 messages that may be in flight to the peer */
     uint16_t receive_maximum; /* as CONNACK said */
     unsigned state : 4;       /**< enum sp_client_state */
     unsigned guard : 4;       /* enum sp_guard_state */
     uint8_t version;          /* 0 before CONNECT, then enum sp_mqtt_version */
     uint8_t attestation;      /* of the row, as are the next two */
-    uint8_t binding;
-    uint8_t records;
+    unsigned binding : 4;
+    unsigned records : 4;
     bool dirty : 1;
-    bool paused : 1;   /**< the owner should not read */
+    bool paused : 1;   /* nothing of it is handled before something else has happened */
     bool stalled : 1;  /* 3.1.1: paused for good, for a message that could not be stored */
     bool lost : 1;     /**< the transport is gone: nothing can be written */
     bool starved : 1;  /**< lost since there is no memory for it */
@@ -125,8 +126,10 @@ struct sp_client {
     bool grant_unacked : 1; /* a grant waits for its PUBACK */
     bool guest : 1;         /* it has its identity's place for guests */
     bool terse : 1;         /* it asked for no Reason Strings but with CONNACK and DISCONNECT */
-    uint8_t unopened;       /* protected records that did not open */
-    struct sp_peer peer;    /**< set by the owner, for logs */
+    bool slowed : 1; /* the same, until its bucket has messages again (limits: message_rate) */
+    bool fast : 1;   /* it has been slowed since its bucket was full */
+    unsigned unopened : 4; /* protected records that did not open */
+    struct sp_peer peer;   /**< set by the owner, for logs */
 };
 
 /** What sp_client_now() shows of one with nothing in flight. */
@@ -195,6 +198,12 @@ void sp_client_due(struct sp_client *client);
 
 /** Decrypted bytes, borrowed for the call. */
 void sp_client_input(struct sp_client *client, struct sp_view bytes);
+
+/** The owner may read; else what comes is not handled before later. */
+static inline bool sp_client_reads(const struct sp_client *client)
+{
+    return !client->paused && !client->slowed;
+}
 
 /** The transport is gone without a word from the client. */
 void sp_client_lost(struct sp_client *client);
@@ -283,6 +292,12 @@ void sp_client_acknowledge(struct sp_client *client, const struct sp_mqtt_publis
 
 /** A PUBREL cannot be stored: close. */
 void sp_client_no_release(struct sp_client *client);
+
+/** It has published a message of those that its role's message_rate counts. */
+void sp_client_count(struct sp_client *client);
+
+/** Its role has changed: it may publish one message at least, whatever it has published before. */
+void sp_client_recount(struct sp_client *client);
 
 /** A 3.1.1 client's message cannot be stored: read no more, close in 10 s (docs/protocol.md 3.5). */
 void sp_client_stall(struct sp_client *client);

@@ -59,8 +59,8 @@ struct sp_keep {
     struct sp_keep_parked **parked_end;
     struct sp_keep_ended *ended;
     struct sp_keep_ended reserve[SP_KEEP_ENDED_RESERVE];
-    bool loaded;    /* this home has its own */
-    bool stale;     /* the journal may lack something: nothing is promised until it is told all again */
+    bool loaded; /* this home has its own */
+    bool stale; /* the journal may lack something: nothing is promised until it is told all again */
     bool failed;    /* a batch could not be sent */
     bool unwatched; /* sessions may have no time at which they end */
     bool applying;  /* what is in the journal already is being made: do not tell it */

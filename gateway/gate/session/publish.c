@@ -382,6 +382,9 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
     publish.retain = publish.retain && client->role->retain;
     sp_metric_inc(SP_M_PUBLISH_IN);
     sp_metric_add(SP_M_PUBLISH_IN_BYTES, (int64_t)publish.payload.len);
+    if (client->role->message_rate > 0) {
+        sp_client_count(client);
+    }
     if (sp_view_starts(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
         own_topic(client, &publish);
     } else {

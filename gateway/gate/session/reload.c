@@ -61,6 +61,7 @@ static void reload_client(struct sp_client *client, const struct sp_config *conf
         return;
     }
     client->role = role;
+    sp_client_recount(client);
     if (client->more != NULL) {
         client->more->will = keep_will(client->more->will, role, sp_client_identity(client));
     }

@@ -1339,6 +1339,190 @@ static void a_client_that_says_much_rests_until_the_next_turn(void)
     end();
 }
 
+/* ---- more messages than its role may send ---- */
+
+/* `count` QoS 0 messages in one input, then PINGREQ, and DISCONNECT with `leave`. */
+static void shout(struct peer *peer, unsigned count, bool leave)
+{
+    uint8_t buf[16384];
+    struct sp_writer out;
+    const struct sp_mqtt_publish packet = {.topic = SP_VIEW_LIT("dt/dev1/x"),
+                                           .payload = SP_VIEW_LIT("loud")};
+    const struct sp_mqtt_reasoned bye = {.reason = 0};
+    sp_writer_init(&out, buf, sizeof(buf));
+    for (unsigned i = 0; i < count; i++) {
+        sp_mqtt_encode_publish(&out, peer->version, &packet);
+    }
+    sp_mqtt_encode_ping(&out, SP_MQTT_PINGREQ);
+    if (leave) {
+        sp_mqtt_encode_reasoned(&out, peer->version, SP_MQTT_DISCONNECT, &bye);
+    }
+    say(peer, &out);
+}
+
+static unsigned heard(struct peer *listener)
+{
+    struct sp_mqtt_publish got;
+    unsigned count = 0;
+    while (hear_publish(listener, &got)) {
+        count++;
+    }
+    return count;
+}
+
+static struct peer *listener_to_dev1(void)
+{
+    struct peer *listener = tool("t1", true);
+    SP_CHECK_INT(subscribe(listener, "dt/dev1/#", 0), 0);
+    return listener;
+}
+
+static void set_rate(uint32_t rate, uint32_t burst)
+{
+    roles[0].message_rate = rate;
+    roles[0].message_burst = burst;
+}
+
+static int64_t count_slowed(void)
+{
+    if (sp_metrics_fd() < 0) {
+        SP_CHECK_INT(sp_metrics_init(), SP_OK);
+    }
+    return sp_metric_read(SP_M_SLOWED);
+}
+
+static void who_publishes_too_much_is_held_back_but_neither_closed_nor_robbed(void)
+{
+    struct sp_view body;
+    begin();
+    set_rate(1, 3);
+    struct peer *listener = listener_to_dev1();
+    struct peer *peer = admitted("dev1", sensor_name);
+    int64_t slowed = count_slowed();
+    shout(peer, 200, true);
+    SP_CHECK_INT(heard(listener), 3);
+    SP_CHECK(!sp_client_reads(&peer->client));
+    pass(999);
+    SP_CHECK_INT(heard(listener), 0);
+    for (int i = 0; i < 197;
+         i++) { /* with a keep-alive of 60 s, it says nothing for longer than 90 s */
+        pass(i == 0 ? 1 : 1000);
+        SP_CHECK_INT(heard(listener), 1);
+        SP_CHECK(!peer->closed && !sp_client_reads(&peer->client));
+        say_puback(listener, 9); /* it is not slow; and its own keep-alive lasts */
+    }
+    SP_CHECK_INT(hear(peer, &body).type, 0);
+    pass(1000);
+    SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PINGRESP);
+    SP_CHECK(peer->closed);
+    SP_CHECK_INT(count_slowed() - slowed, 1);
+    hang_up(peer);
+    hang_up(listener);
+    set_rate(0, 0);
+    end();
+}
+
+static void what_is_for_one_that_is_held_back_still_goes_out(void)
+{
+    struct sp_mqtt_publish got;
+    begin();
+    set_rate(1, 2);
+    struct peer *peer = admitted("dev1", sensor_name);
+    SP_CHECK_INT(subscribe(peer, "cmd/dev1/#", 0), 0);
+    say_publish(peer, "dt/dev1/x", "one", 1, 1);
+    say_publish(peer, "dt/dev1/x", "two", 1, 2);
+    say_publish(peer, "dt/dev1/x", "three", 1, 3);
+    SP_CHECK(!sp_client_reads(&peer->client));
+    sp_route_command(&w->home, SP_VIEW_LIT("down/dev1/x"), SP_VIEW_LIT("hello"), 0, 9);
+    turn();
+    SP_CHECK(hear_publish(peer, &got) && is(got.payload, "hello"));
+    durable(2, SP_OK);
+    SP_CHECK_INT(puback(peer, 1), 0);
+    SP_CHECK_INT(puback(peer, 2), 0);
+    SP_CHECK(!sp_client_reads(&peer->client)); /* nothing but time helps */
+    pass(1000);
+    durable(3, SP_OK);
+    SP_CHECK_INT(puback(peer, 3), 0);
+    hang_up(peer);
+    set_rate(0, 0);
+    end();
+}
+
+static void who_keeps_to_its_rate_is_never_held_back_and_costs_nothing_more(void)
+{
+    begin();
+    set_rate(10, 2);
+    struct peer *listener = listener_to_dev1();
+    struct peer *peer = admitted("dev1", sensor_name);
+    for (int i = 0; i < 100; i++) {
+        say_publish(peer, "dt/dev1/x", "calm", 0, 0);
+        SP_CHECK(sp_client_reads(&peer->client) && peer->client.work == NULL);
+        pass(100);
+    }
+    SP_CHECK_INT(heard(listener), 100);
+    pass(8000); /* not more than the burst comes together */
+    shout(peer, 5, false);
+    SP_CHECK_INT(heard(listener), 2);
+    for (int i = 0; i < 3; i++) {
+        pass(100);
+        SP_CHECK_INT(heard(listener), 1);
+    }
+    hang_up(peer);
+    hang_up(listener);
+    set_rate(0, 0);
+    end();
+}
+
+static void a_spell_of_being_held_back_ends_with_a_full_bucket_and_is_counted_once(void)
+{
+    begin();
+    set_rate(10, 5);
+    struct peer *peer = admitted("dev1", sensor_name);
+    int64_t slowed = count_slowed();
+    for (int i = 0; i < 3; i++) {
+        shout(peer, 8, false);
+        pass(300);
+    }
+    SP_CHECK_INT(count_slowed() - slowed, 1);
+    pass(5000);
+    shout(peer, 8, false);
+    SP_CHECK_INT(count_slowed() - slowed, 2);
+    hang_up(peer);
+    set_rate(0, 0);
+    end();
+}
+
+static void a_new_message_rate_holds_at_once(void)
+{
+    begin();
+    set_rate(1, 1000);
+    struct peer *listener = listener_to_dev1();
+    struct peer *peer = admitted("dev1", sensor_name);
+    w->home.config = &config;
+    config.limits.turn_messages = 5000;
+    shout(peer, 700, false);
+    SP_CHECK_INT(heard(listener), 700);
+    set_rate(10, 4); /* whatever it has published, it may send one */
+    sp_home_configure(&w->home, &config);
+    SP_CHECK(sp_client_reads(&peer->client));
+    shout(peer, 4, false);
+    SP_CHECK_INT(heard(listener), 1);
+    pass(100);
+    SP_CHECK_INT(heard(listener), 1);
+    set_rate(0, 4);
+    sp_home_configure(&w->home, &config);
+    pass(1);
+    SP_CHECK_INT(heard(listener), 2);
+    SP_CHECK(sp_client_reads(&peer->client));
+    shout(peer, 100, false);
+    SP_CHECK_INT(heard(listener), 100);
+    config.limits.turn_messages = 64;
+    hang_up(peer);
+    hang_up(listener);
+    set_rate(0, 0);
+    end();
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(an_mqtt_5_device_is_challenged_judged_and_admitted),
     SP_TEST(a_refused_token_gives_0x87_with_the_check_and_closes),
@@ -1387,5 +1571,10 @@ static const struct sp_test tests[] = {
     SP_TEST(whose_role_is_gone_is_closed_and_forgotten),
     SP_TEST(packets_may_come_byte_by_byte),
     SP_TEST(a_client_that_says_much_rests_until_the_next_turn),
+    SP_TEST(who_publishes_too_much_is_held_back_but_neither_closed_nor_robbed),
+    SP_TEST(what_is_for_one_that_is_held_back_still_goes_out),
+    SP_TEST(who_keeps_to_its_rate_is_never_held_back_and_costs_nothing_more),
+    SP_TEST(a_spell_of_being_held_back_ends_with_a_full_bucket_and_is_counted_once),
+    SP_TEST(a_new_message_rate_holds_at_once),
 };
 SP_TEST_MAIN(tests)
