@@ -6,6 +6,7 @@
  */
 #include "gateway/gate/worker.h"
 #include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
 #include "gateway/slab/starve_test.h"
 #include "libs/base/test.h"
 
@@ -1204,6 +1205,31 @@ static void a_lack_of_memory_costs_the_connection_and_nothing_else(void)
     }
 }
 
+/* @return No allocation failed. */
+static bool counted_without_memory(uint64_t nth)
+{
+    begin();
+    struct device *device = connected(0, "home0");
+    int64_t before = sp_metric_read(SP_M_SHED_MEMORY);
+    starve(nth, 1);
+    SAY(device, "\xC0\x00");
+    bool whole = starve_end() == 0;
+    SP_CHECK_INT(sp_metric_read(SP_M_SHED_MEMORY) - before, whole ? 0 : 1);
+    SP_CHECK(whole ? HEARS(device, "\xD0\x00") : conn_of(0) == NULL);
+    end();
+    return whole;
+}
+
+static void whom_a_lack_of_memory_ends_is_counted_once(void)
+{
+    uint64_t nth = 1;
+    SP_CHECK_INT(sp_metrics_init(), SP_OK);
+    while (!counted_without_memory(nth) && nth < 100) {
+        nth++;
+    }
+    SP_CHECK(nth > 1 && nth < 100);
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(a_device_is_served_on_the_loop_of_its_identity),
     SP_TEST(who_says_too_little_in_its_time_is_closed),
@@ -1240,6 +1266,7 @@ static const struct sp_test tests[] = {
     SP_TEST(others_of_an_identity_do_not_count_as_handshakes),
     SP_TEST(without_memory_for_a_move_a_connection_stays),
     SP_TEST(a_lack_of_memory_costs_the_connection_and_nothing_else),
+    SP_TEST(whom_a_lack_of_memory_ends_is_counted_once),
 };
 
 int main(void)
