@@ -11,12 +11,21 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tests.lib.attester import IMPLEMENTATION, MEASUREMENT, SIGNER  # noqa: E402
 from tools.lab.cloud import Cloud  # noqa: E402
 from tools.lab.gateway import Gateway  # noqa: E402
+from tools.lab.process import alarms  # noqa: E402
 
 _numbers = itertools.count(1)
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: not worth running a second time under sanitizers")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """After a test, and after the fixtures that end with it: a process that failed and was started again fails it too."""
+    found = alarms.copy()
+    alarms.clear()
+    assert not found, "\n".join(found)
 
 
 @pytest.fixture(scope="module")

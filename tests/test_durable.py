@@ -133,14 +133,20 @@ def test_a_shared_subscription_and_its_identifier_are_there_after_a_crash(own):
 def test_commands_of_the_cloud_wait_in_the_journal(own, cloud, what):
     gateway = own()
     bundle = gateway.add("dev")
-    name = kept(gateway, bundle)
-    for number in range(5):
-        cloud.publish(f"cmd/sallyport/gw-1/{name}/led", str(number))
-    wait_for(lambda: gateway.metric("session_messages") == 5, 10, "five messages in the journal")
+    topic = f"cmd/sallyport/gw-1/{kept(gateway, bundle)}/led"
+    gateway.wait_metric("cloud_links_connected", 1)
+    # The first may come before the link is subscribed, and any may be published twice: the lab repeats what its logger has not seen.
+    wait_for(lambda: cloud.publish(topic, "0") or gateway.metric("session_messages") > 0, 10, "a command in the journal")
+    for number in range(1, 5):
+        cloud.publish(topic, str(number))
+    wait_for(lambda: gateway.metric("session_messages") >= 5, 10, "five messages in the journal")
     crash(gateway, what)
     dev = enter(gateway, bundle)
     assert dev.connack.session_present
-    assert [p.payload for p in take(dev, 5)] == [b"0", b"1", b"2", b"3", b"4"]
+    got = []
+    while b"4" not in got:
+        got.append(take(dev, 1)[0].payload)
+    assert list(dict.fromkeys(got)) == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def test_what_was_sent_and_not_acknowledged_comes_again_as_a_repeat_with_its_packet_id(own):

@@ -41,3 +41,13 @@ def test_the_rows_of_bytes_hold_every_case_that_is_said_to_be_among_them():
     named = set(re.findall(r"\b([MTCS]-\d\d)\b", hostile + tokens + (HERE / "test_hostile_wire.py").read_text()
                            + (HERE / "test_hostile_store.py").read_text()))
     assert named <= set(IDS)
+
+
+def test_who_has_a_bound_in_the_place_of_a_number_says_why():
+    bounded = set()
+    for file in {reference.split("::")[0] for case in CASES for reference in case.tests}:
+        text = (HERE / file).read_text()
+        bounded |= {f"{file}::{node.name}" for node in ast.parse(text).body
+                    if isinstance(node, ast.FunctionDef) and "at_least=" in ast.get_source_segment(text, node) and node.name.startswith("test_")}
+    for case in CASES:
+        assert bool(case.chance) == any(reference in bounded for reference in case.tests), case.id

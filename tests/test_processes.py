@@ -10,7 +10,8 @@ from tests.lib import mqtt
 from tests.lib.attester import TestDevice
 from tests.lib.memory import memory_of, only_root
 from tests.lib.tlspsk import TlsError
-from tools.lab.process import wait_for
+from tools.lab.gateway import Gateway
+from tools.lab.process import Process, alarms, run, wait_for
 
 
 def status_of(pid):
@@ -92,7 +93,6 @@ def test_shutdown_says_so_to_devices(tmp_path):
 def home(tmp_path):
     """A gateway of a test's own, whose processes may be killed."""
     from tests.conftest import add_reference
-    from tools.lab.gateway import Gateway
     made = Gateway(tmp_path / "home", threads=2)
     add_reference(made)
     made.start()
@@ -155,3 +155,23 @@ def test_a_device_that_was_just_added_comes_in_and_stays_in_whatever_keys_dies_o
     assert home.events("device_revoked") == []
     dev.close()
     other.close()
+
+
+@pytest.mark.parametrize("line", ["==7==ERROR: AddressSanitizer: heap-use-after-free on address 0x1", "a.c:1:2: runtime error: shift exponent 64",
+                                  "==7==ERROR: LeakSanitizer: detected memory leaks", "event=process_died process=gate signal=SEGV"])
+def test_what_no_process_may_say_is_heard_whoever_looks(line):
+    """tests/conftest.py fails the test in which that happens; here it is taken before."""
+    for talk in (lambda: Process(["sh", "-c", 'echo "$0" >&2', line]).wait(), lambda: run("sh", "-c", 'echo "$0" >&2', line)):
+        talk()
+        assert alarms == [line]
+        alarms.clear()
+
+
+def test_a_child_that_fails_and_is_started_again_is_heard(tmp_path):
+    made = Gateway(tmp_path / "home")
+    made.start()
+    os.kill(made.pids()["gate"], signal.SIGSEGV)  # under a sanitizer that is a report
+    wait_for(lambda: any("signal=SEGV" in line or "Sanitizer: SEGV" in line for line in alarms), 20, "the alarm")
+    made.wait_event("restarted", seconds=20)
+    made.stop()
+    alarms.clear()

@@ -497,18 +497,41 @@ static void flush_link(struct sp_link *link)
 
 /* ---- orders from other threads ---- */
 
-struct order {
+struct sp_order {
     struct sp_parcel parcel; /* first: the functions below cast back */
     enum sp_process peer;
     int fd;
     struct sp_config *config;
     atomic_uint *count;
+    atomic_bool taken; /* one of worker->orders */
 };
+
+/* Few are ever under way at a time. NULL: no memory, and too many. */
+static struct sp_order *take_order(struct sp_worker *worker)
+{
+    struct sp_order *order = calloc(1, sizeof(*order));
+    for (size_t i = 0; order == NULL && i < SP_WORKER_ORDERS; i++) {
+        bool taken = false;
+        if (atomic_compare_exchange_strong(&worker->orders[i].taken, &taken, true)) {
+            order = &worker->orders[i];
+        }
+    }
+    return order;
+}
+
+static void free_order(struct sp_worker *worker, struct sp_order *order)
+{
+    if (order >= worker->orders && order < worker->orders + SP_WORKER_ORDERS) {
+        atomic_store(&order->taken, false);
+    } else {
+        free(order);
+    }
+}
 
 static void obey_stop(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
-    free(parcel);
+    free_order(worker, (struct sp_order *)parcel);
     if (worker->stopping) {
         return;
     }
@@ -529,7 +552,7 @@ static void obey_stop(void *owner, struct sp_parcel *parcel)
 static void obey_reconnect(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
-    struct order *order = (struct order *)parcel;
+    struct sp_order *order = (struct sp_order *)parcel;
     bool keys = order->peer == SP_PROCESS_KEYS;
     enum sp_err err = keys ? use_keys(worker, order->fd) : use_store(worker, order->fd);
     if (err != SP_OK) {
@@ -542,18 +565,18 @@ static void obey_reconnect(void *owner, struct sp_parcel *parcel)
             sp_home_regrant(&worker->home);
         }
     }
-    free(order);
+    free_order(worker, order);
 }
 
 static void obey_configure(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
-    struct order *order = (struct order *)parcel;
+    struct sp_order *order = (struct sp_order *)parcel;
     struct sp_config *old = worker->config;
     worker->config = order->config;
     sp_home_configure(&worker->home, order->config);
     sp_config_destroy(old);
-    free(order);
+    free_order(worker, order);
 }
 
 /* Who has begun a handshake, or waits for a place with a whole ClientHello. */
@@ -565,30 +588,33 @@ static uint32_t in_the_middle(const struct sp_worker *worker)
 static void obey_leave(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
-    struct order *order = (struct order *)parcel;
+    struct sp_order *order = (struct sp_order *)parcel;
     worker->leaving = true;
     atomic_store(&worker->waiting, in_the_middle(worker));
     atomic_fetch_add(order->count, 1);
-    free(order);
+    free_order(worker, order);
 }
 
 static void obey_freeze(void *owner, struct sp_parcel *parcel)
 {
     struct sp_worker *worker = owner;
-    free(parcel);
+    free_order(worker, (struct sp_order *)parcel);
     worker->shares = true;
     worker->home.frozen = !worker->stopping;
 }
 
 static void give_order(struct sp_worker *worker, void (*obey)(void *, struct sp_parcel *),
-                       const struct order *given)
+                       const struct sp_order *given)
 {
     struct sp_outbox outbox = {NULL, NULL};
-    struct order *order = malloc(sizeof(*order));
+    struct sp_order *order = take_order(worker);
     if (order == NULL) {
         abort(); /* none may be lost: the parent starts us again */
     }
-    *order = *given;
+    order->peer = given->peer;
+    order->fd = given->fd;
+    order->config = given->config;
+    order->count = given->count;
     order->parcel.run = obey;
     sp_outbox_put(&outbox, &order->parcel);
     sp_inbox_post(&worker->inbox, &outbox);
@@ -596,27 +622,28 @@ static void give_order(struct sp_worker *worker, void (*obey)(void *, struct sp_
 
 void sp_worker_stop(struct sp_worker *worker)
 {
-    give_order(worker, obey_stop, &(struct order){.fd = -1});
+    give_order(worker, obey_stop, &(struct sp_order){.fd = -1});
 }
 
 void sp_worker_reconnect(struct sp_worker *worker, enum sp_process peer, int fd)
 {
-    give_order(worker, obey_reconnect, &(struct order){.peer = peer, .fd = fd});
+    give_order(worker, obey_reconnect, &(struct sp_order){.peer = peer, .fd = fd});
 }
 
 void sp_worker_configure(struct sp_worker *worker, const struct sp_config *config)
 {
-    give_order(worker, obey_configure, &(struct order){.fd = -1, .config = sp_config_hold(config)});
+    give_order(worker, obey_configure,
+               &(struct sp_order){.fd = -1, .config = sp_config_hold(config)});
 }
 
 void sp_worker_leave(struct sp_worker *worker, atomic_uint *count)
 {
-    give_order(worker, obey_leave, &(struct order){.fd = -1, .count = count});
+    give_order(worker, obey_leave, &(struct sp_order){.fd = -1, .count = count});
 }
 
 void sp_worker_freeze(struct sp_worker *worker)
 {
-    give_order(worker, obey_freeze, &(struct order){.fd = -1});
+    give_order(worker, obey_freeze, &(struct sp_order){.fd = -1});
 }
 
 /* ---- one turn after the other ---- */
@@ -893,6 +920,7 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
     worker->trim_timer.fire = trim;
     worker->serve_timer.fire = serve_again;
     worker->log_timer.fire = log_left_out;
+    worker->orders = calloc(SP_WORKER_ORDERS, sizeof(*worker->orders));
     worker->cipher = malloc(SP_WORKER_BUFFER);
     worker->plain = malloc(SP_WORKER_BUFFER);
     worker->keys.message = keys_message;
@@ -913,7 +941,8 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
         .flush = sp_conn_flush,
     };
     sp_home_init(&worker->home);
-    if (worker->cipher == NULL || worker->plain == NULL || worker->home.outboxes == NULL) {
+    if (worker->orders == NULL || worker->cipher == NULL || worker->plain == NULL ||
+        worker->home.outboxes == NULL) {
         return SP_ERR_NOMEM;
     }
     SP_TRY(sp_loop_init(&worker->loop));
@@ -947,6 +976,7 @@ void sp_worker_deinit(struct sp_worker *worker)
     sp_tls_out_deinit(&worker->out);
     free(worker->home.outboxes);
     free(worker->listeners);
+    free(worker->orders);
     free(worker->cipher);
     free(worker->plain);
     sp_config_destroy(worker->config);

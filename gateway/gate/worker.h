@@ -33,6 +33,10 @@ struct sp_link {
     void (*lost)(struct sp_worker *worker);
 };
 
+#define SP_WORKER_ORDERS 8U /* from other threads that need no memory, at a time */
+
+struct sp_order; /* private to worker.c */
+
 struct sp_worker {
     struct sp_home home; /* first: parcels get it as their owner */
     struct sp_loop loop;
@@ -49,10 +53,11 @@ struct sp_worker {
     struct sp_timer log_timer;    /* the log tells then what it left out */
     uint32_t stirred;             /* connections that came since it was */
     uint64_t trimmed_ms;
-    bool trims;            /* the timer is set */
-    struct sp_tls_out out; /* ciphertext of one connection, then of the next */
-    uint8_t *cipher;       /* SP_WORKER_BUFFER bytes as read from a socket */
-    uint8_t *plain;        /* SP_WORKER_BUFFER bytes, decrypted */
+    bool trims;              /* the timer is set */
+    struct sp_tls_out out;   /* ciphertext of one connection, then of the next */
+    struct sp_order *orders; /* SP_WORKER_ORDERS, for when there is no memory */
+    uint8_t *cipher;         /* SP_WORKER_BUFFER bytes as read from a socket */
+    uint8_t *plain;          /* SP_WORKER_BUFFER bytes, decrypted */
     struct sp_admission admission;
     bool accepting; /* listeners are watched */
     bool short_of_fds;

@@ -201,7 +201,7 @@ enum sp_err sp_channel_receive(struct sp_channel *c, sp_channel_fn fn, void *arg
         return SP_ERR_CLOSED;
     }
     if (!buffer_reserve(&c->in, READ_MAX)) {
-        return fail(c, SP_ERR_NOMEM);
+        return SP_OK; /* what came stays where it is, and is told of again */
     }
     ssize_t n = recv(c->fd, c->in.ptr + c->in.to, READ_MAX, 0);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {

@@ -52,7 +52,7 @@ typedef enum sp_err (*sp_channel_fn)(void *arg, const struct sp_frame *frame, st
 
 /**
  * Read what is there (one read of at most 256 KiB) and hand over every whole message.
- * @retval SP_OK         Handled, maybe nothing.
+ * @retval SP_OK         Handled, maybe nothing: without memory for it nothing is read, and the fd stays readable.
  * @retval SP_ERR_CLOSED The other end is gone.
  * @return Else what `fn` returned, or SP_ERR_MALFORMED for an impossible frame.
  */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "gateway/proc/proc.h"
+#include "gateway/slab/starve_test.h"
 #include "libs/base/test.h"
 
 /* A channel, and the raw end of the socket pair that plays the other process. */
@@ -74,6 +75,32 @@ static void messages_arrive_whole_and_in_order(void)
     SP_CHECK_INT(sp_channel_receive(other, take, &got), SP_OK);
     SP_CHECK_INT(got.count, 2);
     sp_channel_destroy(other);
+    end_pair(&p);
+}
+
+static void what_there_is_no_memory_for_is_read_later(void)
+{
+    static uint8_t body[600000];
+    struct pair p = make_pair();
+    struct sp_frame frame = {.length = sizeof(body), .type = 7, .tag = 5};
+    struct got got = {0};
+    uint64_t failed = 0;
+    body[0] = 0x5A;
+    SP_CHECK(write(p.raw, &frame, sizeof(frame)) == (ssize_t)sizeof(frame));
+    for (size_t sent = 0; sent < sizeof(body);) {
+        ssize_t n = send(p.raw, body + sent, sizeof(body) - sent, MSG_DONTWAIT);
+        sent += n > 0 ? (size_t)n : 0;
+        starve(1, UINT64_MAX); /* the first buffer, and each time that it has to grow */
+        SP_CHECK_INT(sp_channel_receive(p.channel, take, &got), SP_OK);
+        failed += starve_end();
+        SP_CHECK_INT(sp_channel_receive(p.channel, take, &got), SP_OK);
+    }
+    while (got.count == 0 && sp_channel_receive(p.channel, take, &got) == SP_OK) {
+    }
+    SP_CHECK(failed >= 2);
+    SP_CHECK_INT(got.count, 1);
+    SP_CHECK_INT(got.last_len, sizeof(body));
+    SP_CHECK_INT(got.first_byte, 0x5A);
     end_pair(&p);
 }
 
@@ -220,6 +247,7 @@ static void a_control_message_carries_a_descriptor(void)
 
 static const struct sp_test tests[] = {
     SP_TEST(messages_arrive_whole_and_in_order),
+    SP_TEST(what_there_is_no_memory_for_is_read_later),
     SP_TEST(a_message_in_pieces_is_put_together),
     SP_TEST(the_largest_message_passes_through_a_full_pipe),
     SP_TEST(too_much_is_refused_before_anything_is_queued),

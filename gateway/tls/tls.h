@@ -100,6 +100,7 @@ void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites);
  * @retval SP_ERR_SPACE  The next record does not fit into `buf`; it waits.
  * @retval SP_ERR_CLOSED close_notify.
  * @retval SP_ERR_MALFORMED A broken or unwanted record; an alert was appended to `out`. The session is closed.
+ * @retval SP_ERR_NOMEM  There was no memory for the input given. The session is closed.
  */
 SP_MUST_CHECK enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len,
                                       struct sp_tls_out *out);

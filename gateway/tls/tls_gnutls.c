@@ -1029,7 +1029,8 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
                         struct sp_tls_out *out)
 {
     if (tls->state != SP_TLS_OPEN) {
-        return SP_ERR_CLOSED;
+        bool starved = tls->broken && tls->flow == NULL; /* no memory for its input */
+        return starved ? SP_ERR_NOMEM : SP_ERR_CLOSED;
     }
     if (tls->attached == NULL) {
         return read_detached(tls, buf, cap, len, out);

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -11,6 +12,10 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("SALLYPORT_BUILD", "build")
+
+# What a process prints that a sanitizer has caught, or that a signal ended by a fault of its own: no test expects any of it.
+ALARM = re.compile(r"Sanitizer|runtime error: |event=process_died .*signal=(ABRT|BUS|FPE|ILL|SEGV|TRAP)\b")
+alarms = []  # such lines of all processes; tests/conftest.py takes them, and fails the test that they came in
 
 
 def program(name):
@@ -22,6 +27,8 @@ def run(*words, data=None, check=True, timeout=60):
     """Run to the end; stdout and stderr as text unless `data` is bytes."""
     result = subprocess.run([str(w) for w in words], input=data, capture_output=True, timeout=timeout,
                             text=not isinstance(data, bytes), check=False)
+    said = result.stderr.decode(errors="replace") if isinstance(data, bytes) else result.stderr
+    alarms.extend(line for line in said.splitlines() if ALARM.search(line))
     if check and result.returncode != 0:
         raise RuntimeError(f"{words[0]} {words[1] if len(words) > 1 else ''}: exit {result.returncode}: "
                            f"{result.stderr or result.stdout}")
@@ -76,6 +83,8 @@ class Process:
         for line in stream:
             line = line.rstrip("\n")
             lines.append(line)
+            if ALARM.search(line):
+                alarms.append(line)
             if self._on_line is not None:
                 self._on_line(name, line)
 

@@ -42,8 +42,7 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
 {
     struct sp_client_work *work = sp_client_work(&conn->client);
     if (work == NULL) { /* there always is one before it is homed */
-        conn->client.lost = true;
-        sp_client_mark(&conn->client);
+        sp_client_starve(&conn->client);
         return;
     }
     work->owner_due_ms = when;
@@ -275,6 +274,7 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
 {
     struct sp_client_work *work = sp_client_work(&conn->client);
     if (work == NULL) {
+        conn->client.starved = true;
         conn->client.lost = true;
         return;
     }
@@ -286,6 +286,7 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
         watch_for(conn, conn->events | EPOLLOUT);
     }
     if (sp_buf_append(&work->unsent, rest) != SP_OK) {
+        conn->client.starved = true;
         conn->client.lost = true;
         return;
     }
@@ -360,6 +361,7 @@ static void seal(struct sp_conn *conn)
     if (work_of(conn)->out.used > 0 && !client->lost) {
         struct sp_view plain = sp_buf_view(&work_of(conn)->out);
         if (sp_tls_write(conn->tls, plain, &worker_of(conn)->out) != SP_OK) {
+            client->starved = true;
             client->lost = true;
         }
         sp_client_written(client);
@@ -400,6 +402,11 @@ void sp_conn_settle(struct sp_conn *conn)
         set_deadline(conn, now_of(conn) + limits_of(conn)->stall_timeout_ms);
     }
     send_out(conn);
+    if (client->starved && client->state != SP_CLIENT_CLOSED) {
+        sp_conn_turned_away(&client->peer, sp_client_identity(client), SP_SHED_MEMORY);
+        sp_conn_close(conn);
+        return;
+    }
     if (client->lost) {
         sp_conn_close(conn);
         return;
@@ -446,6 +453,8 @@ static void take_plaintext(struct sp_conn *conn)
     }
     if (err == SP_ERR_CLOSED && conn->client.state != SP_CLIENT_CLOSED) {
         sp_client_lost(&conn->client);
+    } else if (err == SP_ERR_NOMEM) {
+        sp_client_starve(&conn->client);
     } else if (err == SP_ERR_MALFORMED) {
         refuse(conn, SP_M_TLS_BAD_RECORD, "tls_bad_record", sp_tls_error(conn->tls));
     }

@@ -6,6 +6,7 @@
  */
 #include "gateway/gate/worker.h"
 #include "gateway/log/log.h"
+#include "gateway/metrics/metrics.h"
 #include "gateway/slab/starve_test.h"
 #include "libs/base/test.h"
 
@@ -1007,6 +1008,30 @@ static void a_loop_that_stops_takes_nobody_in(void)
     end();
 }
 
+static void orders_reach_a_loop_without_memory(void)
+{
+    atomic_uint count = 0;
+    begin();
+    for (unsigned i = 1; i <= 3 * SP_WORKER_ORDERS; i++) {
+        starve(1, UINT64_MAX);
+        sp_worker_leave(&w.loops[1], &count);
+        sp_worker_freeze(&w.loops[1]);
+        SP_CHECK_INT(starve_end(), 2);
+        turn();
+        SP_CHECK_INT(atomic_load(&count), i);
+        SP_CHECK(w.loops[1].leaving && w.loops[1].home.frozen);
+        sp_worker_thaw(&w.loops[1]);
+    }
+    struct device *device = connected(0, "home1");
+    starve(1, UINT64_MAX);
+    sp_worker_stop(&w.loops[1]);
+    SP_CHECK_INT(starve_end(), 1);
+    turn();
+    SP_CHECK(is_closed(device));
+    pass(6000);
+    end();
+}
+
 static void one_that_says_much_is_read_on_in_the_next_turn(void)
 {
     begin();
@@ -1188,6 +1213,31 @@ static void a_lack_of_memory_costs_the_connection_and_nothing_else(void)
     }
 }
 
+/* @return No allocation failed. */
+static bool counted_without_memory(uint64_t nth)
+{
+    begin();
+    struct device *device = connected(0, "home0");
+    int64_t before = sp_metric_read(SP_M_SHED_MEMORY);
+    starve(nth, 1);
+    SAY(device, "\xC0\x00");
+    bool whole = starve_end() == 0;
+    SP_CHECK_INT(sp_metric_read(SP_M_SHED_MEMORY) - before, whole ? 0 : 1);
+    SP_CHECK(whole ? HEARS(device, "\xD0\x00") : conn_of(0) == NULL);
+    end();
+    return whole;
+}
+
+static void whom_a_lack_of_memory_ends_is_counted_once(void)
+{
+    uint64_t nth = 1;
+    SP_CHECK_INT(sp_metrics_init(), SP_OK);
+    while (!counted_without_memory(nth) && nth < 100) {
+        nth++;
+    }
+    SP_CHECK(nth > 1 && nth < 100);
+}
+
 static const struct sp_test tests[] = {
     SP_TEST(a_device_is_served_on_the_loop_of_its_identity),
     SP_TEST(who_says_too_little_in_its_time_is_closed),
@@ -1215,6 +1265,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_handshake_goes_on_when_the_socket_takes_more),
     SP_TEST(an_error_of_the_socket_ends_the_connection_and_an_interruption_does_not),
     SP_TEST(a_loop_that_stops_takes_nobody_in),
+    SP_TEST(orders_reach_a_loop_without_memory),
     SP_TEST(one_that_says_much_is_read_on_in_the_next_turn),
     SP_TEST(an_identity_that_cannot_be_one_is_unknown_whatever_keys_says),
     SP_TEST(a_handshake_that_keys_has_to_answer_does_not_idle),
@@ -1223,6 +1274,7 @@ static const struct sp_test tests[] = {
     SP_TEST(others_of_an_identity_do_not_count_as_handshakes),
     SP_TEST(without_memory_for_a_move_a_connection_stays),
     SP_TEST(a_lack_of_memory_costs_the_connection_and_nothing_else),
+    SP_TEST(whom_a_lack_of_memory_ends_is_counted_once),
 };
 
 int main(void)

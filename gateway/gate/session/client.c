@@ -536,7 +536,7 @@ void sp_client_input(struct sp_client *client, struct sp_view bytes)
         hear(client);
     }
     if (sp_client_work(client) == NULL) {
-        sp_client_lost(client);
+        sp_client_starve(client);
         return;
     }
     take_input(client, bytes);
@@ -679,6 +679,13 @@ void sp_client_lost(struct sp_client *client)
 {
     client->lost = true;
     sp_client_end(client, true);
+}
+
+void sp_client_starve(struct sp_client *client)
+{
+    client->starved = client->starved || !client->lost;
+    client->lost = true;
+    sp_client_mark(client);
 }
 
 /* The 3.1.1 return code that the table in docs/protocol.md 3.5 has for a reason; 0: it has none, just close. */
@@ -862,8 +869,7 @@ static void answer_due(struct sp_client *client, const struct sp_client_answer *
         receipt = sp_receipt_open(client->home, client->tag, 0);
     }
     if (work == NULL || receipt == NULL) {
-        client->lost = true;
-        sp_client_mark(client);
+        sp_client_starve(client);
         return;
     }
     receipt->answer = *answer;

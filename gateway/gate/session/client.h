@@ -114,6 +114,7 @@ struct sp_client {
     bool paused : 1;   /* nothing of it is handled before something else has happened */
     bool stalled : 1;  /* 3.1.1: paused for good, for a message that could not be stored */
     bool lost : 1;     /**< the transport is gone: nothing can be written */
+    bool starved : 1;  /**< lost since there is no memory for it */
     bool linger : 1;   /**< we ended it: let the peer read why before the socket is closed */
     bool early : 1;    /**< set by the owner: the transport holds the beginning of more input */
     bool method : 1;   /* MQTT 5: the CONNECT named the method */
@@ -216,6 +217,9 @@ static inline bool sp_client_reads(const struct sp_client *client)
 
 /** The transport is gone without a word from the client. */
 void sp_client_lost(struct sp_client *client);
+
+/** There is no memory to go on with it: its owner ends it after this turn, and counts it. */
+void sp_client_starve(struct sp_client *client);
 
 /** What waited in the socket was written: queued messages may follow. */
 void sp_client_writable(struct sp_client *client);

@@ -16,8 +16,7 @@ static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
     struct sp_client_work *work = client->lost ? NULL : sp_client_work(client);
     uint8_t *at = work == NULL ? NULL : sp_buf_reserve(&work->out, size);
     if (at == NULL) {
-        client->lost = true;
-        sp_client_mark(client);
+        sp_client_starve(client);
         return false;
     }
     sp_writer_init(w, at, size);

@@ -364,6 +364,7 @@ void sp_keep_connected(struct sp_home *home)
         return;
     }
     keep->stale = false; /* there is nothing here that the journal does not have */
+    sp_keep_lay_in(home);
     if (sp_edge_send(&home->tickets.store, SP_MSG_KEPT_LOAD, 0, NULL, 0) != SP_OK) {
         sp_log_error(SP_EVENT("sessions_not_loaded"));
     }

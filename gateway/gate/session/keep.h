@@ -28,7 +28,8 @@ struct sp_session;
 #define SP_KEEP_GRACE_MS \
     100U /**< so long a message may be on its way to a device before it is journaled */
 
-#define SP_KEEP_ENDED_RESERVE 16U /**< ends that are remembered although there is no memory */
+#define SP_KEEP_ENDED_RESERVE  16U /**< ends that are remembered although there is no memory */
+#define SP_KEEP_PARKED_RESERVE 16U /**< likewise revocations, until all sessions are there */
 
 struct sp_keep_parked; /* opaque: a command or a revocation, until all sessions are there */
 
@@ -57,6 +58,7 @@ struct sp_keep {
     struct sp_session *fresh; /* sessions with messages that are in memory alone */
     struct sp_keep_parked *parked;
     struct sp_keep_parked **parked_end;
+    struct sp_keep_parked *spare; /* for revocations; from the beginning of a load to its end */
     struct sp_keep_ended *ended;
     struct sp_keep_ended reserve[SP_KEEP_ENDED_RESERVE];
     bool loaded; /* this home has its own */

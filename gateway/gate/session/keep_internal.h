@@ -13,6 +13,9 @@ enum sp_err sp_keep_tell(struct sp_home *home, const struct sp_kept *change);
 /** A session of which nothing is here ends. */
 void sp_keep_forget(struct sp_home *home, struct sp_view identity);
 
+/** A load begins: from now on some revocations find room without memory. */
+void sp_keep_lay_in(struct sp_home *home);
+
 /** Throw away what was parked. */
 void sp_keep_unpark(struct sp_home *home);
 

@@ -25,10 +25,44 @@ struct sp_keep_parked {
 
 /* ---- what waits for the sessions ---- */
 
+static struct sp_keep_parked *take_spare(struct sp_keep *keep)
+{
+    struct sp_keep_parked *spare = keep->spare;
+    if (spare != NULL) {
+        keep->spare = spare->next;
+    }
+    return spare;
+}
+
+static void drop_spares(struct sp_keep *keep)
+{
+    struct sp_keep_parked *spare;
+    while ((spare = take_spare(keep)) != NULL) {
+        free(spare);
+    }
+}
+
+void sp_keep_lay_in(struct sp_home *home)
+{
+    struct sp_keep *keep = &home->keep;
+    drop_spares(keep);
+    for (size_t i = 0; i < SP_KEEP_PARKED_RESERVE; i++) {
+        struct sp_keep_parked *spare = malloc(sizeof(*spare) + SP_LINK_IDENTITY_MAX);
+        if (spare == NULL) {
+            return;
+        }
+        spare->next = keep->spare;
+        keep->spare = spare;
+    }
+}
+
 static enum sp_err park(struct sp_home *home, const struct sp_keep_parked *what)
 {
     struct sp_keep *keep = &home->keep;
     struct sp_keep_parked *parked = malloc(sizeof(*parked) + what->topic.len + what->payload.len);
+    if (parked == NULL && !what->is_command) {
+        parked = take_spare(keep);
+    }
     if (parked == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -63,7 +97,7 @@ bool sp_keep_park_revocation(struct sp_home *home, struct sp_view identity, uint
         return false;
     }
     if (park(home, &(struct sp_keep_parked){.tag = version, .payload = identity}) != SP_OK) {
-        abort(); /* none may be lost: the parent starts us again */
+        abort(); /* none may be lost, and the reserve is used up: the parent starts us again */
     }
     return true;
 }
@@ -86,6 +120,7 @@ void sp_keep_unpark(struct sp_home *home)
     while ((parked = take_parked(&home->keep)) != NULL) {
         free(parked);
     }
+    drop_spares(&home->keep);
 }
 
 static void do_parked(struct sp_home *home)
@@ -271,6 +306,7 @@ static void begin_to_serve(struct sp_home *home)
         }
     }
     do_parked(home);
+    drop_spares(&home->keep);
 }
 
 static void go(void *owner, struct sp_parcel *parcel)

@@ -462,6 +462,31 @@ static void without_memory_no_session_is_half_loaded(void)
     }
 }
 
+/* As many as are provided for, while there is no memory at all. */
+static void revocations_are_heard_without_memory_before_the_sessions_are_there(void)
+{
+    uint8_t buf[4096];
+    struct sp_writer out;
+    int64_t before = starve_live();
+    begin_loading();
+    sp_writer_init(&out, buf, sizeof(buf));
+    write_sessions(&out);
+    SP_CHECK_INT(load(SP_KEPT_FIRST, NULL), SP_OK);
+    starve(1, UINT64_MAX);
+    for (unsigned i = 1; i < SP_KEEP_PARKED_RESERVE; i++) {
+        sp_home_revoke(&w->home, SP_VIEW_LIT("somebody"), 0);
+    }
+    sp_home_revoke(&w->home, SP_VIEW_LIT("t1"), 0);
+    SP_CHECK(starve_end() == SP_KEEP_PARKED_RESERVE);
+    SP_CHECK_INT(load(SP_KEPT_LAST, &out), SP_OK);
+    answered(SP_OK);
+    SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("t1")) == NULL);
+    SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("t2")) != NULL);
+    SP_CHECK_INT(count_told(SP_KEPT_END), 1);
+    end();
+    SP_CHECK_INT(starve_live(), before);
+}
+
 /* Sessions end while there is no memory at all. */
 static void ends_are_remembered_without_memory(void)
 {
@@ -700,6 +725,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_load_that_begins_anew_forgets_what_came_before_and_nonsense_is_refused),
     SP_TEST(a_row_that_has_changed_meanwhile_has_no_session),
     SP_TEST(without_memory_no_session_is_half_loaded),
+    SP_TEST(revocations_are_heard_without_memory_before_the_sessions_are_there),
     SP_TEST(ends_are_remembered_without_memory),
     SP_TEST(a_session_without_memory_for_its_end_ends_in_time_nevertheless),
     SP_TEST(a_publisher_gets_0x97_when_there_is_no_memory_to_wait_for_receivers),
