@@ -403,7 +403,8 @@ void sp_conn_settle(struct sp_conn *conn)
     }
     send_out(conn);
     if (client->starved && client->state != SP_CLIENT_CLOSED) {
-        sp_conn_turned_away(&client->peer, sp_client_identity(client), SP_SHED_MEMORY);
+        struct sp_peer peer = sp_client_peer(client);
+        sp_conn_turned_away(&peer, sp_client_identity(client), SP_SHED_MEMORY);
         sp_conn_close(conn);
         return;
     }
