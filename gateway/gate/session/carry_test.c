@@ -6,6 +6,8 @@
 #include "gateway/log/log.h"
 #include "gateway/slab/starve_test.h"
 
+#include <sys/socket.h>
+
 #define CONNECTION "the owner's part"
 #define MOST       8 /* clients that arrive */
 
@@ -230,6 +232,34 @@ static void a_client_that_stays_behind_finds_its_session(void)
     SP_CHECK(sp_device_find(&w->home, SP_VIEW_LIT("reader")) == NULL);
     leave(&a);
     sp_carry_out_deinit(&out);
+}
+
+/* One of IPv4 lies in the client, any other beside it. */
+static void a_peers_address_goes_along_whatever_its_family(void)
+{
+    static const struct sp_peer peers[] = {
+        {.family = AF_INET, .port = 4711, .address = {192, 0, 2, 1}},
+        {.family = AF_INET6, .port = 65535, .address = {0x20, 1, 0xd, 0xb8, [15] = 1}},
+    };
+    static const char *const texts[] = {"192.0.2.1:4711", "[2001:db8::1]:65535"};
+    for (size_t i = 0; i < 2; i++) {
+        struct sp_carry_out out;
+        struct arrival a;
+        char text[SP_PEER_TEXT_MAX];
+        begin();
+        struct peer *peer = lasting("reader");
+        SP_CHECK_INT(sp_client_set_peer(&peer->client, &peers[i]), SP_OK);
+        write_all(&out, false);
+        hang_up(peer);
+        end();
+        begin();
+        take_items(&a, sp_buf_view(&out.buf));
+        SP_CHECK_INT(a.err, SP_OK);
+        SP_CHECK_INT(a.count, 1);
+        SP_CHECK_CASE(strcmp(sp_client_peer_text(&a.peers[0]->client, text), texts[i]) == 0, text);
+        leave(&a);
+        sp_carry_out_deinit(&out);
+    }
 }
 
 static void qos_2_goes_on_in_both_directions(void)
@@ -663,6 +693,7 @@ static void a_device_of_which_nothing_is_left_is_not_written_nor_read(void)
 static const struct sp_test tests[] = {
     SP_TEST(a_connected_client_goes_on_where_it_was),
     SP_TEST(a_client_that_stays_behind_finds_its_session),
+    SP_TEST(a_peers_address_goes_along_whatever_its_family),
     SP_TEST(qos_2_goes_on_in_both_directions),
     SP_TEST(topic_aliases_keep_their_meaning),
     SP_TEST(who_is_held_back_for_its_message_rate_goes_on_with_what_it_had_said),
