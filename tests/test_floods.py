@@ -65,7 +65,17 @@ def canary(gateway, cloud, names):
     assert [p for t, p in cloud.received(bird.at_cloud)][:len(bird.acked)] == bird.acked
     bird.device.abort()
     print(f"canary: {len(bird.acked)} messages, longest wait {bird.longest * 1000:.0f} ms")
-    wait_for(lambda: gateway.metric("connections_open") == 0, 30, "the connections of this test to end")
+    try:
+        wait_for(lambda: gateway.metric("connections_open") == 0, 30, "the connections of this test to end")
+    except TimeoutError:
+        print("still there (peer, state, bytes to send and to read):", *connections(gateway.port), sep="\n")
+        raise
+
+
+def connections(port):
+    """What the kernel has of the gateway's connections: peer, state (/proc/net/tcp), queues."""
+    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [f"{row[2]} {row[3]} {row[4]}" for row in rows if int(row[1].split(":")[1], 16) == port and row[3] != "0A"]
 
 
 def gate_kib(gateway):

@@ -23,14 +23,13 @@
 #include <unistd.h>
 
 #define ACCEPTS_PER_TURN 32
-#define SERVES_PER_TURN  32          /* handshakes that begin */
-#define FD_PAUSE_MS      500U        /* without accepting, after the fds ran out */
-#define TRIM_FROM        64U         /* connections, after which the heap is given back … */
-#define TRIM_MS          1000U       /* … so long after the last handshake … */
-#define TRIM_LATEST_MS   10000U      /* … or, when there is no last one, as often */
-#define LOG_MS           1000U       /* before the log tells what it left out */
-#define STOP_MS          2000U       /* for last words */
-#define STORE_BACKLOG    (16U << 20) /* bytes: more than that waiting, and nothing new is taken */
+#define SERVES_PER_TURN  32     /* handshakes that begin */
+#define FD_PAUSE_MS      500U   /* without accepting, after the fds ran out */
+#define TRIM_FROM        64U    /* connections, after which the heap is given back … */
+#define TRIM_MS          1000U  /* … so long after the last handshake … */
+#define TRIM_LATEST_MS   10000U /* … or, when there is no last one, as often */
+#define LOG_MS           1000U  /* before the log tells what it left out */
+#define STOP_MS          2000U  /* for last words */
 
 static void listener_ready(struct sp_watch *watch, uint32_t events);
 static void link_ready(struct sp_watch *watch, uint32_t events);
@@ -766,8 +765,8 @@ static void finish_turn(struct sp_worker *worker)
         flush_link(&worker->keys);
         flush_link(&worker->store);
     } while (home->dirty != NULL);
-    home->tickets.blocked =
-        worker->store.channel != NULL && sp_channel_pending(worker->store.channel) > STORE_BACKLOG;
+    home->tickets.waiting =
+        worker->store.channel == NULL ? 0 : sp_channel_pending(worker->store.channel);
     home->tickets.taken = 0;
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);

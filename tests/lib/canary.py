@@ -30,7 +30,8 @@ class Canary:
     def _publish(self, number):
         started = time.monotonic()
         self.device.mqtt.publish(self.topic, b"%d" % number, qos=1)
-        assert self.device.mqtt.expect(mqtt.PUBACK).reason == 0
+        puback = self.device.mqtt.expect(mqtt.PUBACK)
+        assert puback.reason == 0, f"{puback.reason:#x} for the canary's message {number}"
         self.acked.append(b"%d" % number)
         self.longest = max(self.longest, time.monotonic() - started)
 

@@ -11,8 +11,12 @@
 #include <stdlib.h>
 
 #define BATCH_MAX (1U << 20) /* bytes; a fuller one is sent before the turn is over */
-#define TURN_MAX \
-    (16U << 20) /* bytes taken in one turn: with what `blocked` allows, less than a channel holds */
+
+/* Bytes: both together are less than a channel holds. What is taken of QoS 0 stays below them, so that a flood of it keeps no room from
+ * what waits for an answer. */
+#define WAITING_MAX (16U << 20) /* more than that in the channel, and nothing new is taken */
+#define TURN_MAX    (16U << 20) /* taken in one turn */
+#define QOS_0_MAX   (8U << 20)  /* both */
 
 enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type, uint64_t tag,
                          const struct sp_view *parts, size_t count)
@@ -22,9 +26,13 @@ enum sp_err sp_edge_send(const struct sp_edge *edge, uint16_t type, uint64_t tag
 
 bool sp_tickets_takes(const struct sp_tickets *tickets, uint8_t qos)
 {
-    uint32_t tolerated = qos == 0 ? 0 : 1;
-    return tickets->store.send != NULL && !tickets->blocked && tickets->taken < TURN_MAX &&
-           tickets->pressure <= tolerated;
+    if (tickets->store.send == NULL) {
+        return false;
+    }
+    if (qos == 0) {
+        return tickets->pressure == 0 && tickets->waiting + tickets->taken < QOS_0_MAX;
+    }
+    return tickets->pressure <= 1 && tickets->waiting <= WAITING_MAX && tickets->taken < TURN_MAX;
 }
 
 /* ---- the ring of acks ---- */
@@ -249,7 +257,7 @@ void sp_tickets_connected(struct sp_home *home, const struct sp_edge *store)
 {
     sp_tickets_lost(home);
     home->tickets.store = *store;
-    home->tickets.blocked = false;
+    home->tickets.waiting = 0;
     home->tickets.pressure = 0;
     home->tickets.last_ticket = 0;
 }

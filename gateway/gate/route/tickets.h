@@ -47,9 +47,9 @@ struct sp_ticket_ack {
 
 struct sp_tickets {
     struct sp_edge store;
-    bool blocked;      /**< set by the owner: too much waits in the channel */
+    size_t waiting;    /**< bytes in the channel, set by the owner after each turn */
+    size_t taken;      /**< bytes since then: the owner sets it to 0 */
     uint32_t pressure; /**< as in struct sp_msg_pressure */
-    size_t taken;      /**< bytes since the owner set `blocked`, which sets this to 0 too */
     /* private */
     struct sp_buf batch;
     uint32_t batch_count;

@@ -206,7 +206,7 @@ static void a_bad_record_over_3_1_1_waits_for_its_place_among_the_dead_letters(v
     durable(1, SP_OK);
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBREC);
     peer->client.attested = false;
-    w->home.tickets.blocked = true;
+    w->home.tickets.waiting = 1U << 30;
     say_payload(peer, CLIMATE, SP_VIEW_LIT("23.5"), 1, 2);
     SP_CHECK(peer->client.stalled);
     hang_up(peer);

@@ -1100,6 +1100,28 @@ static void what_one_turn_hands_to_the_store_is_bounded(void)
     end();
 }
 
+static void qos_0_does_not_take_the_room_of_what_waits_for_an_answer(void)
+{
+    begin();
+    struct peer *peer = admitted("dev1", sensor_name);
+    w->home.tickets.waiting = 5U << 20;
+    w->home.tickets.taken = 3U << 20;
+    say_publish(peer, "dt/dev1/x", "m", 0, 0);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    say_publish(peer, "dt/dev1/x", "m", 1, 1);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) != NULL);
+    w->store.count = 0;
+    w->home.tickets.waiting = 4U << 20;
+    say_publish(peer, "dt/dev1/x", "m", 0, 0);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) != NULL);
+    w->home.tickets.waiting = (16U << 20) + 1U;
+    w->store.count = 0;
+    say_publish(peer, "dt/dev1/x", "m", 1, 2);
+    SP_CHECK(last(&w->store, SP_MSG_APPEND) == NULL);
+    hang_up(peer);
+    end();
+}
+
 /* ---- wills, take-over, revocation ---- */
 
 static void leave_a_will(struct sp_mqtt_connect *packet)
@@ -1563,6 +1585,7 @@ static const struct sp_test tests[] = {
     SP_TEST(a_311_session_without_clean_session_is_kept),
     SP_TEST(a_session_that_ends_with_the_old_connection_is_not_promised_to_the_new_one),
     SP_TEST(what_one_turn_hands_to_the_store_is_bounded),
+    SP_TEST(qos_0_does_not_take_the_room_of_what_waits_for_an_answer),
     SP_TEST(a_will_is_published_when_its_device_is_lost_and_only_then),
     SP_TEST(a_delayed_will_is_cancelled_by_the_return_of_its_device),
     SP_TEST(a_revoked_device_is_closed_at_once_with_its_session),
