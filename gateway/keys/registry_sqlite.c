@@ -283,6 +283,18 @@ static enum sp_err read_data_version(struct sp_registry *reg, int64_t *out)
     return rc == SQLITE_ROW ? SP_OK : sp_registry_sql_error(reg, rc);
 }
 
+/* Another mode only in a file that is damaged, or not ours: it has no index, and asking for one would make one that nobody closes. */
+static bool has_log(struct sp_registry *reg)
+{
+    char mode[16] = "";
+    struct sp_query q;
+    sp_query_start(&q, reg, "PRAGMA journal_mode");
+    if (sp_query_row(&q)) {
+        sp_query_text(&q, 0, mode, sizeof(mode));
+    }
+    return sp_query_end(&q) == SP_OK && strcmp(mode, "wal") == 0;
+}
+
 /*
  * Where SQLite itself looks first when a transaction begins: the index that it has mapped already, and keeps until it is closed.
  * Opening that file once more would not do: closing it again would give up SQLite's own locks (POSIX).
@@ -291,7 +303,8 @@ static void find_index(struct sp_registry *reg)
 {
     sqlite3_file *file = NULL;
     void volatile *index = NULL;
-    if (sqlite3_file_control(reg->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
+    if (has_log(reg) &&
+        sqlite3_file_control(reg->db, "main", SQLITE_FCNTL_FILE_POINTER, &file) == SQLITE_OK &&
         file != NULL && file->pMethods != NULL && file->pMethods->iVersion >= 2 &&
         file->pMethods->xShmMap(file, 0, WAL_INDEX_REGION, 0, &index) == SQLITE_OK) {
         reg->index = index;
