@@ -8,7 +8,7 @@ from report import KINDS, PERCENTILES, figure, middle_latencies
 
 COLOURS = {"mosquitto": "#b8bcc2", "sallyport": "#1f6f8b"}
 INK, FAINT = "#24292f", "#d8dce1"
-ROW, BAR, LEFT, WIDTH, RIGHT = 40, 13, 410, 980, 90
+ROW, BAR, LEFT, WIDTH, RIGHT = 40, 13, 510, 1080, 90
 
 
 def _text(x, y, words, anchor="start", size=13, weight="normal"):
