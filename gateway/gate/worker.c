@@ -70,11 +70,11 @@ struct sp_conn *sp_worker_next(const struct sp_worker *worker, struct sp_worker_
     }
     if (!walk->clients_done) {
         walk->clients_done = true;
-        walk->visitor = worker->admission.all;
+        walk->visitor = LIST_FIRST(&worker->admission.all);
     }
     while (walk->visitor != NULL) {
         struct sp_conn *conn = walk->visitor->owner;
-        walk->visitor = walk->visitor->all_next;
+        walk->visitor = LIST_NEXT(walk->visitor, among_all);
         if (!conn->homed) {
             return conn;
         }

@@ -16,11 +16,10 @@ struct item {
 };
 
 struct sp_slab_page {
-    struct sp_slab_page *next; /* of those with room */
-    struct sp_slab_page *previous;
-    struct item *given; /* given back */
-    size_t fresh;       /* offset of what was never taken */
-    size_t used;        /* things that are out */
+    LIST_ENTRY(sp_slab_page) room; /* while it has some */
+    struct item *given;            /* given back */
+    size_t fresh;                  /* offset of what was never taken */
+    size_t used;                   /* things that are out */
 };
 
 /* All slabs that ever had a page. */
@@ -28,28 +27,6 @@ static struct {
     pthread_mutex_t lock;
     struct sp_slab *first;
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void link_page(struct sp_slab *slab, struct sp_slab_page *page)
-{
-    page->previous = NULL;
-    page->next = slab->room;
-    if (page->next != NULL) {
-        page->next->previous = page;
-    }
-    slab->room = page;
-}
-
-static void unlink_page(struct sp_slab *slab, struct sp_slab_page *page)
-{
-    if (page->previous != NULL) {
-        page->previous->next = page->next;
-    } else {
-        slab->room = page->next;
-    }
-    if (page->next != NULL) {
-        page->next->previous = page->previous;
-    }
-}
 
 /* Twice as much, and the ends that stick out given back: the usual way to an aligned mapping. */
 static struct sp_slab_page *map_page(void)
@@ -86,13 +63,13 @@ static bool is_full(const struct sp_slab *slab, const struct sp_slab_page *page)
 
 static void *take(struct sp_slab *slab)
 {
-    struct sp_slab_page *page = slab->room;
+    struct sp_slab_page *page = LIST_FIRST(&slab->room);
     if (page == NULL) {
         page = map_page();
         if (page == NULL) {
             return NULL;
         }
-        link_page(slab, page);
+        LIST_INSERT_HEAD(&slab->room, page, room);
         become_known(slab);
     }
     void *item = page->given;
@@ -104,7 +81,7 @@ static void *take(struct sp_slab *slab)
     }
     page->used++;
     if (is_full(slab, page)) {
-        unlink_page(slab, page);
+        LIST_REMOVE(page, room);
     }
     return item;
 }
@@ -130,11 +107,11 @@ static void give(struct sp_slab *slab, struct item *item)
     page->given = item;
     page->used--;
     if (was_full) {
-        link_page(slab, page);
+        LIST_INSERT_HEAD(&slab->room, page, room);
     }
-    bool last = page->next == NULL && page->previous == NULL;
+    bool last = LIST_FIRST(&slab->room) == page && LIST_NEXT(page, room) == NULL;
     if (page->used == 0 && !last) {
-        unlink_page(slab, page);
+        LIST_REMOVE(page, room);
         (void)munmap(page, PAGE);
     }
 }
@@ -152,9 +129,9 @@ void sp_slab_give(struct sp_slab *slab, void *item)
 static void give_empty(struct sp_slab *slab)
 {
     pthread_mutex_lock(&slab->lock);
-    struct sp_slab_page *page = slab->room;
+    struct sp_slab_page *page = LIST_FIRST(&slab->room);
     if (page != NULL && page->used == 0) { /* then it is the only one */
-        unlink_page(slab, page);
+        LIST_REMOVE(page, room);
         (void)munmap(page, PAGE);
     }
     pthread_mutex_unlock(&slab->lock);

@@ -14,22 +14,24 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 struct sp_slab_page;
 
 struct sp_slab {
     pthread_mutex_t lock;
-    size_t size;               /* bytes of one thing */
-    struct sp_slab_page *room; /* pages with room; the first is used first */
-    struct sp_slab *next;      /* of those that ever had a page, for sp_slab_trim() */
-    bool known;                /* it is one of them */
+    size_t size;                    /* bytes of one thing */
+    LIST_HEAD(, sp_slab_page) room; /* pages with room; the first is used first */
+    struct sp_slab *next;           /* of those that ever had a page, for sp_slab_trim() */
+    bool known;                     /* it is one of them */
 };
 
 /** A slab for things of `bytes` bytes, which need no alignment beyond a pointer's. */
-#define SP_SLAB_INIT(bytes)                                                                     \
-    {                                                                                           \
-        .lock = PTHREAD_MUTEX_INITIALIZER,                                                      \
-        .size = ((bytes) + sizeof(void *) - 1U) / sizeof(void *) * sizeof(void *), .room = NULL \
+#define SP_SLAB_INIT(bytes)                                                        \
+    {                                                                              \
+        .lock = PTHREAD_MUTEX_INITIALIZER,                                         \
+        .size = ((bytes) + sizeof(void *) - 1U) / sizeof(void *) * sizeof(void *), \
+        .room = LIST_HEAD_INITIALIZER(0)                                           \
     }
 
 /** One thing, zeroed; NULL: no memory. */

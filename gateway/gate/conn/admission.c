@@ -240,28 +240,16 @@ static struct sp_line *line_of(struct sp_admission *a, struct sp_visitor *v)
                                            : &v->source->queue;
 }
 
-/* Into the list of all, and counted. */
+/* Among all, and counted. */
 static void come(struct sp_admission *a, struct sp_visitor *v)
 {
-    v->all_previous = NULL;
-    v->all_next = a->all;
-    if (v->all_next != NULL) {
-        v->all_next->all_previous = v;
-    }
-    a->all = v;
+    LIST_INSERT_HEAD(&a->all, v, among_all);
     count(a, v, 1);
 }
 
 static void go(struct sp_admission *a, struct sp_visitor *v)
 {
-    if (v->all_previous != NULL) {
-        v->all_previous->all_next = v->all_next;
-    } else {
-        a->all = v->all_next;
-    }
-    if (v->all_next != NULL) {
-        v->all_next->all_previous = v->all_previous;
-    }
+    LIST_REMOVE(v, among_all);
     count(a, v, -1);
 }
 

@@ -16,6 +16,8 @@
 #ifndef SP_GATEWAY_GATE_CONN_ADMISSION_H
 #define SP_GATEWAY_GATE_CONN_ADMISSION_H
 
+#include <sys/queue.h>
+
 #include "gateway/config/config.h"
 #include "gateway/gate/core/peer.h"
 #include "gateway/gate/core/table.h"
@@ -47,16 +49,15 @@ enum sp_visitor_state { SP_VISITOR_SILENT, SP_VISITOR_READY, SP_VISITOR_SERVED }
 struct sp_source;
 
 struct sp_visitor {
-    void *owner;              /**< the connection */
-    uint64_t preauth_ms;      /**< the owner's: admitted by then, or closed */
-    uint64_t since_ms;        /**< when it came; SERVED: when its handshake began */
-    struct sp_parcel parcel;  /**< the owner's: while it moves to another loop … */
-    int fd;                   /**< … with this socket */
-    struct sp_source *source; /* private, as are the next five */
+    void *owner;             /**< the connection */
+    uint64_t preauth_ms;     /**< the owner's: admitted by then, or closed */
+    uint64_t since_ms;       /**< when it came; SERVED: when its handshake began */
+    struct sp_parcel parcel; /**< the owner's: while it moves to another loop … */
+    int fd;                  /**< … with this socket */
+    LIST_ENTRY(sp_visitor) among_all;
+    struct sp_source *source; /* private, as are the next three */
     struct sp_visitor *next;  /* SILENT or SERVED: younger; READY: next of its source */
     struct sp_visitor *previous;
-    struct sp_visitor *all_next; /* in all */
-    struct sp_visitor *all_previous;
     uint8_t state; /**< enum sp_visitor_state */
 };
 
@@ -77,9 +78,9 @@ struct sp_admission {
     struct sp_ring idle;     /* without a connection; the one that is so for longest first */
     struct sp_line silent;
     struct sp_line served;
-    struct sp_visitor *all; /**< every visitor, by `all_next` */
-    uint32_t turn;          /* which ring is next */
-    uint32_t waiting;       /**< SILENT or READY */
+    LIST_HEAD(, sp_visitor) all; /**< every visitor */
+    uint32_t turn;               /* which ring is next */
+    uint32_t waiting;            /**< SILENT or READY */
     uint32_t ready;
     uint32_t in_service;
 };

@@ -115,6 +115,14 @@ static void take_items(struct arrival *a, struct sp_view items)
     }
 }
 
+/* Another gateway takes all of it. */
+static void arrive(struct arrival *a, const struct sp_carry_out *out)
+{
+    begin();
+    take_items(a, sp_buf_view(&out->buf));
+    SP_CHECK_INT(a->err, SP_OK);
+}
+
 static void leave(struct arrival *a)
 {
     for (size_t i = 0; i < a->count; i++) {
@@ -179,9 +187,7 @@ static void a_connected_client_goes_on_where_it_was(void)
     struct sp_view body;
     write_busy(&out);
     SP_CHECK_INT(out.mails, 5); /* and the will */
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     SP_CHECK(a.count == 1 && a.whole);
     struct peer *peer = a.peers[0];
     turn();
@@ -220,9 +226,7 @@ static void a_client_that_stays_behind_finds_its_session(void)
     write_all(&out, true);
     hang_up(peer);
     end();
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     SP_CHECK_INT(a.count, 0);
     pass(99000);
     peer = lasting("reader");
@@ -252,9 +256,7 @@ static void a_peers_address_goes_along_whatever_its_family(void)
         write_all(&out, false);
         hang_up(peer);
         end();
-        begin();
-        take_items(&a, sp_buf_view(&out.buf));
-        SP_CHECK_INT(a.err, SP_OK);
+        arrive(&a, &out);
         SP_CHECK_INT(a.count, 1);
         SP_CHECK_CASE(strcmp(sp_client_peer_text(&a.peers[0]->client, text), texts[i]) == 0, text);
         leave(&a);
@@ -279,9 +281,7 @@ static void qos_2_goes_on_in_both_directions(void)
     write_all(&out, false);
     hang_up(peer);
     end();
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     peer = a.peers[0];
     say_publish(peer, "news/x", "one", 2, 7); /* a repeat */
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBREC);
@@ -317,9 +317,7 @@ static void topic_aliases_keep_their_meaning(void)
     write_all(&out, false);
     hang_up(peer);
     end();
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     say_alias(a.peers[0], "", 2);
     struct sp_mqtt_publish publish = {.qos = 0};
     SP_CHECK(hear_publish(a.peers[0], &publish) && is(publish.topic, "news/x"));
@@ -344,9 +342,7 @@ static void who_is_held_back_for_its_message_rate_goes_on_with_what_it_had_said(
     write_all(&out, false);
     hang_up(peer);
     end();
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     for (unsigned i = 0; i < 3; i++) { /* its bucket is full again, and for the third it waits */
         struct sp_mqtt_publish publish = {.qos = 1};
         turn();
@@ -389,9 +385,7 @@ static void counters_of_records_are_kept(void)
     mark->fed = 78;
     sp_carry_mark(&out, mark);
     end();
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     mark = sp_marks_find(&w->home.marks, device, group, 3);
     SP_CHECK(mark != NULL && mark->counter == 77 && mark->fed == 78 && mark->pending == 0);
     leave(&a);
@@ -572,9 +566,7 @@ static void all_that_is_known_of_devices_goes_along(void)
     write_rich(&out, false);
     SP_CHECK(!out.failed);
     close_rich();
-    begin();
-    take_items(&a, sp_buf_view(&out.buf));
-    SP_CHECK_INT(a.err, SP_OK);
+    arrive(&a, &out);
     SP_CHECK_INT(a.count, 3);
     SP_CHECK_INT(sp_retained_count(w->home.retained), 10);
     struct peer *reader = arrived(&a, "reader");
