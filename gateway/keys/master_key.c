@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "gateway/keys/folder.h"
 #include "gateway/keys/vault.h"
 
 #define HEX_LEN (2U * SP_MASTER_KEY_LEN)
@@ -87,26 +88,6 @@ enum sp_err sp_master_key_read(const char *file, uint8_t *key, struct sp_fault *
     return err;
 }
 
-/* The new name must survive a power cut as well as the bytes behind it. */
-static bool sync_folder_of(const char *file)
-{
-    char folder[4096];
-    const char *slash = strrchr(file, '/');
-    size_t len = slash == NULL ? 0 : (size_t)(slash - file);
-    if (len >= sizeof(folder)) {
-        return false;
-    }
-    sp_copy(folder, file, len);
-    folder[len] = '\0';
-    const char *name = slash == NULL ? "." : len == 0 ? "/" : folder;
-    int fd = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return ok;
-}
-
 enum sp_err sp_master_key_make(const char *file, struct sp_fault *fault)
 {
     uint8_t key[SP_MASTER_KEY_LEN];
@@ -123,7 +104,7 @@ enum sp_err sp_master_key_make(const char *file, struct sp_fault *fault)
         ssize_t want = (ssize_t)HEX_LEN + 1;
         bool ok = write(fd, text, (size_t)want) == want && fsync(fd) == 0;
         ok = close(fd) == 0 && ok;
-        if (!ok || !sync_folder_of(file)) {
+        if (!ok || !sp_folder_sync(file)) {
             sp_fault_set(fault, "cannot write master key %s: %s", file, strerror(errno));
             (void)unlink(file);
             err = SP_ERR_IO;

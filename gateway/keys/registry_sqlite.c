@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gateway/keys/folder.h"
 #include "gateway/keys/master_key.h"
 #include "gateway/keys/rules.h"
 
@@ -449,16 +450,6 @@ static enum sp_err build(const char *path, const char *master_key_file, struct s
     return err;
 }
 
-static bool sync_folder(const char *state_dir)
-{
-    int fd = open(state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0) {
-        (void)close(fd);
-    }
-    return ok;
-}
-
 enum sp_err sp_registry_create(const char *state_dir, const char *master_key_file,
                                struct sp_fault *fault)
 {
@@ -482,7 +473,7 @@ enum sp_err sp_registry_create(const char *state_dir, const char *master_key_fil
         err = errno == EEXIST ? SP_ERR_EXISTS : SP_ERR_IO;
     }
     (void)unlink(unfinished);
-    if (!sync_folder(state_dir) && err == SP_OK) {
+    if (!sp_folder_sync(path) && err == SP_OK) {
         sp_fault_set(fault, "cannot sync %s: %s", state_dir, strerror(errno));
         err = SP_ERR_IO;
     }
