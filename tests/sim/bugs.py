@@ -28,10 +28,10 @@ BUGS = {name: (bug.file, bug.old, bug.new) for name, bug in LEDGER_BUGS.items() 
         "gateway/store/keeper.c", "follows_refused(d, &r->head) ? SP_ERR_LIMIT : take_durable(d->keeper, r);",
         "take_durable(d->keeper, r);"),
     "qos-2-believes-no-repeat": (
-        "gateway/store/journal_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
+        "gateway/store/packets_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
         "    *repeat = false;\n"),
     "the-packet-id-alone-is-believed": (
-        "gateway/store/journal_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
+        "gateway/store/packets_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
         "    *repeat = rc == SQLITE_ROW;\n"),
     "what-is-left-of-a-batch-is-lost": (
         "gateway/store/messages_sqlite.c", "            rc = insert_row(m, &message);\n", "            (void)insert_row;\n"),
