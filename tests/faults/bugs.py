@@ -28,9 +28,9 @@ BUGS = {
     "ack-before-sync": Bug(
         "gateway/store/keeper.c",
         "    enum sp_err committed = commit(k);\n    for (uint32_t i = 0; i < k->door_count; i++) {\n"
-        "        answer_door(&k->doors[i], committed);\n    }\n",
-        "    for (uint32_t i = 0; i < k->door_count; i++) {\n        answer_door(&k->doors[i], SP_OK);\n"
-        "        flush_door(k, i);\n    }\n    (void)commit(k);\n",
+        "        sp_door_answer(&k->doors[i], committed);\n    }\n",
+        "    for (uint32_t i = 0; i < k->door_count; i++) {\n        sp_door_answer(&k->doors[i], SP_OK);\n"
+        "        sp_door_flush(&k->doors[i]);\n    }\n    (void)commit(k);\n",
         each([("away 1",)], blows=TRAPS)),
     "no-sync": Bug(
         "gateway/store/journal_open_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=OFF;",
