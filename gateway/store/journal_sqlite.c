@@ -163,11 +163,12 @@ const char *sp_journal_error(const struct sp_journal *journal)
     return journal->error[0] != '\0' ? journal->error : "cannot be used";
 }
 
-enum sp_err sp_journal_failed(struct sp_journal *j, int rc)
+enum sp_err sp_journal_failed(struct sp_journal *journal, int result)
 {
-    (void)snprintf(j->error, sizeof(j->error), "%s", sp_statement_words(j->db, rc));
-    j->broken = true;
-    return sp_statement_err(rc);
+    (void)snprintf(journal->error, sizeof(journal->error), "%s",
+                   sp_statement_words(journal->db, result));
+    journal->broken = true;
+    return sp_statement_err(result);
 }
 
 struct sp_sessions *sp_journal_sessions(const struct sp_journal *journal)
