@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gateway/proc/sandbox.h"
+#include "gateway/slab/ref.h"
 #include "gateway/slab/slab.h"
 #include "gateway/store/resolve.h"
 #include "gateway/tls/tls.h"
@@ -292,9 +293,20 @@ enum sp_err sp_sandbox_enter(enum sp_process process, const struct sp_config *co
     return SP_OK;
 }
 
+#if !SP_REF_IS_POINTER
+char *sp_arena_base;
+#endif
+
+/* What is as small as these things is never far from the others. */
 void *sp_slab_take(struct sp_slab *slab)
 {
-    return calloc(1, slab->size);
+    void *item = calloc(1, slab->size);
+#if !SP_REF_IS_POINTER
+    if (sp_arena_base == NULL) {
+        sp_arena_base = (char *)item - (SP_REF_UNIT << 31);
+    }
+#endif
+    return item;
 }
 
 void sp_slab_give(struct sp_slab *slab, void *item)

@@ -65,14 +65,14 @@ static enum sp_err take_device(struct arrival *a, struct sp_view body)
     if (carried.client.len == 0) {
         return SP_OK;
     }
-    struct peer *peer = a->count < MOST ? calloc(1, sizeof(*peer)) : NULL;
+    struct peer *peer = a->count < MOST ? sp_slab_take(&peer_slab) : NULL;
     if (peer == NULL) {
         return SP_ERR_NOMEM;
     }
     enum sp_err err = sp_client_init(&peer->client, &w->home);
     if (err != SP_OK) {
         sp_client_free_work(&peer->client);
-        free(peer);
+        sp_slab_give(&peer_slab, peer);
         return err;
     }
     a->peers[a->count++] = peer;
