@@ -456,9 +456,8 @@ static enum sp_err use_channel(struct sp_worker *worker, struct sp_link *link, i
     }
     link->worker = worker;
     link->watch = (struct sp_watch){.fd = fd, .ready = link_ready};
-    link->events = EPOLLIN;
     *edge = (struct sp_edge){channel_send, link->channel};
-    return sp_loop_add(&worker->loop, &link->watch, link->events);
+    return sp_loop_add(&worker->loop, &link->watch, EPOLLIN);
 }
 
 static enum sp_err use_keys(struct sp_worker *worker, int fd)
@@ -488,10 +487,8 @@ static void flush_link(struct sp_link *link)
         return;
     }
     uint32_t events = EPOLLIN | (sp_channel_pending(link->channel) > 0 ? EPOLLOUT : 0U);
-    if (events != link->events &&
-        sp_loop_change(&link->worker->loop, &link->watch, events) == SP_OK) {
-        link->events = events;
-    }
+    /* Where the kernel has no memory for it, the next turn asks again. */
+    (void)!sp_loop_change(&link->worker->loop, &link->watch, events);
 }
 
 /* ---- orders from other threads ---- */

@@ -60,7 +60,11 @@ void sp_loop_deinit(struct sp_loop *loop)
 static enum sp_err control(struct sp_loop *loop, int op, struct sp_watch *watch, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data = {.ptr = watch}};
-    return epoll_ctl(loop->epoll, op, watch->fd, &event) == 0 ? SP_OK : SP_ERR_IO;
+    if (epoll_ctl(loop->epoll, op, watch->fd, &event) != 0) {
+        return SP_ERR_IO;
+    }
+    watch->events = events;
+    return SP_OK;
 }
 
 enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch, uint32_t events)
@@ -70,7 +74,7 @@ enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch, uint32_t e
 
 enum sp_err sp_loop_change(struct sp_loop *loop, struct sp_watch *watch, uint32_t events)
 {
-    return control(loop, EPOLL_CTL_MOD, watch, events);
+    return events == watch->events ? SP_OK : control(loop, EPOLL_CTL_MOD, watch, events);
 }
 
 int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch)

@@ -21,6 +21,7 @@
  */
 struct sp_watch {
     int fd;                                                 /**< -1 while not watched */
+    uint32_t events;                                        /**< what it is watched for, EPOLL* bits */
     void (*ready)(struct sp_watch *watch, uint32_t events); /**< EPOLL* bits */
 };
 
@@ -36,7 +37,7 @@ void sp_loop_deinit(struct sp_loop *loop);
 /** Watch watch->fd, level-triggered. @retval SP_ERR_IO */
 SP_MUST_CHECK enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch,
                                       uint32_t events);
-/** @retval SP_ERR_IO */
+/** Nothing is asked of the kernel where nothing changes. @retval SP_ERR_IO */
 SP_MUST_CHECK enum sp_err sp_loop_change(struct sp_loop *loop, struct sp_watch *watch,
                                          uint32_t events);
 /** Stop watching and forget the fd (it is not closed). @return The fd, -1 when it was not watched. */

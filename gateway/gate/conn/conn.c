@@ -81,9 +81,9 @@ static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
 
 static void watch_for(struct sp_conn *conn, uint32_t events)
 {
-    if (conn->events != events && conn->watch.fd >= 0 &&
-        sp_loop_change(&worker_of(conn)->loop, &conn->watch, events) == SP_OK) {
-        conn->events = (uint8_t)events;
+    if (conn->watch.fd >= 0) {
+        /* Where the kernel has no memory for it, the next turn asks again. */
+        (void)!sp_loop_change(&worker_of(conn)->loop, &conn->watch, events);
     }
 }
 
@@ -132,9 +132,8 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
     conn->client.work->visitor = visitor;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->events = EPOLLIN;
     sp_worker_link(worker, conn);
-    if (sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
+    if (sp_loop_add(&worker->loop, &conn->watch, EPOLLIN) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
@@ -283,7 +282,7 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
             work->progress_ms = now_of(conn);
             set_deadline(conn, stall_ends(conn));
         }
-        watch_for(conn, conn->events | EPOLLOUT);
+        watch_for(conn, conn->watch.events | EPOLLOUT);
     }
     if (sp_buf_append(&work->unsent, rest) != SP_OK) {
         conn->client.starved = true;
@@ -346,7 +345,7 @@ static void send_unsent(struct sp_conn *conn)
         if (conn->stage == SP_CONN_ADMITTED) {
             clear_deadline(conn);
         }
-        watch_for(conn, conn->events & ~(uint32_t)EPOLLOUT);
+        watch_for(conn, conn->watch.events & ~(uint32_t)EPOLLOUT);
     }
     if (conn->homed) {
         sp_client_writable(&conn->client);
@@ -547,7 +546,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     struct sp_worker *worker = owner;
     conn->client.home = &worker->home;
     conn->watch.fd = visitor->fd;
-    conn->events = (uint8_t)(EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
+    uint32_t events = EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U);
     struct sp_peer peer = sp_client_peer(&conn->client);
     if (sp_admission_adopt(&worker->admission, &peer, visitor) != SP_OK) {
         sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
@@ -557,7 +556,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
         return;
     }
     sp_worker_link(worker, conn);
-    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
+    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, events) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
@@ -614,7 +613,7 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     }
     struct sp_view identity = sp_tls_identity(conn->tls);
     enter_stage(conn, SP_CONN_HANDSHAKE);
-    watch_for(conn, conn->events | EPOLLIN);
+    watch_for(conn, conn->watch.events | EPOLLIN);
     conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
     enum sp_err err = conn->unknown ? SP_OK : sp_client_identify(&conn->client, identity, answer);
     if (err == SP_ERR_NOT_FOUND) {
@@ -662,7 +661,7 @@ void sp_conn_read(struct sp_conn *conn)
 {
     if (conn->stage == SP_CONN_PSK) {
         /* Rare: nothing is due from the peer now. It waits in the socket. */
-        watch_for(conn, conn->events & ~(uint32_t)EPOLLIN);
+        watch_for(conn, conn->watch.events & ~(uint32_t)EPOLLIN);
         return;
     }
     if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING || work_of(conn)->resting) {
@@ -698,7 +697,7 @@ static void conn_ready(struct sp_watch *watch, uint32_t events)
         send_unsent(conn);
     }
     bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
-    if (broken && (conn->events & EPOLLIN) == 0) {
+    if (broken && (conn->watch.events & EPOLLIN) == 0) {
         conn->client.lost = true;
         sp_conn_close(conn);
     } else if ((events & EPOLLIN) != 0 || broken) {
@@ -861,11 +860,11 @@ enum sp_err sp_conn_go_on(struct sp_conn *conn)
     SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &peer));
     uint32_t unsent = work_of(conn)->unsent.used;
     bool reads = sp_client_reads(client) && unsent <= client->home->config->limits.write_buffer / 2;
-    conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));
+    uint32_t events = (reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U);
     if (unsent > 0) {
         client->work->progress_ms = now_of(conn);
         set_deadline(conn, stall_ends(conn));
     }
     sp_client_rest(client);
-    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, conn->events);
+    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, events);
 }

@@ -31,7 +31,6 @@ enum sp_conn_stage {
 struct sp_conn {
     struct sp_watch watch; /* first: ready() casts back */
     struct sp_tls *tls;
-    uint8_t events;          /* watched: EPOLLIN, EPOLLOUT */
     uint8_t stage;           /* enum sp_conn_stage */
     bool homed : 1;          /* `client` is in use */
     bool unknown : 1;        /* keys does not know the identity */
