@@ -761,14 +761,14 @@ static void finish_turn(struct sp_worker *worker)
         sp_keep_flush(home);
         flush_link(&worker->keys);
         flush_link(&worker->store);
-    } while (home->dirty != NULL);
+    } while (home->dirty != 0);
     home->tickets.waiting =
         worker->store.channel == NULL ? 0 : sp_channel_pending(worker->store.channel);
     home->tickets.taken = 0;
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
-    if (home->resting != NULL) {
+    if (home->resting != 0) {
         sp_timer_set(&worker->loop.timers, &worker->serve_timer, worker->loop.timers.now_ms);
     }
     sp_metric_set(SP_M_WRITE_BUFFERS, (int64_t)home->unread);
@@ -839,8 +839,8 @@ void sp_worker_farewell(struct sp_worker *worker)
     settle_connections(worker);
     walk = (struct sp_worker_walk){0};
     while ((conn = sp_worker_next(worker, &walk)) != NULL) {
-        sp_tls_destroy(conn->tls);
-        conn->tls = NULL;
+        sp_tls_destroy(sp_conn_tls(conn));
+        conn->tls_ref = 0;
     }
 }
 

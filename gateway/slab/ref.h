@@ -61,9 +61,11 @@ static inline sp_ref sp_ref_of(const void *thing)
     return (sp_ref)units;
 }
 
+/** Without a branch. */
 static inline void *sp_ref_get(sp_ref ref)
 {
-    return ref == 0 ? NULL : sp_arena_base + ref * SP_REF_UNIT;
+    uintptr_t at = (uintptr_t)sp_arena_base + (uintptr_t)ref * SP_REF_UNIT;
+    return (void *)(at & -(uintptr_t)(ref != 0));
 }
 
 #endif

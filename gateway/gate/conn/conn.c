@@ -51,8 +51,8 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
 
 static void clear_deadline(struct sp_conn *conn)
 {
-    if (conn->client.work != NULL) {
-        conn->client.work->owner_due_ms = 0;
+    if (sp_client_has_work(&conn->client) != NULL) {
+        sp_client_has_work(&conn->client)->owner_due_ms = 0;
     }
     sp_client_arm(&conn->client);
 }
@@ -100,9 +100,17 @@ static void free_conn(struct sp_conn *conn)
 {
     if (conn != NULL) {
         sp_client_free_work(&conn->client);
-        sp_tls_destroy(conn->tls);
+        sp_tls_destroy(sp_conn_tls(conn));
         sp_slab_give(&slab, conn);
     }
+}
+
+static enum sp_err accept_tls(struct sp_conn *conn, struct sp_tls_server *server)
+{
+    struct sp_tls *tls;
+    enum sp_err err = sp_tls_accept(server, &tls);
+    conn->tls_ref = sp_ref_of(tls);
+    return err;
 }
 
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
@@ -119,8 +127,7 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     struct sp_conn *conn = take_conn(worker);
     if (conn == NULL || sp_client_work(&conn->client) == NULL ||
-        sp_client_set_peer(&conn->client, peer) != SP_OK ||
-        sp_tls_accept(server, &conn->tls) != SP_OK) {
+        sp_client_set_peer(&conn->client, peer) != SP_OK || accept_tls(conn, server) != SP_OK) {
         free_conn(conn);
         sp_admission_leave(&worker->admission, limits, visitor, false);
         sp_admission_gone(&worker->admission, peer, now_ms);
@@ -130,7 +137,7 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     visitor->owner = conn;
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
-    conn->client.work->visitor = visitor;
+    sp_client_has_work(&conn->client)->visitor = visitor;
     conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
     sp_worker_link(worker, conn);
     if (sp_loop_add(&worker->loop, &conn->watch, EPOLLIN) != SP_OK) {
@@ -152,7 +159,7 @@ static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
     bool visited = is_visitor(conn);
     conn->stage = (uint8_t)stage;
     if (visited && !is_visitor(conn)) {
-        struct sp_client_work *work = conn->client.work;
+        struct sp_client_work *work = sp_client_has_work(&conn->client);
         sp_admission_leave(&worker_of(conn)->admission, limits_of(conn), work->visitor,
                            stage == SP_CONN_ADMITTED);
         work->visitor = NULL;
@@ -204,7 +211,7 @@ void sp_conn_turned_away(const struct sp_peer *peer, struct sp_view device, enum
 void sp_conn_shed(struct sp_conn *conn, enum sp_shed why)
 {
     struct sp_peer peer = sp_client_peer(&conn->client);
-    sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), why);
+    sp_conn_turned_away(&peer, sp_tls_identity(sp_conn_tls(conn)), why);
     sp_conn_close(conn);
 }
 
@@ -222,7 +229,7 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
     char peer[SP_PEER_TEXT_MAX];
     struct sp_view device = sp_client_identity(&conn->client);
     if (device.len == 0) {
-        device = sp_tls_identity(conn->tls);
+        device = sp_tls_identity(sp_conn_tls(conn));
     }
     sp_metric_inc(metric);
     sp_log_limited(SP_EVENT(event), SP_F_VIEW("device", device),
@@ -262,8 +269,8 @@ static void end_slowest(struct sp_worker *worker)
                    SP_F_VIEW("device", sp_client_identity(&slowest->client)),
                    SP_F_STR("peer", sp_client_peer_text(&slowest->client, peer)),
                    SP_F_STR("detail", "write_buffers are full, and it had the largest"));
-    worker->home.unread -= slowest->client.work->unsent.used;
-    sp_buf_free(&slowest->client.work->unsent);
+    worker->home.unread -= sp_client_has_work(&slowest->client)->unsent.used;
+    sp_buf_free(&sp_client_has_work(&slowest->client)->unsent);
     slowest->client.lost = true;
     sp_client_mark(&slowest->client);
 }
@@ -328,7 +335,7 @@ static void send_out(struct sp_conn *conn)
 
 static void send_unsent(struct sp_conn *conn)
 {
-    struct sp_client_work *work = conn->client.work;
+    struct sp_client_work *work = sp_client_has_work(&conn->client);
     if (work == NULL) {
         return; /* nothing is unsent */
     }
@@ -359,7 +366,7 @@ static void seal(struct sp_conn *conn)
     struct sp_client *client = &conn->client;
     if (work_of(conn)->out.used > 0 && !client->lost) {
         struct sp_view plain = sp_buf_view(&work_of(conn)->out);
-        if (sp_tls_write(conn->tls, plain, &worker_of(conn)->out) != SP_OK) {
+        if (sp_tls_write(sp_conn_tls(conn), plain, &worker_of(conn)->out) != SP_OK) {
             client->starved = true;
             client->lost = true;
         }
@@ -397,7 +404,7 @@ void sp_conn_settle(struct sp_conn *conn)
     seal(conn);
     if (client->state == SP_CLIENT_CLOSED && conn->stage < SP_CONN_CLOSING) {
         enter_stage(conn, SP_CONN_CLOSING);
-        sp_tls_close(conn->tls, &worker_of(conn)->out);
+        sp_tls_close(sp_conn_tls(conn), &worker_of(conn)->out);
         set_deadline(conn, now_of(conn) + limits_of(conn)->stall_timeout_ms);
     }
     send_out(conn);
@@ -441,8 +448,8 @@ static void take_plaintext(struct sp_conn *conn)
         size_t used = 0;
         size_t len = 0;
         while (SP_WORKER_BUFFER - used >= SP_TLS_RECORD_MAX &&
-               (err = sp_tls_read(conn->tls, worker->plain + used, SP_WORKER_BUFFER - used, &len,
-                                  &worker->out)) == SP_OK) {
+               (err = sp_tls_read(sp_conn_tls(conn), worker->plain + used, SP_WORKER_BUFFER - used,
+                                  &len, &worker->out)) == SP_OK) {
             used += len;
         }
         /* Before the client runs: what it does may need the loop's buffer for other connections. */
@@ -456,15 +463,15 @@ static void take_plaintext(struct sp_conn *conn)
     } else if (err == SP_ERR_NOMEM) {
         sp_client_starve(&conn->client);
     } else if (err == SP_ERR_MALFORMED) {
-        refuse(conn, SP_M_TLS_BAD_RECORD, "tls_bad_record", sp_tls_error(conn->tls));
+        refuse(conn, SP_M_TLS_BAD_RECORD, "tls_bad_record", sp_tls_error(sp_conn_tls(conn)));
     }
 }
 
 static void tls_failed(struct sp_conn *conn)
 {
     enum sp_metric metric = SP_M_TLS_FAILED;
-    const char *detail = sp_tls_error(conn->tls);
-    if (sp_tls_wrong_key(conn->tls)) {
+    const char *detail = sp_tls_error(sp_conn_tls(conn));
+    if (sp_tls_wrong_key(sp_conn_tls(conn))) {
         metric = conn->unknown ? SP_M_TLS_UNKNOWN_IDENTITY : SP_M_TLS_WRONG_KEY;
         detail = conn->unknown ? "unknown identity" : "wrong key";
     }
@@ -490,7 +497,7 @@ static void opened(struct sp_conn *conn)
 
 static void ask_psk(struct sp_conn *conn)
 {
-    struct sp_view identity = sp_tls_identity(conn->tls);
+    struct sp_view identity = sp_tls_identity(sp_conn_tls(conn));
     struct sp_home *home = &worker_of(conn)->home;
     if (sp_client_init(&conn->client, home) != SP_OK) {
         sp_conn_shed(conn, SP_SHED_MEMORY);
@@ -498,7 +505,8 @@ static void ask_psk(struct sp_conn *conn)
     }
     conn->homed = true;
     enter_stage(conn, SP_CONN_PSK);
-    if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
+    if (sp_edge_send(&home->keys, SP_MSG_PSK, sp_client_tag(&conn->client), &identity, 1) !=
+        SP_OK) {
         sp_conn_keys_lost(conn);
         return;
     }
@@ -524,7 +532,7 @@ static uint64_t handshake_deadline(const struct sp_conn *conn)
 static void go_home(struct sp_conn *conn)
 {
     struct sp_worker *worker = worker_of(conn);
-    uint16_t home = sp_home_of(sp_tls_identity(conn->tls), worker->home.loops);
+    uint16_t home = sp_home_of(sp_tls_identity(sp_conn_tls(conn)), worker->home.loops);
     if (home == worker->home.index) {
         ask_psk(conn);
         return;
@@ -549,7 +557,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     uint32_t events = EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U);
     struct sp_peer peer = sp_client_peer(&conn->client);
     if (sp_admission_adopt(&worker->admission, &peer, visitor) != SP_OK) {
-        sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
+        sp_conn_turned_away(&peer, sp_tls_identity(sp_conn_tls(conn)), SP_SHED_MEMORY);
         close(visitor->fd);
         sp_visitor_free(visitor);
         sp_conn_free(conn);
@@ -566,7 +574,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
 
 static void carry_on(struct sp_conn *conn)
 {
-    enum sp_tls_state state = sp_tls_step(conn->tls, &worker_of(conn)->out);
+    enum sp_tls_state state = sp_tls_step(sp_conn_tls(conn), &worker_of(conn)->out);
     if (state == SP_TLS_CLOSED) {
         tls_failed(conn);
         return;
@@ -589,7 +597,7 @@ void sp_conn_start(struct sp_conn *conn)
 /* Nobody can keep a device out by handshakes under its name: the oldest has to go for the newest. */
 static void thin_out(struct sp_conn *conn)
 {
-    const struct sp_device *device = conn->client.device;
+    const struct sp_device *device = sp_client_device(&conn->client);
     struct sp_conn *oldest = NULL;
     uint32_t found = 0;
     if (device->users <= limits_of(conn)->handshakes_per_identity) {
@@ -597,7 +605,8 @@ static void thin_out(struct sp_conn *conn)
     }
     for (struct sp_visitor *v = worker_of(conn)->admission.served.first; v != NULL; v = v->next) {
         struct sp_conn *other = v->owner;
-        if (other != conn && other->stage == SP_CONN_HANDSHAKE && other->client.device == device) {
+        if (other != conn && other->stage == SP_CONN_HANDSHAKE &&
+            sp_client_device(&other->client) == device) {
             oldest = found++ == 0 ? other : oldest;
         }
     }
@@ -611,7 +620,7 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     if (conn->stage != SP_CONN_PSK || conn->client.state == SP_CLIENT_CLOSED) {
         return;
     }
-    struct sp_view identity = sp_tls_identity(conn->tls);
+    struct sp_view identity = sp_tls_identity(sp_conn_tls(conn));
     enter_stage(conn, SP_CONN_HANDSHAKE);
     watch_for(conn, conn->watch.events | EPOLLIN);
     conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
@@ -632,7 +641,8 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
         work_of(conn)->visitor->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
-    sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
+    sp_tls_set_psk(sp_conn_tls(conn), sp_view(answer->psk, len),
+                   conn->unknown ? 0 : answer->row.suites);
     carry_on(conn);
 }
 
@@ -671,10 +681,10 @@ void sp_conn_read(struct sp_conn *conn)
     if (len == 0 || conn->stage == SP_CONN_LINGER) {
         return;
     }
-    sp_tls_input(conn->tls, sp_view(worker_of(conn)->cipher, len));
+    sp_tls_input(sp_conn_tls(conn), sp_view(worker_of(conn)->cipher, len));
     if (conn->stage == SP_CONN_WAITING) {
         struct sp_visitor *visitor = work_of(conn)->visitor;
-        if (sp_tls_greet(conn->tls) && visitor->state == SP_VISITOR_SILENT) {
+        if (sp_tls_greet(sp_conn_tls(conn)) && visitor->state == SP_VISITOR_SILENT) {
             sp_admission_ready(&worker_of(conn)->admission, visitor, limits_of(conn));
         }
     } else if (conn->stage == SP_CONN_HANDSHAKE) {
@@ -687,7 +697,7 @@ void sp_conn_read(struct sp_conn *conn)
 void sp_conn_read_early(struct sp_conn *conn)
 {
     sp_conn_read(conn);
-    conn->client.early = sp_tls_has_part(conn->tls);
+    conn->client.early = sp_tls_has_part(sp_conn_tls(conn));
 }
 
 static void conn_ready(struct sp_watch *watch, uint32_t events)
@@ -776,7 +786,7 @@ void sp_conn_due(struct sp_client *client)
 {
     struct sp_conn *conn = sp_conn_of(client);
     if (work_of(conn)->owner_due_ms != 0 && now_of(conn) >= work_of(conn)->owner_due_ms) {
-        client->work->owner_due_ms = 0;
+        sp_client_has_work(client)->owner_due_ms = 0;
         deadline_passed(conn);
     }
     if (conn->homed && conn->stage != SP_CONN_DEAD) {
@@ -786,7 +796,7 @@ void sp_conn_due(struct sp_client *client)
 
 enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out)
 {
-    return sp_tls_exporter(sp_conn_of(client)->tls, out);
+    return sp_tls_exporter(sp_conn_tls(sp_conn_of(client)), out);
 }
 
 /* ---- to another process, and from one ---- */
@@ -795,7 +805,7 @@ bool sp_conn_can_go(const struct sp_conn *conn)
 {
     const struct sp_client *client = &conn->client;
     return conn->stage == SP_CONN_ADMITTED && client->state == SP_CLIENT_OPEN && !client->lost &&
-           sp_client_now(client)->out.used == 0 && sp_tls_can_pack(conn->tls);
+           sp_client_now(client)->out.used == 0 && sp_tls_can_pack(sp_conn_tls(conn));
 }
 
 enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
@@ -807,7 +817,7 @@ enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
         return SP_ERR_NOMEM;
     }
     sp_writer_init(&w, at, size);
-    SP_TRY(sp_tls_pack(conn->tls, &w));
+    SP_TRY(sp_tls_pack(sp_conn_tls(conn), &w));
     sp_write_u32(&w, work_of(conn)->unsent.used);
     sp_write_view(&w, sp_buf_view(&work_of(conn)->unsent));
     out->used += (uint32_t)w.used;
@@ -822,7 +832,9 @@ static enum sp_err unpack(struct sp_conn *conn, struct sp_view packed)
         return SP_ERR_NOMEM;
     }
     sp_reader_init(&r, packed);
-    SP_TRY(sp_tls_unpack(&r, &conn->tls));
+    struct sp_tls *tls;
+    SP_TRY(sp_tls_unpack(&r, &tls));
+    conn->tls_ref = sp_ref_of(tls);
     struct sp_view unsent = sp_read_bytes(&r, sp_read_u32(&r));
     SP_TRY(sp_reader_finish(&r));
     return unsent.len == 0 ? SP_OK : sp_buf_append(&work->unsent, unsent);
@@ -862,7 +874,7 @@ enum sp_err sp_conn_go_on(struct sp_conn *conn)
     bool reads = sp_client_reads(client) && unsent <= client->home->config->limits.write_buffer / 2;
     uint32_t events = (reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U);
     if (unsent > 0) {
-        client->work->progress_ms = now_of(conn);
+        sp_client_has_work(client)->progress_ms = now_of(conn);
         set_deadline(conn, stall_ends(conn));
     }
     sp_client_rest(client);
