@@ -455,9 +455,9 @@ static enum sp_err use_channel(struct sp_worker *worker, struct sp_link *link, i
         return err;
     }
     link->worker = worker;
-    link->watch = (struct sp_watch){.fd = fd, .ready = link_ready};
+    link->watch = (struct sp_watch){.fd = fd};
     *edge = (struct sp_edge){channel_send, link->channel};
-    return sp_loop_add(&worker->loop, &link->watch, EPOLLIN);
+    return sp_loop_add(&worker->loop, &link->watch, EPOLLIN, link_ready);
 }
 
 static enum sp_err use_keys(struct sp_worker *worker, int fd)
@@ -789,7 +789,7 @@ void sp_worker_listen(struct sp_worker *worker)
     sp_loop_read_clocks(&worker->loop);
     for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++) {
         if (watches[i]->fd >= 0) {
-            watches[i]->ready(watches[i], EPOLLIN); /* there may be nothing */
+            sp_loop_tell(&worker->loop, watches[i], EPOLLIN); /* there may be nothing */
         }
     }
     sp_keep_store_all(&worker->home);
@@ -895,13 +895,13 @@ static enum sp_err init_listeners(struct sp_worker *worker, const int *fds)
     for (size_t i = 0; i < count; i++) {
         struct sp_listener *listener = &worker->listeners[i];
         int fd = fds[(size_t)worker->home.index * count + i];
-        listener->watch = (struct sp_watch){.fd = fd, .ready = listener_ready};
+        listener->watch = (struct sp_watch){.fd = fd};
         listener->worker = worker;
         listener->batch = 1;
         listener->server = worker->gate->servers[i];
         /* Accepted sockets inherit it: one system call for all of them. */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        SP_TRY(sp_loop_add(&worker->loop, &listener->watch, EPOLLIN));
+        SP_TRY(sp_loop_add(&worker->loop, &listener->watch, EPOLLIN, listener_ready));
     }
     worker->accepting = true;
     return SP_OK;

@@ -36,10 +36,11 @@ bool sp_guard_keep_nonce(struct sp_client *client, const uint8_t *nonce)
 
 static void drop_nonce(struct sp_client *client)
 {
-    if (sp_client_now(client)->nonce != NULL) {
-        sp_wipe(sp_client_has_work(client)->nonce, SP_LINK_NONCE_LEN);
-        free(sp_client_has_work(client)->nonce);
-        sp_client_has_work(client)->nonce = NULL;
+    struct sp_client_work *work = sp_client_in_flight(client);
+    if (work != NULL && work->nonce != NULL) {
+        sp_wipe(work->nonce, SP_LINK_NONCE_LEN);
+        free(work->nonce);
+        work->nonce = NULL;
     }
 }
 
@@ -97,7 +98,7 @@ void sp_guard_begin(struct sp_client *client)
         send_auth(client);
     } else {
         const struct sp_mqtt_connack connack = {.session_present =
-                                                    !sp_client_has_work(client)->clean_start &&
+                                                    !sp_client_in_flight(client)->clean_start &&
                                                     has_session(sp_client_device(client))};
         client->state = SP_CLIENT_GUEST_311;
         sp_client_send_connack(client, &connack);

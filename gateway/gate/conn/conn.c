@@ -51,8 +51,9 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
 
 static void clear_deadline(struct sp_conn *conn)
 {
-    if (sp_client_has_work(&conn->client) != NULL) {
-        sp_client_has_work(&conn->client)->owner_due_ms = 0;
+    struct sp_client_work *work = sp_client_in_flight(&conn->client);
+    if (work != NULL) {
+        work->owner_due_ms = 0;
     }
     sp_client_arm(&conn->client);
 }
@@ -137,10 +138,10 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     visitor->owner = conn;
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
-    sp_client_has_work(&conn->client)->visitor = visitor;
-    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
+    sp_client_in_flight(&conn->client)->visitor = visitor;
+    conn->watch = (struct sp_watch){.fd = fd};
     sp_worker_link(worker, conn);
-    if (sp_loop_add(&worker->loop, &conn->watch, EPOLLIN) != SP_OK) {
+    if (sp_loop_add(&worker->loop, &conn->watch, EPOLLIN, conn_ready) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
@@ -159,7 +160,7 @@ static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
     bool visited = is_visitor(conn);
     conn->stage = (uint8_t)stage;
     if (visited && !is_visitor(conn)) {
-        struct sp_client_work *work = sp_client_has_work(&conn->client);
+        struct sp_client_work *work = sp_client_in_flight(&conn->client);
         sp_admission_leave(&worker_of(conn)->admission, limits_of(conn), work->visitor,
                            stage == SP_CONN_ADMITTED);
         work->visitor = NULL;
@@ -269,8 +270,8 @@ static void end_slowest(struct sp_worker *worker)
                    SP_F_VIEW("device", sp_client_identity(&slowest->client)),
                    SP_F_STR("peer", sp_client_peer_text(&slowest->client, peer)),
                    SP_F_STR("detail", "write_buffers are full, and it had the largest"));
-    worker->home.unread -= sp_client_has_work(&slowest->client)->unsent.used;
-    sp_buf_free(&sp_client_has_work(&slowest->client)->unsent);
+    worker->home.unread -= sp_client_in_flight(&slowest->client)->unsent.used;
+    sp_buf_free(&sp_client_in_flight(&slowest->client)->unsent);
     slowest->client.lost = true;
     sp_client_mark(&slowest->client);
 }
@@ -335,7 +336,7 @@ static void send_out(struct sp_conn *conn)
 
 static void send_unsent(struct sp_conn *conn)
 {
-    struct sp_client_work *work = sp_client_has_work(&conn->client);
+    struct sp_client_work *work = sp_client_in_flight(&conn->client);
     if (work == NULL) {
         return; /* nothing is unsent */
     }
@@ -564,7 +565,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
         return;
     }
     sp_worker_link(worker, conn);
-    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, events) != SP_OK) {
+    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, events, conn_ready) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
@@ -786,7 +787,7 @@ void sp_conn_due(struct sp_client *client)
 {
     struct sp_conn *conn = sp_conn_of(client);
     if (work_of(conn)->owner_due_ms != 0 && now_of(conn) >= work_of(conn)->owner_due_ms) {
-        sp_client_has_work(client)->owner_due_ms = 0;
+        sp_client_in_flight(client)->owner_due_ms = 0;
         deadline_passed(conn);
     }
     if (conn->homed && conn->stage != SP_CONN_DEAD) {
@@ -856,7 +857,7 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
         close(fd);
         return err;
     }
-    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
+    conn->watch = (struct sp_watch){.fd = fd};
     conn->homed = true;
     conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
     worker->shares = true;
@@ -874,9 +875,9 @@ enum sp_err sp_conn_go_on(struct sp_conn *conn)
     bool reads = sp_client_reads(client) && unsent <= client->home->config->limits.write_buffer / 2;
     uint32_t events = (reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U);
     if (unsent > 0) {
-        sp_client_has_work(client)->progress_ms = now_of(conn);
+        sp_client_in_flight(client)->progress_ms = now_of(conn);
         set_deadline(conn, stall_ends(conn));
     }
     sp_client_rest(client);
-    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, events);
+    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, events, conn_ready);
 }

@@ -36,7 +36,7 @@ struct sp_conn {
     bool homed : 1;          /* `client` is in use */
     bool unknown : 1;        /* keys does not know the identity */
 };
-_Static_assert(SP_REF_IS_POINTER || sizeof(struct sp_conn) == 112, "what an idle device costs");
+_Static_assert(SP_REF_IS_POINTER || sizeof(struct sp_conn) == 104, "what an idle device costs");
 
 static inline struct sp_tls *sp_conn_tls(const struct sp_conn *conn)
 {

@@ -737,7 +737,8 @@ static void a_slow_reader_that_catches_up_gets_all_and_is_forgiven(void)
     SP_CHECK_INT(conn_of(0)->stage, SP_CONN_ADMITTED);
     SAY(reader, "\xC0\x00");
     SP_CHECK(HEARS(reader, "\xD0\x00"));
-    SP_CHECK(sp_client_has_work(&conn_of(0)->client) == NULL); /* nothing of it is left in memory */
+    SP_CHECK(sp_client_in_flight(&conn_of(0)->client) ==
+             NULL); /* nothing of it is left in memory */
     /* One that the network resets while something waits for it. */
     takes = 0;
     flood(speaker, 12);

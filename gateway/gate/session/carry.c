@@ -385,7 +385,7 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
         put_mail(out, wait.will->message);
     }
     if (client != NULL && sp_client_more(client)->will != NULL) {
-        put_mail(out, sp_client_has_more(client)->will->message);
+        put_mail(out, sp_client_own_more(client)->will->message);
     }
     size_t begun = sp_carry_begin(out, SP_CARRY_DEVICE);
     sp_carry_block(out, sp_device_identity(device));
@@ -823,7 +823,7 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->max_packet = sp_read_u32(r);
     client->window = sp_read_u16(r);
     client->receive_maximum = sp_read_u16(r);
-    sp_client_has_work(client)->unreleased = sp_read_u16(r);
+    sp_client_in_flight(client)->unreleased = sp_read_u16(r);
     client->unopened = sp_read_u8(r) & 15U;
     struct sp_view group = get_block(r);
     struct sp_view buffered = get_block(r);
@@ -845,8 +845,8 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->attest_due_ms = due;
     SP_TRY(sp_client_keep_timeout(client, answer_timeout_ms));
     SP_TRY(sp_client_join(client, group));
-    SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&sp_client_has_work(client)->in, buffered));
-    return grant.len == 0 ? SP_OK : sp_buf_append(&sp_client_has_work(client)->grant, grant);
+    SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&sp_client_in_flight(client)->in, buffered));
+    return grant.len == 0 ? SP_OK : sp_buf_append(&sp_client_in_flight(client)->grant, grant);
 }
 
 enum sp_err sp_carry_read_client(struct sp_carry_in *in, struct sp_client *client,

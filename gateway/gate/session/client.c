@@ -55,7 +55,7 @@ const struct sp_client_work sp_client_idle;
 struct sp_client_work *sp_client_work(struct sp_client *client)
 {
     struct sp_home *home = client->home;
-    struct sp_client_work *work = sp_client_has_work(client);
+    struct sp_client_work *work = sp_client_in_flight(client);
     if (work == NULL && home->spare != NULL) {
         work = home->spare;
         home->spare = work->next;
@@ -117,7 +117,7 @@ struct sp_client_more *sp_client_have_more(struct sp_client *client)
     if (client->more_ref == 0) {
         client->more_ref = sp_ref_of(sp_slab_take(&mores));
     }
-    return sp_client_has_more(client);
+    return sp_client_own_more(client);
 }
 
 enum sp_err sp_client_set_peer(struct sp_client *client, const struct sp_peer *peer)
@@ -166,7 +166,7 @@ enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will)
 enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms)
 {
     struct sp_client_more *more =
-        answer_ms == 0 ? sp_client_has_more(client) : sp_client_have_more(client);
+        answer_ms == 0 ? sp_client_own_more(client) : sp_client_have_more(client);
     if (more != NULL) {
         more->answer_timeout_ms = answer_ms;
     }
@@ -175,7 +175,7 @@ enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms)
 
 static void forget_more(struct sp_client *client)
 {
-    struct sp_client_more *more = sp_client_has_more(client);
+    struct sp_client_more *more = sp_client_own_more(client);
     client->more_ref = 0;
     if (more != NULL) {
         sp_will_destroy(more->will);
@@ -187,14 +187,15 @@ static void forget_more(struct sp_client *client)
 
 void sp_client_written(struct sp_client *client)
 {
-    if (sp_client_has_work(client) != NULL) {
-        sp_client_has_work(client)->out.used = 0;
+    struct sp_client_work *work = sp_client_in_flight(client);
+    if (work != NULL) {
+        work->out.used = 0;
     }
 }
 
 void sp_client_rest(struct sp_client *client)
 {
-    struct sp_client_work *work = sp_client_has_work(client);
+    struct sp_client_work *work = sp_client_in_flight(client);
     if (work != NULL && work->resting && !client->dirty) {
         client->dirty = true;
         client->next_dirty = client->home->resting;
@@ -249,20 +250,21 @@ enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
 enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
                                const struct sp_msg_psk_answer *answer)
 {
-    client->device_ref = sp_ref_of(sp_device_get(client->home, identity));
-    if (sp_client_device(client) == NULL) {
+    struct sp_device *device = sp_device_get(client->home, identity);
+    client->device_ref = sp_ref_of(device);
+    if (device == NULL) {
         return SP_ERR_NOMEM;
     }
-    sp_client_device(client)->users++;
+    device->users++;
     client->attestation = answer->row.attestation & 15U;
     client->binding = answer->row.binding & 15U;
     client->records = answer->row.records & 15U;
     size_t group_len = strnlen(answer->group, sizeof(answer->group) - 1);
     SP_TRY(sp_client_join(client, sp_view((const uint8_t *)answer->group, group_len)));
     SP_TRY(sp_client_keep_timeout(client, answer->row.answer_timeout_ms));
-    sp_client_has_work(client)->row_version = answer->row.version;
+    sp_client_in_flight(client)->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
-    sp_client_has_work(client)->blocked = answer->nonce_ok == 0;
+    sp_client_in_flight(client)->blocked = answer->nonce_ok == 0;
     client->role =
         sp_role_number(client->home->roles, sp_config_role(client->home->config, answer->row.role));
     if (client->role == 0) {
@@ -273,8 +275,8 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
 
 struct sp_view sp_client_identity(const struct sp_client *client)
 {
-    return sp_client_device(client) == NULL ? (struct sp_view){NULL, 0}
-                                            : sp_device_identity(sp_client_device(client));
+    const struct sp_device *device = sp_client_device(client);
+    return device == NULL ? (struct sp_view){NULL, 0} : sp_device_identity(device);
 }
 
 struct sp_view sp_client_group(const struct sp_client *client)
@@ -284,8 +286,8 @@ struct sp_view sp_client_group(const struct sp_client *client)
 
 uint64_t sp_client_row(const struct sp_client *client)
 {
-    return sp_client_session(client) != NULL ? sp_client_session(client)->version
-                                             : sp_client_now(client)->row_version;
+    const struct sp_session *session = sp_client_session(client);
+    return session != NULL ? session->version : sp_client_now(client)->row_version;
 }
 
 /* ---- time ---- */
@@ -474,7 +476,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         client->keeping = true;
         client->paused = true;
     }
-    while (in.len > 0 && sp_client_reads(client) && !sp_client_has_work(client)->resting &&
+    while (in.len > 0 && sp_client_reads(client) && !sp_client_in_flight(client)->resting &&
            client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = peek(client, in, &header);
@@ -497,7 +499,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         in = sp_view_from(in, size);
         used += size;
         if (--left == 0) {
-            sp_client_has_work(client)->resting = true;
+            sp_client_in_flight(client)->resting = true;
             sp_client_mark(client);
         }
     }
@@ -507,7 +509,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
 /* Packets in the buffer of the connection, once it holds a tail. */
 static void take_buffered(struct sp_client *client)
 {
-    struct sp_buf *in = &sp_client_has_work(client)->in;
+    struct sp_buf *in = &sp_client_in_flight(client)->in;
     size_t used = take_packets(client, sp_buf_view(in));
     sp_buf_consume(in, used);
     if (in->used == 0 && (in->cap > TAIL_KEEP_MAX || sp_client_reads(client))) {
@@ -518,7 +520,7 @@ static void take_buffered(struct sp_client *client)
 /* What is not a whole packet is kept. */
 static void take_input(struct sp_client *client, struct sp_view bytes)
 {
-    struct sp_buf *in = &sp_client_has_work(client)->in;
+    struct sp_buf *in = &sp_client_in_flight(client)->in;
     if (in->used == 0) {
         bytes = sp_view_from(bytes, take_packets(client, bytes));
         if (client->state == SP_CLIENT_CLOSED) {
@@ -634,8 +636,8 @@ static void leave_device(struct sp_client *client, bool with_will, bool end_sess
     struct sp_device *device = sp_client_device(client);
     struct sp_will *will = sp_client_more(client)->will;
     client->device_ref = 0;
-    if (sp_client_has_more(client) != NULL) {
-        sp_client_has_more(client)->will = NULL;
+    if (sp_client_own_more(client) != NULL) {
+        sp_client_own_more(client)->will = NULL;
     }
     if (device == NULL) {
         sp_will_destroy(will);
@@ -783,7 +785,7 @@ static void forget_receipts(struct sp_client_work *work, struct sp_home *home);
 
 void sp_client_free_work(struct sp_client *client)
 {
-    struct sp_client_work *work = sp_client_has_work(client);
+    struct sp_client_work *work = sp_client_in_flight(client);
     client->work_ref = 0;
     if (work != NULL) {
         sp_buf_free(&work->in);
@@ -838,7 +840,7 @@ static void say_answer(struct sp_client *client, const struct sp_client_answer *
         return;
     }
     if (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80) {
-        sp_client_has_work(client)->unreleased++;
+        sp_client_in_flight(client)->unreleased++;
     } else if (answer->type == SP_MQTT_PUBREC && sp_client_session(client) != NULL) {
         (void)sp_session_release(sp_client_session(client), answer->packet_id);
     }
@@ -852,15 +854,16 @@ static void say_answer(struct sp_client *client, const struct sp_client_answer *
 void sp_client_receipted(struct sp_client *client)
 {
     while (sp_client_now(client)->receipts != NULL && sp_client_now(client)->receipts->waits == 0) {
-        struct sp_receipt *receipt = sp_client_has_work(client)->receipts;
+        struct sp_client_work *work = sp_client_in_flight(client);
+        struct sp_receipt *receipt = work->receipts;
         struct sp_client_answer answer = receipt->answer;
         /* What the journal has for the cloud is accepted, whoever else has no room for it. */
         bool refused = receipt->refused && !receipt->in_cloud;
         answer.reason = refused && answer.reason == SP_MQTT_RC_SUCCESS
                             ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED
                             : answer.reason;
-        sp_client_has_work(client)->receipts = receipt->next;
-        sp_client_has_work(client)->held--;
+        work->receipts = receipt->next;
+        work->held--;
         sp_receipt_free(client->home, receipt);
         say_answer(client, &answer);
     }
@@ -911,11 +914,11 @@ static void acknowledge(struct sp_client *client, const struct sp_mqtt_publish *
         .reason = reason,
         .type = publish->qos == 2 ? SP_MQTT_PUBREC : SP_MQTT_PUBACK,
     };
-    if (sp_client_has_work(client)->unacked == 0 ||
+    if (sp_client_in_flight(client)->unacked == 0 ||
         sp_tickets_follow(client->home, sp_client_tag(client), &answer) != SP_OK) {
         answer_due(client, &answer);
     } else {
-        sp_client_has_work(client)->unacked++;
+        sp_client_in_flight(client)->unacked++;
     }
 }
 
@@ -953,7 +956,7 @@ void sp_client_no_release(struct sp_client *client)
 void sp_client_stored(struct sp_client *client, const struct sp_client_answer *answer)
 {
     if (sp_client_now(client)->unacked > 0) {
-        sp_client_has_work(client)->unacked--;
+        sp_client_in_flight(client)->unacked--;
     }
     answer_due(client, answer);
 }
@@ -971,7 +974,7 @@ void sp_client_wake_all(struct sp_home *home)
     while (home->resting != 0) {
         struct sp_client *client = sp_ref_get(home->resting);
         home->resting = client->next_dirty;
-        sp_client_has_work(client)->resting = false;
+        sp_client_in_flight(client)->resting = false;
         client->dirty = false;
         sp_client_mark(client);
     }

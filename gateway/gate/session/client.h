@@ -168,13 +168,13 @@ static inline uint32_t sp_client_silence_ms(const struct sp_client *client)
 }
 
 /** What is in flight; NULL: nothing. */
-static inline struct sp_client_work *sp_client_has_work(const struct sp_client *client)
+static inline struct sp_client_work *sp_client_in_flight(const struct sp_client *client)
 {
     return sp_ref_get(client->work_ref);
 }
 
 /** NULL: it has nothing of it. */
-static inline struct sp_client_more *sp_client_has_more(const struct sp_client *client)
+static inline struct sp_client_more *sp_client_own_more(const struct sp_client *client)
 {
     return sp_ref_get(client->more_ref);
 }
@@ -185,7 +185,7 @@ extern const struct sp_client_work sp_client_idle;
 /** To look at what is in flight. */
 static inline const struct sp_client_work *sp_client_now(const struct sp_client *client)
 {
-    return client->work_ref == 0 ? &sp_client_idle : sp_client_has_work(client);
+    return client->work_ref == 0 ? &sp_client_idle : sp_client_in_flight(client);
 }
 
 /** What sp_client_more() shows of one that has nothing of it. */
@@ -194,7 +194,7 @@ extern const struct sp_client_more sp_client_plain;
 /** To look at what few have. */
 static inline const struct sp_client_more *sp_client_more(const struct sp_client *client)
 {
-    return client->more_ref == 0 ? &sp_client_plain : sp_client_has_more(client);
+    return client->more_ref == 0 ? &sp_client_plain : sp_client_own_more(client);
 }
 
 /** To change it. NULL: no memory. */

@@ -26,7 +26,7 @@ static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
 static void finish(struct sp_client *client, const struct sp_writer *w)
 {
     if (w->err == SP_OK) {
-        sp_client_has_work(client)->out.used += (uint32_t)w->used;
+        sp_client_in_flight(client)->out.used += (uint32_t)w->used;
         sp_client_mark(client);
     } else {
         client->lost = true;
@@ -63,7 +63,7 @@ void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *p
     if (sp_client_more(client)->aliases != NULL && size <= client->max_packet) {
         aliased = *publish;
         publish = &aliased;
-        sp_aliases_apply(sp_client_has_more(client)->aliases, &aliased, client->max_packet - size);
+        sp_aliases_apply(sp_client_own_more(client)->aliases, &aliased, client->max_packet - size);
         size = sp_mqtt_publish_size(version, publish);
     }
     if (begin(client, &w, size)) {
@@ -208,11 +208,11 @@ void sp_client_pump_grant(struct sp_client *client)
         .qos = 1,
         .packet_id = SP_GRANT_ID,
         .topic = SP_VIEW_LIT(SP_LINK_TOPIC_GRANT),
-        .payload = sp_buf_view(&sp_client_has_work(client)->grant),
+        .payload = sp_buf_view(&sp_client_in_flight(client)->grant),
     };
     client->grant_unacked = true;
     sp_client_publish(client, &publish);
-    sp_buf_free(&sp_client_has_work(client)->grant);
+    sp_buf_free(&sp_client_in_flight(client)->grant);
 }
 
 void sp_client_grant(struct sp_client *client, struct sp_view grant)

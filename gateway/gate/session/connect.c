@@ -53,8 +53,8 @@ static bool has(const struct sp_mqtt_props *props, enum sp_mqtt_property propert
 /* Client id: the identity, or empty (docs/protocol.md 2). */
 static bool id_is_right(struct sp_client *client, const struct sp_mqtt_connect *packet)
 {
-    sp_client_has_work(client)->assigned_id = packet->client_id.len == 0;
-    if (sp_client_has_work(client)->assigned_id) {
+    sp_client_in_flight(client)->assigned_id = packet->client_id.len == 0;
+    if (sp_client_in_flight(client)->assigned_id) {
         return packet->version == SP_MQTT_5 || packet->clean_start;
     }
     return sp_view_equal(packet->client_id, sp_client_identity(client));
@@ -118,7 +118,7 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
 static uint16_t keep_alive_s(const struct sp_client *client)
 {
     const struct sp_limits_config *limits = &client->home->config->limits;
-    uint32_t wanted = sp_client_has_work(client)->keep_alive_s;
+    uint32_t wanted = sp_client_in_flight(client)->keep_alive_s;
     return (uint16_t)(wanted == 0
                           ? limits->keep_alive_max_s
                           : clamp(wanted, limits->keep_alive_min_s, limits->keep_alive_max_s));
@@ -135,16 +135,16 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     } else if (has(props, SP_MQTT_P_SESSION_EXPIRY)) {
         expiry = clamp(props->session_expiry, 0, limits->session_expiry_s);
     }
-    sp_client_has_work(client)->clean_start = packet->clean_start;
+    sp_client_in_flight(client)->clean_start = packet->clean_start;
     client->session_expiry_s = expiry;
     client->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
     client->window = (uint16_t)clamp(window, 1, clamp(limits->in_flight, 1, UINT16_MAX));
     if (has(props, SP_MQTT_P_MAXIMUM_PACKET_SIZE)) {
         client->max_packet = props->max_packet_size;
     }
-    sp_client_has_work(client)->keep_alive_s = packet->keep_alive;
+    sp_client_in_flight(client)->keep_alive_s = packet->keep_alive;
     client->terse = has(props, SP_MQTT_P_REQUEST_PROBLEM_INFO) && props->request_problem_info == 0;
-    sp_client_has_work(client)->wants_response = props->request_response_info != 0;
+    sp_client_in_flight(client)->wants_response = props->request_response_info != 0;
 }
 
 /* A client that takes aliases gets them, as far as its role has any. false: no memory. */
@@ -165,7 +165,7 @@ static bool take_place(struct sp_client *client, bool guest)
     if (!guest) {
         return true;
     }
-    if (sp_client_has_work(client)->blocked || sp_device_blocked(sp_client_device(client))) {
+    if (sp_client_in_flight(client)->blocked || sp_device_blocked(sp_client_device(client))) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many refused tokens");
     } else if (sp_client_device(client)->has_guest) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "another guest waits for its verdict");
@@ -257,11 +257,11 @@ static void welcome_5(struct sp_client *client, bool present)
     props->topic_alias_maximum = (uint16_t)sp_client_role(client)->topic_aliases;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
-    if (seconds != sp_client_has_work(client)->keep_alive_s) {
+    if (seconds != sp_client_in_flight(client)->keep_alive_s) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SERVER_KEEP_ALIVE);
         props->server_keep_alive = (uint16_t)clamp(seconds, 1, UINT16_MAX);
     }
-    if (sp_client_has_work(client)->assigned_id) {
+    if (sp_client_in_flight(client)->assigned_id) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_ASSIGNED_CLIENT_ID);
         props->assigned_client_id = sp_client_identity(client);
     }
@@ -270,7 +270,7 @@ static void welcome_5(struct sp_client *client, bool present)
         props->auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding));
     }
     uint8_t response[SP_LINK_IDENTITY_MAX + 8];
-    if (sp_client_has_work(client)->wants_response) {
+    if (sp_client_in_flight(client)->wants_response) {
         offer_response(client, response, sizeof(response), props);
     }
     sp_client_send_connack(client, &connack);
@@ -295,8 +295,8 @@ static bool end_former(struct sp_client *client)
 {
     struct sp_device *device = sp_client_device(client);
     struct sp_session *session = sp_device_session(device);
-    if (session == NULL || (!sp_client_has_work(client)->clean_start &&
-                            session->version == sp_client_has_work(client)->row_version)) {
+    if (session == NULL || (!sp_client_in_flight(client)->clean_start &&
+                            session->version == sp_client_in_flight(client)->row_version)) {
         return true;
     }
     bool kept = session->kept;
@@ -326,7 +326,7 @@ void sp_client_admit(struct sp_client *client)
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
         return;
     }
-    session->version = sp_client_has_work(client)->row_version;
+    session->version = sp_client_in_flight(client)->row_version;
     sp_device_return(device);
     device->client_ref = sp_ref_of(client);
     client->state = SP_CLIENT_OPEN;

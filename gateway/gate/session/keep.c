@@ -488,7 +488,7 @@ static void make_fresh(struct sp_home *home, struct sp_session *session)
 
 void sp_keep_quiet(struct sp_session *session)
 {
-    struct sp_queue *queue = sp_session_has_queue(session);
+    struct sp_queue *queue = sp_session_own_queue(session);
     if (queue != NULL && queue->fresh_at != NULL) {
         *queue->fresh_at = queue->fresh_next;
         if (queue->fresh_next != NULL) {

@@ -41,7 +41,7 @@ static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
         err = SP_ERR_NOMEM;
     }
     if (sp_client_more(client)->aliases != NULL) {
-        err = sp_aliases_resolve(sp_client_has_more(client)->aliases, publish);
+        err = sp_aliases_resolve(sp_client_own_more(client)->aliases, publish);
     }
     if (err == SP_OK) {
         return true;
@@ -56,7 +56,7 @@ static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
 /* Messages of the client that wait for their answer. */
 static unsigned unanswered(const struct sp_client *client)
 {
-    return sp_client_has_work(client)->unacked + (unsigned)sp_client_has_work(client)->held;
+    return sp_client_in_flight(client)->unacked + (unsigned)sp_client_in_flight(client)->held;
 }
 
 /* What CONNACK announced and the client has to keep to. false: it was closed. */
@@ -77,7 +77,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
     } else if (publish->qos > 0 && v5 &&
-               unanswered(client) + sp_client_has_work(client)->unreleased >=
+               unanswered(client) + sp_client_in_flight(client)->unreleased >=
                    client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
@@ -141,7 +141,7 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
     if (routed == SP_ROUTED) {
         sp_client_accept(client, publish, receipt);
     } else if (routed == SP_ROUTED_STORING) {
-        sp_client_has_work(client)->unacked++;
+        sp_client_in_flight(client)->unacked++;
     } else {
         cannot_store(client, publish, "cannot be stored now");
     }
@@ -477,7 +477,7 @@ static bool store_release(struct sp_client *client, uint16_t packet_id)
         sp_tickets_put(home, &release, sp_client_tag(client), packet_id) != SP_OK) {
         return false;
     }
-    sp_client_has_work(client)->unacked++;
+    sp_client_in_flight(client)->unacked++;
     return true;
 }
 
@@ -489,8 +489,8 @@ void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
         return;
     }
     bool known = sp_session_release(sp_client_session(client), ack.packet_id);
-    if (sp_client_has_work(client)->unreleased > 0) {
-        sp_client_has_work(client)->unreleased--;
+    if (sp_client_in_flight(client)->unreleased > 0) {
+        sp_client_in_flight(client)->unreleased--;
     }
     if (!client->home->config->cloud.enabled) {
         sp_client_send_ack(client, SP_MQTT_PUBCOMP, ack.packet_id,

@@ -115,7 +115,7 @@ static void number_roles(struct sp_home *home)
 
 static void reload_client(struct sp_client *client)
 {
-    struct sp_client_more *more = sp_client_has_more(client);
+    struct sp_client_more *more = sp_client_own_more(client);
     if (!has_role(client)) {
         return;
     }

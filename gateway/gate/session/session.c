@@ -238,7 +238,7 @@ void sp_session_detach(struct sp_home *home, struct sp_session *session)
     sp_session_tell_groups(home, session, true);
     sp_session_client(session)->session_ref = 0;
     session->client_ref = 0;
-    struct sp_queue *queue = sp_session_has_queue(session);
+    struct sp_queue *queue = sp_session_own_queue(session);
     if (queue != NULL) {
         queue->unsent = queue->first;
         queue->in_flight = 0;
@@ -274,7 +274,7 @@ static uint16_t id_of(uint64_t number)
 static void drop(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
                  struct sp_delivery *delivery, bool refused)
 {
-    struct sp_queue *queue = sp_session_has_queue(session);
+    struct sp_queue *queue = sp_session_own_queue(session);
     sp_keep_leaves(home, session, delivery, refused);
     if (previous == NULL) {
         queue->first = delivery->next;
@@ -543,7 +543,7 @@ enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
 void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_t number,
                        bool durable)
 {
-    struct sp_queue *queue = sp_session_has_queue(session);
+    struct sp_queue *queue = sp_session_own_queue(session);
     struct sp_delivery *delivery = queue == NULL ? NULL : queue->storing;
     while (delivery != NULL && delivery->number < number) {
         delivery = delivery->next;

@@ -145,7 +145,7 @@ static inline const struct sp_session_more *sp_session_more(const struct sp_sess
 }
 
 /** To change it; NULL: nothing is on its way. */
-static inline struct sp_queue *sp_session_has_queue(const struct sp_session *session)
+static inline struct sp_queue *sp_session_own_queue(const struct sp_session *session)
 {
     return session->more == NULL ? NULL : session->more->queue;
 }
@@ -156,7 +156,7 @@ extern const struct sp_queue sp_queue_empty;
 /** To look at what is on its way. */
 static inline const struct sp_queue *sp_session_queue(const struct sp_session *session)
 {
-    const struct sp_queue *queue = sp_session_has_queue(session);
+    const struct sp_queue *queue = sp_session_own_queue(session);
     return queue == NULL ? &sp_queue_empty : queue;
 }
 

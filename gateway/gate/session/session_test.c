@@ -1330,7 +1330,7 @@ static void packets_may_come_byte_by_byte(void)
     turn();
     SP_CHECK_INT(connack_code(peer), 0);
     SP_CHECK_INT(puback(peer, 1), 0);
-    SP_CHECK(sp_client_has_work(&peer->client) == NULL);
+    SP_CHECK(sp_client_in_flight(&peer->client) == NULL);
     hang_up(peer);
     end();
 }
@@ -1479,7 +1479,7 @@ static void who_keeps_to_its_rate_is_never_held_back_and_costs_nothing_more(void
     struct peer *peer = admitted("dev1", sensor_name);
     for (int i = 0; i < 100; i++) {
         say_publish(peer, "dt/dev1/x", "calm", 0, 0);
-        SP_CHECK(sp_client_reads(&peer->client) && sp_client_has_work(&peer->client) == NULL);
+        SP_CHECK(sp_client_reads(&peer->client) && sp_client_in_flight(&peer->client) == NULL);
         pass(100);
     }
     SP_CHECK_INT(heard(listener), 100);
