@@ -36,6 +36,12 @@ static inline sp_ref sp_ref_of(const void *thing)
     return (uintptr_t)thing;
 }
 
+/** One that is not 0. */
+static inline void *sp_ref_at(sp_ref ref)
+{
+    return (void *)ref;
+}
+
 static inline void *sp_ref_get(sp_ref ref)
 {
     return (void *)ref;
@@ -51,21 +57,28 @@ extern char *sp_arena_base;
 /** NULL has one too. Ends the process for what lies in no slab: it would name something else. */
 static inline sp_ref sp_ref_of(const void *thing)
 {
-    uintptr_t units = ((uintptr_t)thing - (uintptr_t)sp_arena_base) / SP_REF_UNIT;
+    /* Turned around, what is not aligned is beyond the end too. */
+    uint64_t offset = (uint64_t)((uintptr_t)thing - (uintptr_t)sp_arena_base);
+    uint64_t units = offset / SP_REF_UNIT | offset << 61;
     if (thing == NULL) {
         return 0;
     }
-    if (units > UINT32_MAX || (uintptr_t)thing % SP_REF_UNIT != 0) {
+    if (units > UINT32_MAX) {
         abort();
     }
     return (sp_ref)units;
 }
 
+/** One that is not 0. */
+static inline void *sp_ref_at(sp_ref ref)
+{
+    return sp_arena_base + ref * SP_REF_UNIT;
+}
+
 /** Without a branch. */
 static inline void *sp_ref_get(sp_ref ref)
 {
-    uintptr_t at = (uintptr_t)sp_arena_base + (uintptr_t)ref * SP_REF_UNIT;
-    return (void *)(at & -(uintptr_t)(ref != 0));
+    return (void *)((uintptr_t)sp_ref_at(ref) & -(uintptr_t)(ref != 0));
 }
 
 #endif

@@ -50,7 +50,7 @@ static bool is_there(const struct sp_slots *slots, sp_slot_tag tag)
 
 void *sp_slots_find(const struct sp_slots *slots, sp_slot_tag tag)
 {
-    return is_there(slots, tag) ? sp_ref_get(slots->items[(uint32_t)tag]) : NULL;
+    return is_there(slots, tag) ? sp_ref_at(slots->items[(uint32_t)tag]) : NULL;
 }
 
 void sp_slots_remove(struct sp_slots *slots, sp_slot_tag tag)
@@ -68,7 +68,7 @@ void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
     while (*index < slots->fresh) {
         uint32_t at = (*index)++;
         if (is_used(slots, at)) {
-            return sp_ref_get(slots->items[at]);
+            return sp_ref_at(slots->items[at]);
         }
     }
     return NULL;

@@ -55,24 +55,26 @@ const struct sp_client_work sp_client_idle;
 struct sp_client_work *sp_client_work(struct sp_client *client)
 {
     struct sp_home *home = client->home;
-    struct sp_client_work *work = sp_client_in_flight(client);
-    if (work == NULL && home->spare != NULL) {
-        work = home->spare;
-        home->spare = work->next;
-        home->spares--;
-        work->next = NULL;
-        sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*work));
-        client->work_ref = sp_ref_of(work);
-    } else if (work == NULL) {
-        work = sp_slab_take(&works);
-        client->work_ref = sp_ref_of(work);
+    if (client->work_ref != 0) {
+        return sp_ref_at(client->work_ref);
     }
+    if (home->spare == 0) {
+        client->work_ref = sp_ref_of(sp_slab_take(&works));
+        return sp_client_in_flight(client);
+    }
+    struct sp_client_work *work = sp_ref_at(home->spare);
+    client->work_ref = home->spare;
+    home->spare = work->next;
+    home->spares--;
+    work->nonce = NULL;
+    sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*work));
     return work;
 }
 
 /* Nothing is in it but a buffer, which the next one needs too. */
-static void spare(struct sp_home *home, struct sp_client_work *work)
+static void spare(struct sp_home *home, sp_ref ref)
 {
+    struct sp_client_work *work = sp_ref_at(ref);
     if (home->spares >= SPARES_MAX) {
         sp_buf_free(&work->out);
         sp_slab_give(&works, work);
@@ -82,15 +84,15 @@ static void spare(struct sp_home *home, struct sp_client_work *work)
         sp_buf_free(&work->out);
     }
     *work = (struct sp_client_work){.out = work->out, .next = home->spare};
-    home->spare = work;
+    home->spare = ref;
     home->spares++;
     sp_metric_add(SP_M_SLAB_BYTES, -(int64_t)sizeof(*work)); /* nobody's */
 }
 
 void sp_client_trim(struct sp_home *home)
 {
-    while (home->spare != NULL) {
-        struct sp_client_work *work = home->spare;
+    while (home->spare != 0) {
+        struct sp_client_work *work = sp_ref_at(home->spare);
         home->spare = work->next;
         sp_buf_free(&work->out);
         sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*work)); /* as it was when it was given */
@@ -205,8 +207,8 @@ void sp_client_rest(struct sp_client *client)
         return;
     }
     if (client->state == SP_CLIENT_OPEN && is_idle(work, client->home->timers->now_ms)) {
+        spare(client->home, client->work_ref);
         client->work_ref = 0;
-        spare(client->home, work);
     } else if (work->out.used == 0) {
         sp_buf_free(&work->out);
     }

@@ -57,8 +57,8 @@ struct sp_client_work {
     uint64_t progress_ms;       /**< the owner's: when the socket took something of `unsent` last */
     struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
     union {
-        uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
-        struct sp_client_work *next; /* nobody's: home->spare */
+        uint8_t *nonce; /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
+        sp_ref next;    /* nobody's: home->spare */
     };
     uint64_t row_version;    /* of the registry's row; once it is OPEN, the session has it */
     uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
@@ -185,7 +185,7 @@ extern const struct sp_client_work sp_client_idle;
 /** To look at what is in flight. */
 static inline const struct sp_client_work *sp_client_now(const struct sp_client *client)
 {
-    return client->work_ref == 0 ? &sp_client_idle : sp_client_in_flight(client);
+    return client->work_ref == 0 ? &sp_client_idle : sp_ref_at(client->work_ref);
 }
 
 /** What sp_client_more() shows of one that has nothing of it. */
@@ -194,7 +194,7 @@ extern const struct sp_client_more sp_client_plain;
 /** To look at what few have. */
 static inline const struct sp_client_more *sp_client_more(const struct sp_client *client)
 {
-    return client->more_ref == 0 ? &sp_client_plain : sp_client_own_more(client);
+    return client->more_ref == 0 ? &sp_client_plain : sp_ref_at(client->more_ref);
 }
 
 /** To change it. NULL: no memory. */

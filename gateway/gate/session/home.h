@@ -68,8 +68,8 @@ struct sp_home {
     struct sp_matches matches;        /* scratch */
     sp_ref resting; /* clients that had their share of the turn; linked, marked like the dirty */
     sp_ref dirty;   /* clients that have something to be written, or are to be closed */
-    struct sp_wheel deadlines;    /* of clients */
-    struct sp_client_work *spare; /* to be used again */
+    struct sp_wheel deadlines; /* of clients */
+    sp_ref spare;              /* struct sp_client_work, to be used again */
     uint32_t spares;
 };
 

@@ -364,12 +364,13 @@ static void send_one(struct sp_home *home, struct sp_session *session)
 
 static void pump(struct sp_home *home, struct sp_session *session)
 {
+    struct sp_client *client;
     const struct sp_queue *queue;
     while ((queue = sp_session_queue(session))->unsent != NULL &&
-           sp_session_client(session) != NULL &&
+           (client = sp_session_client(session)) != NULL &&
            !id_in_use(session, id_of(queue->unsent->number)) &&
-           sp_client_window(sp_session_client(session)) > queue->in_flight &&
-           sp_client_room(sp_session_client(session), queue->unsent->size)) {
+           sp_client_window(client) > queue->in_flight &&
+           sp_client_room(client, queue->unsent->size)) {
         send_one(home, session);
     }
 }
@@ -378,15 +379,15 @@ static void send_qos0(struct sp_home *home, struct sp_session *session,
                       const struct sp_offer *offer)
 {
     const struct sp_mail *message = offer->message;
+    struct sp_client *client = sp_session_client(session);
     struct sp_mqtt_publish publish = {.qos = 0, .retain = offer->retain};
-    if (sp_session_client(session) == NULL ||
-        !sp_mail_packet(message, home->timers->now_ms, &publish)) {
+    if (client == NULL || !sp_mail_packet(message, home->timers->now_ms, &publish)) {
         return;
     }
     put_ids(&publish, offer->ids, offer->id_count);
-    if (sp_client_fits(sp_session_client(session), &publish) &&
-        sp_client_room(sp_session_client(session), message->topic.len + message->payload.len)) {
-        sp_client_publish(sp_session_client(session), &publish);
+    if (sp_client_fits(client, &publish) &&
+        sp_client_room(client, message->topic.len + message->payload.len)) {
+        sp_client_publish(client, &publish);
     } else {
         sp_metric_inc(SP_M_PUBLISH_DROPPED);
     }

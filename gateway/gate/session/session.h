@@ -127,7 +127,7 @@ static inline struct sp_client *sp_session_client(const struct sp_session *sessi
 
 static inline struct sp_device *sp_session_device(const struct sp_session *session)
 {
-    return sp_ref_get(session->device_ref);
+    return sp_ref_at(session->device_ref);
 }
 
 const struct sp_role_config *sp_session_role(const struct sp_session *session);
