@@ -17,10 +17,10 @@
 #define EVENTS_MAX      32
 #define ID_HANDOFF      UINT32_MAX
 #define ID_RESOLVER     (UINT32_MAX - 1U)
-#define BUSY_US         5000U /* a turn so soon after the one before: there is traffic … */
-#define REST_US         2000U /* … and turns start so far apart */
-#define BACKLOG_ROWS    64U   /* so many wait for acknowledgements of others … */
-#define REST_BACKLOG_US 50U   /* … who come by sooner then, this or some more */
+#define BUSY_US         10000U /* a turn so soon after the one before: there is traffic … */
+#define REST_US         4000U  /* … and turns start so far apart */
+#define BACKLOG_ROWS    64U    /* so many wait for acknowledgements of others … */
+#define REST_BACKLOG_US 50U    /* … who come by sooner then, this or some more */
 
 struct sp_cloud {
     struct sp_uplink_env env;

@@ -2,8 +2,8 @@
 /* Copyright The Sallyport Authors */
 /*
  * One turn: wait; read what all gate loops sent; one commit for all of it together with the rows that the cloud
- * thread is done with; answer every loop; hand the new rows on. When messages come thick, commits start at least
- * SP_KEEPER_COMMIT_US apart: a sync costs more than all else, and waiting shares it.
+ * thread is done with; answer every loop; hand the new rows on. When messages come thick, a turn may do no more
+ * than read them, and leave the rest to the one that commits (gather.h).
  *
  * A link is either level with the journal (everything committed was handed to it, new rows go to it from
  * memory) or behind (its next rows are read back from the journal when it has room). So what is in memory is bounded, a
@@ -20,6 +20,8 @@
 #include "gateway/log/log.h"
 #include "gateway/metrics/metrics.h"
 #include "gateway/proc/channel.h"
+#include "gateway/store/batch.h"
+#include "gateway/store/gather.h"
 #include "gateway/store/intake.h"
 #include "gateway/store/rest.h"
 #include "gateway/store/sessions.h"
@@ -90,7 +92,8 @@ struct sp_keeper {
     uint64_t now;
     uint64_t tick_at; /* gauges, and what has ended */
     uint64_t recover_at;
-    uint64_t rest_until; /* microseconds */
+    struct sp_gather gather;
+    bool called; /* the parent has a message, which is for after the commit */
     uint32_t payload_max;
     struct sp_row_list batch; /* of this turn, not committed yet */
     struct sp_row_list marks; /* of what needs no journal; for the next commit */
@@ -783,8 +786,7 @@ static enum sp_err commit(struct sp_keeper *k)
         return SP_OK;
     }
     size_t count = k->batch.count;
-    /* A single message is likely from somebody who waits for the ack before the next. */
-    k->rest_until = count + k->kept_waiting > 1 ? sp_rest_now() + SP_KEEPER_COMMIT_US : 0;
+    sp_gather_begin(&k->gather, sp_rest_now(), count + k->kept_waiting);
     sp_row_list_append(&k->batch, &k->marks);
     k->marks_since = 0;
     k->kept_waiting = 0;
@@ -991,7 +993,7 @@ static void flush_door(struct sp_keeper *k, uint32_t loop)
 static void dispatch(struct sp_keeper *k, const struct epoll_event *event)
 {
     if (event->data.u32 == ID_CONTROL) {
-        read_control(k);
+        k->called = true;
     } else if (event->data.u32 != ID_HANDOFF) {
         read_door(&k->doors[event->data.u32]);
     }
@@ -1010,32 +1012,59 @@ static int patience(const struct sp_keeper *k, bool more)
     return more || due <= now ? 0 : (int)(due - now);
 }
 
+/* Changes gather: this turn commits nothing, and answers nobody. */
+static bool gathers(struct sp_keeper *k)
+{
+    bool full = k->ended.count >= SP_HANDOFF_ENDED_ROWS ||
+                k->ended.bytes >= SP_HANDOFF_ENDED_BYTES || k->batch.bytes >= SP_BATCH_BYTES;
+    size_t count = full ? SP_GATHER_FULL : k->batch.count + k->kept_waiting;
+    return sp_gather_waits(&k->gather, sp_rest_now(), count) && !k->called && !k->stop &&
+           !sp_journal_broken(k->journal);
+}
+
+static void take_in(struct sp_keeper *k, const struct epoll_event *events, int count)
+{
+    k->now = monotonic_ms();
+    k->called = false;
+    if (k->links > 0) {
+        take_back(k);
+    }
+    for (int i = 0; i < count; i++) {
+        dispatch(k, &events[i]);
+    }
+}
+
+/* @return There is more to be done at once. */
+static bool finish_turn(struct sp_keeper *k)
+{
+    enum sp_err committed = commit(k);
+    for (uint32_t i = 0; i < k->door_count; i++) {
+        answer_door(&k->doors[i], committed);
+    }
+    if (k->called) { /* a new gate is told of all that the old one sent */
+        read_control(k);
+    }
+    recover(k);
+    bool more = feed_links(k);
+    for (uint32_t i = 0; i < k->door_count; i++) {
+        more = show_sessions(&k->doors[i]) || more;
+    }
+    look_at_pressure(k);
+    set_gauges(k);
+    return more;
+}
+
 bool sp_keeper_run(struct sp_keeper *keeper)
 {
     struct sp_keeper *k = keeper;
     bool more = true;
     while (!k->stop) {
         struct epoll_event events[EVENTS_MAX];
-        sp_rest_until(k->rest_until);
+        sp_rest_until(k->gather.look_us);
+        more = more || k->gather.look_us != 0;
         int n = epoll_wait(k->epoll, events, EVENTS_MAX, patience(k, more));
-        k->now = monotonic_ms();
-        if (k->links > 0) {
-            take_back(k);
-        }
-        for (int i = 0; i < n; i++) {
-            dispatch(k, &events[i]);
-        }
-        enum sp_err committed = commit(k);
-        for (uint32_t i = 0; i < k->door_count; i++) {
-            answer_door(&k->doors[i], committed);
-        }
-        recover(k);
-        more = feed_links(k);
-        for (uint32_t i = 0; i < k->door_count; i++) {
-            more = show_sessions(&k->doors[i]) || more;
-        }
-        look_at_pressure(k);
-        set_gauges(k);
+        take_in(k, events, n);
+        more = !gathers(k) && finish_turn(k);
         for (uint32_t i = 0; i < k->door_count; i++) {
             flush_door(k, i);
         }

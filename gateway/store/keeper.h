@@ -13,7 +13,6 @@
 #define SP_KEEPER_LOOSE_ROWS   256U       /**< QoS 0 rows of one link in memory */
 #define SP_KEEPER_LOOSE_BYTES  (256U << 10)
 #define SP_KEEPER_TICK_MS      1000U /**< rows that have ended wait no longer to leave the journal */
-#define SP_KEEPER_COMMIT_US    2000U /**< between the starts of two commits when messages come thick */
 #define SP_KEEPER_MARKS_MS \
     200U /**< a mark of what is not in the journal waits no longer for a commit */
 #define SP_KEEPER_MARKS 1024U /**< nor when there are so many */

@@ -27,10 +27,10 @@ def each(weathers=((),), disks=((),), blows=(ALL,), times=1):
 BUGS = {
     "ack-before-sync": Bug(
         "gateway/store/keeper.c",
-        "        enum sp_err committed = commit(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n"
-        "            answer_door(&k->doors[i], committed);\n        }\n",
-        "        for (uint32_t i = 0; i < k->door_count; i++) {\n            answer_door(&k->doors[i], SP_OK);\n"
-        "            flush_door(k, i);\n        }\n        (void)commit(k);\n",
+        "    enum sp_err committed = commit(k);\n    for (uint32_t i = 0; i < k->door_count; i++) {\n"
+        "        answer_door(&k->doors[i], committed);\n    }\n",
+        "    for (uint32_t i = 0; i < k->door_count; i++) {\n        answer_door(&k->doors[i], SP_OK);\n"
+        "        flush_door(k, i);\n    }\n    (void)commit(k);\n",
         each([("away 1",)], blows=TRAPS)),
     "no-sync": Bug(
         "gateway/store/journal_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=OFF;",

@@ -35,6 +35,10 @@ BUGS = {name: (bug.file, bug.old, bug.new) for name, bug in LEDGER_BUGS.items() 
         "    *repeat = rc == SQLITE_ROW;\n"),
     "what-is-left-of-a-batch-is-lost": (
         "gateway/store/messages_sqlite.c", "            rc = insert_row(m, &message);\n", "            (void)insert_row;\n"),
+    "what-gathers-is-acked": (
+        "gateway/store/keeper.c", "        more = !gathers(k) && finish_turn(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n",
+        "        more = !gathers(k) && finish_turn(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n"
+        "            answer_door(&k->doors[i], SP_OK);\n"),
     "no-share-for-a-device": (
         "gateway/store/keeper.c", "                        k->config->limits.journal_device_bytes) {\n", "                        UINT64_MAX) {\n"),
     "acks-overtake": (
