@@ -28,7 +28,8 @@ struct sp_wheel {
     struct sp_timer timer; /* for the earliest slot that is in use */
     uint64_t tick;         /* since the clock's beginning; the slots of earlier ones are empty */
     uint64_t used[SP_WHEEL_SLOTS / 64]; /* a bit for each slot; one that is empty may have it */
-    sp_ref lists[SP_WHEEL_SLOTS + 1]; /* the first node of each slot, and of those that are looked at */
+    sp_ref lists[SP_WHEEL_SLOTS +
+                 1]; /* the first node of each slot, and of those that are looked at */
 };
 
 /**

@@ -8,7 +8,8 @@
 
 #include "gateway/slab/ref.h"
 
-#define PAGES_MAX (SP_REF_UNIT * ((size_t)UINT32_MAX + 1) / SP_ARENA_PAGE) /* all that a ref can name */
+#define PAGES_MAX \
+    (SP_REF_UNIT * ((size_t)UINT32_MAX + 1) / SP_ARENA_PAGE) /* all that a ref can name */
 #define PAGES_MIN ((size_t)16)
 
 char *sp_arena_base;

@@ -539,7 +539,7 @@ struct sp_view sp_tls_identity(const struct sp_tls *tls)
 {
     const struct attached *attached = attached_of(tls);
     return !tls->attached ? (struct sp_view){NULL, 0}
-                            : sp_view(attached->identity, attached->identity_len);
+                          : sp_view(attached->identity, attached->identity_len);
 }
 
 static void fail(struct sp_tls *tls, int error, const char *why)
@@ -733,8 +733,8 @@ static void detach(struct sp_tls *tls)
     uint64_t write_sequence = 0;
     record->suite = (uint8_t)record_suite(session);
     record->send_max = send_max(attached);
-    if (flow != NULL && attached->server != NULL && attached->suite != NULL && record->suite != SP_RECORD_NONE &&
-        record->send_max > 0 && attached->head_len == 0 &&
+    if (flow != NULL && attached->server != NULL && attached->suite != NULL &&
+        record->suite != SP_RECORD_NONE && record->send_max > 0 && attached->head_len == 0 &&
         gnutls_record_check_pending(session) == 0 &&
         copy_half(session, 1, record->read_key, record->read_salt, &read_sequence) &&
         copy_half(session, 0, record->write_key, record->write_salt, &write_sequence) &&
@@ -791,7 +791,8 @@ static void run_handshake(struct sp_tls *tls)
         (void)gnutls_alert_send_appropriate(attached_of(tls)->session, code);
         tls->wrong_key = is_key_failure(tls, code);
         fail(tls, code,
-             tls->wrong_key && attached_of(tls)->decoy ? "suite not allowed for this device" : NULL);
+             tls->wrong_key && attached_of(tls)->decoy ? "suite not allowed for this device"
+                                                       : NULL);
         return;
     }
 }

@@ -293,19 +293,27 @@ enum sp_err sp_sandbox_enter(enum sp_process process, const struct sp_config *co
     return SP_OK;
 }
 
-#if !SP_REF_IS_POINTER
+#if SP_REF_IS_POINTER
+static void place_refs(const void *first)
+{
+    (void)first;
+}
+#else
 char *sp_arena_base;
+
+/* What is as small as the things in slabs is never far from the others. */
+static void place_refs(char *first)
+{
+    if (sp_arena_base == NULL) {
+        sp_arena_base = first - (SP_REF_UNIT << 31);
+    }
+}
 #endif
 
-/* What is as small as these things is never far from the others. */
 void *sp_slab_take(struct sp_slab *slab)
 {
     void *item = calloc(1, slab->size);
-#if !SP_REF_IS_POINTER
-    if (sp_arena_base == NULL) {
-        sp_arena_base = (char *)item - (SP_REF_UNIT << 31);
-    }
-#endif
+    place_refs(item);
     return item;
 }
 

@@ -15,7 +15,7 @@ typedef uint64_t sp_slot_tag;
 
 /** Zeroed = empty. For each that is in use 8 bytes, in two lists. */
 struct sp_slots {
-    sp_ref *items; /* while nothing is in a slot: index + 1 of the next such one; 0: none */
+    sp_ref *items;         /* while nothing is in a slot: index + 1 of the next such one; 0: none */
     uint32_t *generations; /* of the slots: odd while something is in it */
     uint32_t cap;
     uint32_t fresh;      /* those from here on were never used, and their memory never touched */

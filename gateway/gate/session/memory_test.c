@@ -221,8 +221,7 @@ static void hear_message(struct person *person, const struct sp_mqtt_header *hea
                  SP_OK);
     add_word(&person->heard, publish.payload);
     if (publish.qos > 0) {
-        say_id(person->peer, publish.qos == 1 ? SP_MQTT_PUBACK : SP_MQTT_PUBREC,
-               publish.packet_id);
+        say_id(person->peer, publish.qos == 1 ? SP_MQTT_PUBACK : SP_MQTT_PUBREC, publish.packet_id);
     }
 }
 

@@ -28,7 +28,7 @@ struct seat {
     struct sp_client client; /* first: flush casts back */
     bool taken;
     size_t received; /* bytes in `inbox` that are no whole packet yet */
-    uint8_t *inbox; /* WORLD_INBOX bytes */
+    uint8_t *inbox;  /* WORLD_INBOX bytes */
 };
 
 struct world {
@@ -36,7 +36,7 @@ struct world {
     struct sp_outbox outbox;
     struct sp_home home;
     struct seat *seats; /* WORLD_SEATS of them, in a slab */
-    uint64_t appended; /* messages that went to store */
+    uint64_t appended;  /* messages that went to store */
     void (*heard)(struct seat *seat, const struct any_packet *packet); /* may be NULL */
 };
 
