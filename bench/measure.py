@@ -82,7 +82,7 @@ def cpu_seconds(root):
 def _memory_of(pid):
     try:
         with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:
-            wanted = ("Pss:",)
+            wanted = ("Pss_Anon:", "Pss_Shmem:")
             lines = rollup.readlines()
     except OSError:  # not ours to look into: what status tells everybody
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
@@ -92,7 +92,7 @@ def _memory_of(pid):
 
 
 def memory_bytes(root):
-    """Proportional set size of a server, all its processes summed."""
+    """Memory that a server has taken, all its processes summed: no pages of files, which the load generator has mapped too."""
     return sum(_memory_of(pid) for pid in processes(root))
 
 

@@ -233,14 +233,14 @@ static void take_over(struct sp_gate *gate, const struct sp_child *child)
 
 static int start(struct sp_gate *gate, const struct sp_child *child)
 {
-    struct orders orders = {.watch = {.fd = child->control, .ready = control_ready}, .gate = gate};
+    struct orders orders = {.watch = {.fd = child->control}, .gate = gate};
     const struct sp_control ready = {.type = SP_CONTROL_READY};
     enum sp_err err = make_servers(gate);
     if (err == SP_OK) {
         err = make_workers(gate, child);
     }
     if (err == SP_OK) {
-        err = sp_loop_add(&gate->workers[0].loop, &orders.watch, EPOLLIN);
+        err = sp_loop_add(&gate->workers[0].loop, &orders.watch, EPOLLIN, control_ready);
     }
     gate->descriptors = descriptors_left();
     sp_log_limit(gate->config->limits.log_lines);

@@ -455,10 +455,9 @@ static enum sp_err use_channel(struct sp_worker *worker, struct sp_link *link, i
         return err;
     }
     link->worker = worker;
-    link->watch = (struct sp_watch){.fd = fd, .ready = link_ready};
-    link->events = EPOLLIN;
+    link->watch = (struct sp_watch){.fd = fd};
     *edge = (struct sp_edge){channel_send, link->channel};
-    return sp_loop_add(&worker->loop, &link->watch, link->events);
+    return sp_loop_add(&worker->loop, &link->watch, EPOLLIN, link_ready);
 }
 
 static enum sp_err use_keys(struct sp_worker *worker, int fd)
@@ -488,10 +487,8 @@ static void flush_link(struct sp_link *link)
         return;
     }
     uint32_t events = EPOLLIN | (sp_channel_pending(link->channel) > 0 ? EPOLLOUT : 0U);
-    if (events != link->events &&
-        sp_loop_change(&link->worker->loop, &link->watch, events) == SP_OK) {
-        link->events = events;
-    }
+    /* Where the kernel has no memory for it, the next turn asks again. */
+    (void)!sp_loop_change(&link->worker->loop, &link->watch, events);
 }
 
 /* ---- orders from other threads ---- */
@@ -764,14 +761,14 @@ static void finish_turn(struct sp_worker *worker)
         sp_keep_flush(home);
         flush_link(&worker->keys);
         flush_link(&worker->store);
-    } while (home->dirty != NULL);
+    } while (home->dirty != 0);
     home->tickets.waiting =
         worker->store.channel == NULL ? 0 : sp_channel_pending(worker->store.channel);
     home->tickets.taken = 0;
     for (uint16_t i = 0; i < home->loops; i++) {
         sp_inbox_post(&worker->gate->workers[i].inbox, &home->outboxes[i]);
     }
-    if (home->resting != NULL) {
+    if (home->resting != 0) {
         sp_timer_set(&worker->loop.timers, &worker->serve_timer, worker->loop.timers.now_ms);
     }
     sp_metric_set(SP_M_WRITE_BUFFERS, (int64_t)home->unread);
@@ -792,7 +789,7 @@ void sp_worker_listen(struct sp_worker *worker)
     sp_loop_read_clocks(&worker->loop);
     for (size_t i = 0; i < sizeof(watches) / sizeof(watches[0]); i++) {
         if (watches[i]->fd >= 0) {
-            watches[i]->ready(watches[i], EPOLLIN); /* there may be nothing */
+            sp_loop_tell(&worker->loop, watches[i], EPOLLIN); /* there may be nothing */
         }
     }
     sp_keep_store_all(&worker->home);
@@ -842,8 +839,8 @@ void sp_worker_farewell(struct sp_worker *worker)
     settle_connections(worker);
     walk = (struct sp_worker_walk){0};
     while ((conn = sp_worker_next(worker, &walk)) != NULL) {
-        sp_tls_destroy(conn->tls);
-        conn->tls = NULL;
+        sp_tls_destroy(sp_conn_tls(conn));
+        conn->tls_ref = 0;
     }
 }
 
@@ -898,13 +895,13 @@ static enum sp_err init_listeners(struct sp_worker *worker, const int *fds)
     for (size_t i = 0; i < count; i++) {
         struct sp_listener *listener = &worker->listeners[i];
         int fd = fds[(size_t)worker->home.index * count + i];
-        listener->watch = (struct sp_watch){.fd = fd, .ready = listener_ready};
+        listener->watch = (struct sp_watch){.fd = fd};
         listener->worker = worker;
         listener->batch = 1;
         listener->server = worker->gate->servers[i];
         /* Accepted sockets inherit it: one system call for all of them. */
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        SP_TRY(sp_loop_add(&worker->loop, &listener->watch, EPOLLIN));
+        SP_TRY(sp_loop_add(&worker->loop, &listener->watch, EPOLLIN, listener_ready));
     }
     worker->accepting = true;
     return SP_OK;

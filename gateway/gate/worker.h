@@ -28,7 +28,6 @@ struct sp_link {
     struct sp_watch watch; /* first: ready() casts back */
     struct sp_worker *worker;
     struct sp_channel *channel; /* NULL: the other end is down */
-    uint32_t events;
     sp_channel_fn message;
     void (*lost)(struct sp_worker *worker);
 };

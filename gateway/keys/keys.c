@@ -80,7 +80,7 @@ static enum sp_err connect_link(struct keys *k, unsigned loop, int fd)
     SP_TRY(sp_keys_service_attach(k->service, loop, fd));
     link->watch.fd = sp_keys_service_fd(k->service, loop);
     link->waiting = false;
-    return sp_loop_add(&k->loop, &link->watch, EPOLLIN);
+    return sp_loop_add(&k->loop, &link->watch, EPOLLIN, link_ready);
 }
 
 /* Once per turn: what was answered and told in it goes out with one write per loop. */
@@ -203,8 +203,7 @@ static enum sp_err make_links(struct keys *k)
     }
     k->link_count = k->child->config->threads;
     for (unsigned loop = 0; loop < k->link_count; loop++) {
-        k->links[loop] =
-            (struct link){.watch = {.fd = -1, .ready = link_ready}, .keys = k, .loop = loop};
+        k->links[loop] = (struct link){.watch = {.fd = -1}, .keys = k, .loop = loop};
         SP_TRY(connect_link(k, loop, k->child->keys[loop]));
     }
     return SP_OK;
@@ -233,8 +232,8 @@ static enum sp_err start(struct keys *k)
     SP_TRY(sp_keys_service_create(k->child->config, k->registry, &k->service));
     SP_TRY(make_links(k));
     SP_TRY(sp_keys_service_start(k->service, sp_clock_ms()));
-    k->control = (struct sp_watch){.fd = k->child->control, .ready = control_ready};
-    SP_TRY(sp_loop_add(&k->loop, &k->control, EPOLLIN));
+    k->control = (struct sp_watch){.fd = k->child->control};
+    SP_TRY(sp_loop_add(&k->loop, &k->control, EPOLLIN, control_ready));
     k->tick.fire = tick;
     sp_timer_set(&k->loop.timers, &k->tick, sp_clock_ms() + TICK_MS);
     if (!sp_locked_complete()) {

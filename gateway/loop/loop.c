@@ -60,17 +60,31 @@ void sp_loop_deinit(struct sp_loop *loop)
 static enum sp_err control(struct sp_loop *loop, int op, struct sp_watch *watch, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data = {.ptr = watch}};
-    return epoll_ctl(loop->epoll, op, watch->fd, &event) == 0 ? SP_OK : SP_ERR_IO;
+    if (epoll_ctl(loop->epoll, op, watch->fd, &event) != 0) {
+        return SP_ERR_IO;
+    }
+    watch->events = (uint16_t)events;
+    return SP_OK;
 }
 
-enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch, uint32_t events)
+enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch, uint32_t events,
+                        sp_ready_fn ready)
 {
+    uint16_t kind = 0;
+    while (kind < SP_LOOP_KINDS && loop->ready[kind] != NULL && loop->ready[kind] != ready) {
+        kind++;
+    }
+    if (kind == SP_LOOP_KINDS) {
+        return SP_ERR_LIMIT;
+    }
+    loop->ready[kind] = ready;
+    watch->kind = kind;
     return control(loop, EPOLL_CTL_ADD, watch, events);
 }
 
 enum sp_err sp_loop_change(struct sp_loop *loop, struct sp_watch *watch, uint32_t events)
 {
-    return control(loop, EPOLL_CTL_MOD, watch, events);
+    return events == watch->events ? SP_OK : control(loop, EPOLL_CTL_MOD, watch, events);
 }
 
 int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch)
@@ -105,6 +119,11 @@ static int wait_ms(const struct sp_loop *loop)
     return next - now > INT_MAX ? INT_MAX : (int)(next - now);
 }
 
+void sp_loop_tell(struct sp_loop *loop, struct sp_watch *watch, uint32_t events)
+{
+    loop->ready[watch->kind](watch, events);
+}
+
 enum sp_err sp_loop_turn(struct sp_loop *loop)
 {
     struct epoll_event events[EVENTS_PER_TURN];
@@ -116,7 +135,7 @@ enum sp_err sp_loop_turn(struct sp_loop *loop)
     for (int i = 0; i < count; i++) {
         struct sp_watch *watch = events[i].data.ptr;
         if (watch->fd >= 0) {
-            watch->ready(watch, events[i].events);
+            sp_loop_tell(loop, watch, events[i].events);
         }
     }
     sp_timers_run(&loop->timers, loop->timers.now_ms);
@@ -147,13 +166,12 @@ static void inbox_ready(struct sp_watch *watch, uint32_t events)
 enum sp_err sp_inbox_init(struct sp_inbox *inbox, struct sp_loop *loop, void *owner)
 {
     *inbox = (struct sp_inbox){.owner = owner};
-    inbox->watch.ready = inbox_ready;
     inbox->watch.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (inbox->watch.fd < 0) {
         return SP_ERR_IO;
     }
     pthread_mutex_init(&inbox->lock, NULL);
-    return sp_loop_add(loop, &inbox->watch, EPOLLIN);
+    return sp_loop_add(loop, &inbox->watch, EPOLLIN, inbox_ready);
 }
 
 void sp_inbox_post(struct sp_inbox *inbox, struct sp_outbox *outbox)

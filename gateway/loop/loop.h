@@ -20,25 +20,36 @@
  * of this turn that were fetched already are skipped by looking at `fd`.
  */
 struct sp_watch {
-    int fd;                                                 /**< -1 while not watched */
-    void (*ready)(struct sp_watch *watch, uint32_t events); /**< EPOLL* bits */
+    int fd;          /**< -1 while not watched */
+    uint16_t events; /**< what it is watched for, EPOLL* bits */
+    uint16_t kind;   /* which of its loop's functions is told; private */
 };
+_Static_assert(sizeof(struct sp_watch) == 8, "what an idle connection costs");
+
+/** Something has come of what is watched for, or an error: EPOLL* bits. */
+typedef void (*sp_ready_fn)(struct sp_watch *watch, uint32_t events);
+
+#define SP_LOOP_KINDS 8U /* different functions in one loop */
 
 struct sp_loop {
     int epoll;
-    struct sp_timers timers; /**< with the time, read once per turn */
+    sp_ready_fn ready[SP_LOOP_KINDS]; /* the first that is NULL ends the list */
+    struct sp_timers timers;          /**< with the time, read once per turn */
 };
 
 /** @retval SP_ERR_IO */
 SP_MUST_CHECK enum sp_err sp_loop_init(struct sp_loop *loop);
 void sp_loop_deinit(struct sp_loop *loop);
 
-/** Watch watch->fd, level-triggered. @retval SP_ERR_IO */
-SP_MUST_CHECK enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch,
-                                      uint32_t events);
-/** @retval SP_ERR_IO */
+/** Watch watch->fd, level-triggered. @retval SP_ERR_IO @retval SP_ERR_LIMIT More than SP_LOOP_KINDS functions. */
+SP_MUST_CHECK enum sp_err sp_loop_add(struct sp_loop *loop, struct sp_watch *watch, uint32_t events,
+                                      sp_ready_fn ready);
+/** Nothing is asked of the kernel where nothing changes. @retval SP_ERR_IO */
 SP_MUST_CHECK enum sp_err sp_loop_change(struct sp_loop *loop, struct sp_watch *watch,
                                          uint32_t events);
+/** As sp_loop_turn() does when something is ready. */
+void sp_loop_tell(struct sp_loop *loop, struct sp_watch *watch, uint32_t events);
+
 /** Stop watching and forget the fd (it is not closed). @return The fd, -1 when it was not watched. */
 int sp_loop_remove(struct sp_loop *loop, struct sp_watch *watch);
 

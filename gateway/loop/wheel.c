@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define LOOKED_AT SP_WHEEL_SLOTS /* the list of the nodes that were in the slot which is walked */
+
 static void run(struct sp_timer *timer);
 
 void sp_wheel_init(struct sp_wheel *wheel, struct sp_timers *timers,
@@ -25,25 +27,49 @@ void sp_wheel_deinit(struct sp_wheel *wheel)
     }
 }
 
-static void hang(struct sp_wheel_node **at, struct sp_wheel_node *node)
+static struct sp_wheel_node *first_of(const struct sp_wheel *wheel, uint64_t list)
 {
-    node->next = *at;
-    node->at = at;
-    if (node->next != NULL) {
-        node->next->at = &node->next;
-    }
-    *at = node;
+    return sp_ref_get(wheel->lists[list]);
 }
 
-void sp_wheel_clear(struct sp_wheel_node *node)
+static struct sp_wheel_node *next_of(const struct sp_wheel_node *node)
 {
-    if (node->at != NULL) {
-        *node->at = node->next;
-        if (node->next != NULL) {
-            node->next->at = node->at;
-        }
-        node->at = NULL;
+    return sp_ref_get(node->next);
+}
+
+static void hang(struct sp_wheel *wheel, uint64_t list, struct sp_wheel_node *node)
+{
+    struct sp_wheel_node *next = first_of(wheel, list);
+    node->next = wheel->lists[list];
+    node->before = (sp_ref)list + 1;
+    wheel->lists[list] = sp_ref_of(node);
+    if (next != NULL) {
+        next->before = wheel->lists[list];
     }
+}
+
+/* It is the first of the list that `before` numbers. A ref of another node may look like a number, but then it is the first of none. */
+static bool is_first(const struct sp_wheel *wheel, const struct sp_wheel_node *node)
+{
+    return node->before <= LOOKED_AT + 1 && first_of(wheel, node->before - 1) == node;
+}
+
+void sp_wheel_clear(struct sp_wheel *wheel, struct sp_wheel_node *node)
+{
+    struct sp_wheel_node *next = next_of(node);
+    if (node->before == 0) {
+        return;
+    }
+    if (is_first(wheel, node)) {
+        wheel->lists[node->before - 1] = node->next;
+    } else {
+        struct sp_wheel_node *before = sp_ref_get(node->before);
+        before->next = node->next;
+    }
+    if (next != NULL) {
+        next->before = node->before;
+    }
+    *node = (struct sp_wheel_node){.next = 0};
 }
 
 /* Into the slot of its time, or into the one that is nearest to that. */
@@ -56,14 +82,14 @@ static void put(struct sp_wheel *wheel, struct sp_wheel_node *node, uint64_t whe
         tick = wheel->tick + SP_WHEEL_SLOTS - 1;
     }
     uint64_t slot = tick % SP_WHEEL_SLOTS;
-    hang(&wheel->slots[slot], node);
+    hang(wheel, slot, node);
     wheel->used[slot / 64] |= UINT64_C(1) << slot % 64;
 }
 
 void sp_wheel_set(struct sp_wheel *wheel, struct sp_wheel_node *node)
 {
     uint64_t when = wheel->when(node);
-    sp_wheel_clear(node);
+    sp_wheel_clear(wheel, node);
     if (when == UINT64_MAX) {
         return;
     }
@@ -73,19 +99,19 @@ void sp_wheel_set(struct sp_wheel *wheel, struct sp_wheel_node *node)
     }
 }
 
-/* Take all out of a slot: fire what is due, and put the rest where it belongs. */
+/* Take all out of a slot: fire what is due, and put the rest where it belongs. Who fires may clear others. */
 static void walk(struct sp_wheel *wheel, uint64_t slot, uint64_t now)
 {
-    struct sp_wheel_node *list = wheel->slots[slot];
-    wheel->slots[slot] = NULL;
+    struct sp_wheel_node *node = first_of(wheel, slot);
+    wheel->lists[LOOKED_AT] = wheel->lists[slot];
+    wheel->lists[slot] = 0;
     wheel->used[slot / 64] &= ~(UINT64_C(1) << slot % 64);
-    if (list != NULL) {
-        list->at = &list; /* who fires may clear others */
+    if (node != NULL) {
+        node->before = LOOKED_AT + 1;
     }
-    while (list != NULL) {
-        struct sp_wheel_node *node = list;
+    while ((node = first_of(wheel, LOOKED_AT)) != NULL) {
         uint64_t when = wheel->when(node);
-        sp_wheel_clear(node);
+        sp_wheel_clear(wheel, node);
         if (when <= now) {
             wheel->fire(node);
         } else if (when != UINT64_MAX) {
@@ -117,9 +143,9 @@ static void plan(struct sp_wheel *wheel)
     while (first_used(wheel, &tick)) {
         uint64_t slot = tick % SP_WHEEL_SLOTS;
         uint64_t next = (tick + 1) * SP_WHEEL_TICK_MS;
-        const struct sp_wheel_node *node = wheel->slots[slot];
+        const struct sp_wheel_node *node = first_of(wheel, slot);
         if (node != NULL) {
-            for (; node != NULL; node = node->next) {
+            for (; node != NULL; node = next_of(node)) {
                 uint64_t when = wheel->when(node);
                 next = when < next ? when : next;
             }

@@ -2,6 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/loop/wheel.h"
 
+#include "gateway/slab/slab.h"
 #include "libs/base/test.h"
 
 #include <stdlib.h>
@@ -15,7 +16,8 @@ struct entry {
     unsigned fired;
 };
 
-static struct entry entries[NODES];
+static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct entry));
+static struct entry *entries[NODES];
 static struct sp_timers timers;
 static struct sp_wheel wheel;
 static int wrong;
@@ -39,7 +41,8 @@ static void begin(void (*fire)(struct sp_wheel_node *node))
     timers = (struct sp_timers){.now_ms = 1000};
     sp_wheel_init(&wheel, &timers, when, fire);
     for (size_t i = 0; i < NODES; i++) {
-        entries[i] = (struct entry){.want = UINT64_MAX};
+        entries[i] = entries[i] == NULL ? sp_slab_take(&slab) : entries[i];
+        *entries[i] = (struct entry){.want = UINT64_MAX};
     }
 }
 
@@ -59,7 +62,7 @@ static uint64_t earliest(void)
 {
     uint64_t at = UINT64_MAX;
     for (size_t i = 0; i < NODES; i++) {
-        at = entries[i].want < at ? entries[i].want : at;
+        at = entries[i]->want < at ? entries[i]->want : at;
     }
     return at;
 }
@@ -70,14 +73,14 @@ static void a_deadline_fires_to_the_millisecond(void)
         1, SP_WHEEL_TICK_MS - 1, SP_WHEEL_TICK_MS, 5000, HORIZON - 1, HORIZON, 3 * HORIZON + 7};
     for (size_t i = 0; i < sizeof(after) / sizeof(after[0]); i++) {
         begin(note);
-        set(&entries[0], 1000 + after[i]);
+        set(entries[0], 1000 + after[i]);
         while (timers.now_ms < 1000 + after[i] && sp_timers_next(&timers) <= 1000 + after[i]) {
             SP_CHECK(sp_timers_next(&timers) > timers.now_ms);
-            SP_CHECK_INT(entries[0].fired, 0);
+            SP_CHECK_INT(entries[0]->fired, 0);
             go_to(sp_timers_next(&timers));
         }
         SP_CHECK(timers.now_ms == 1000 + after[i]);
-        SP_CHECK_INT(entries[0].fired, 1);
+        SP_CHECK_INT(entries[0]->fired, 1);
         SP_CHECK(sp_timers_next(&timers) == UINT64_MAX);
     }
 }
@@ -87,10 +90,10 @@ static void none_is_early_or_late_under_random_sets_clears_and_steps(void)
     srand(11);
     begin(note);
     for (int step = 0; step < 30000; step++) {
-        struct entry *entry = &entries[rand() % NODES];
+        struct entry *entry = entries[rand() % NODES];
         uint64_t far = rand() % 4 == 0 ? 3 * HORIZON : 4000;
         if (rand() % 4 == 0) {
-            sp_wheel_clear(&entry->node);
+            sp_wheel_clear(&wheel, &entry->node);
             entry->want = UINT64_MAX;
         } else if (rand() % 4 == 0 && entry->want != UINT64_MAX) {
             entry->want += (uint64_t)rand() % far; /* later, which the wheel is not told */
@@ -113,7 +116,7 @@ static void note_and_clear_others(struct sp_wheel_node *node)
 {
     note(node);
     for (size_t i = 0; i < NODES; i++) {
-        sp_wheel_clear(&entries[i].node);
+        sp_wheel_clear(&wheel, &entries[i]->node);
     }
 }
 
@@ -122,11 +125,11 @@ static void who_fires_may_clear_others_of_its_slot(void)
     begin(note_and_clear_others);
     unsigned fired = 0;
     for (size_t i = 0; i < 10; i++) {
-        set(&entries[i], 2000);
+        set(entries[i], 2000);
     }
     go_to(2000);
     for (size_t i = 0; i < 10; i++) {
-        fired += entries[i].fired;
+        fired += entries[i]->fired;
     }
     SP_CHECK_INT(fired, 1);
     SP_CHECK(sp_timers_next(&timers) == UINT64_MAX);
@@ -144,28 +147,28 @@ static void note_and_set_again(struct sp_wheel_node *node)
 static void a_node_may_be_set_again_by_its_firing(void)
 {
     begin(note_and_set_again);
-    set(&entries[0], 2000);
+    set(entries[0], 2000);
     go_to(2000);
-    SP_CHECK_INT(entries[0].fired, 1);
+    SP_CHECK_INT(entries[0]->fired, 1);
     SP_CHECK(sp_timers_next(&timers) == 2010);
     go_to(2010);
     go_to(2020);
-    SP_CHECK_INT(entries[0].fired, 3);
+    SP_CHECK_INT(entries[0]->fired, 3);
     SP_CHECK(sp_timers_next(&timers) == UINT64_MAX);
 }
 
 static void one_that_becomes_earlier_is_set_anew(void)
 {
     begin(note);
-    set(&entries[0], 90000);
-    set(&entries[0], 1500);
+    set(entries[0], 90000);
+    set(entries[0], 1500);
     SP_CHECK(sp_timers_next(&timers) == 1500);
     go_to(1500);
-    SP_CHECK_INT(entries[0].fired, 1);
-    set(&entries[0], 1600);
-    set(&entries[0], UINT64_MAX);
+    SP_CHECK_INT(entries[0]->fired, 1);
+    set(entries[0], 1600);
+    set(entries[0], UINT64_MAX);
     go_to(1700);
-    SP_CHECK_INT(entries[0].fired, 1);
+    SP_CHECK_INT(entries[0]->fired, 1);
     sp_wheel_deinit(&wheel);
     SP_CHECK(timers.root == NULL);
 }

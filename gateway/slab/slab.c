@@ -5,11 +5,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "gateway/metrics/metrics.h"
+#include "gateway/slab/arena.h"
 
-#define PAGE ((size_t)65536) /* size and alignment, so that a thing's address tells its page */
+#define PAGE SP_ARENA_PAGE /* size and alignment, so that a thing's address tells its page */
 
 struct item {
     struct item *next;
@@ -28,20 +28,12 @@ static struct {
     struct sp_slab *first;
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* Twice as much, and the ends that stick out given back: the usual way to an aligned mapping. */
 static struct sp_slab_page *map_page(void)
 {
-    char *raw = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (raw == MAP_FAILED) {
-        return NULL;
+    struct sp_slab_page *page = sp_arena_take();
+    if (page != NULL) {
+        page->fresh = sizeof(*page);
     }
-    size_t before = (PAGE - ((uintptr_t)raw & (PAGE - 1))) & (PAGE - 1);
-    if (before > 0) {
-        (void)munmap(raw, before);
-    }
-    (void)munmap(raw + before + PAGE, PAGE - before);
-    struct sp_slab_page *page = (struct sp_slab_page *)(void *)(raw + before);
-    page->fresh = sizeof(*page);
     return page;
 }
 
@@ -112,7 +104,7 @@ static void give(struct sp_slab *slab, struct item *item)
     bool last = LIST_FIRST(&slab->room) == page && LIST_NEXT(page, room) == NULL;
     if (page->used == 0 && !last) {
         LIST_REMOVE(page, room);
-        (void)munmap(page, PAGE);
+        sp_arena_give(page);
     }
 }
 
@@ -132,7 +124,7 @@ static void give_empty(struct sp_slab *slab)
     struct sp_slab_page *page = LIST_FIRST(&slab->room);
     if (page != NULL && page->used == 0) { /* then it is the only one */
         LIST_REMOVE(page, room);
-        (void)munmap(page, PAGE);
+        sp_arena_give(page);
     }
     pthread_mutex_unlock(&slab->lock);
 }

@@ -5,7 +5,7 @@
  *
  * What lives long (a connection, a session) is not mixed with what a handshake allocates for a moment; so after a
  * storm the heap's pages are empty and go back to the kernel, and so do pages of a slab that are empty; the last one
- * stays, to be used again, until sp_slab_trim().
+ * stays, to be used again, until sp_slab_trim(). What lies in a slab may be named by a ref (ref.h) in place of a pointer.
  * Thread-safe: what one thread took, another may give back.
  */
 #ifndef SP_GATEWAY_SLAB_SLAB_H

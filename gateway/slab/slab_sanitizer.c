@@ -6,6 +6,9 @@
 #include <stdlib.h>
 
 #include "gateway/metrics/metrics.h"
+#include "gateway/slab/ref.h"
+
+_Static_assert(SP_REF_IS_POINTER, "its things lie anywhere");
 
 void *sp_slab_take(struct sp_slab *slab)
 {

@@ -9,7 +9,7 @@
  *
  *     HANDSHAKE ──► (NEED_PSK ──► HANDSHAKE) ──► OPEN ──► CLOSED
  *
- * A server's session in TLS 1.2 with an AES-128 AEAD suite is detached from GnuTLS as it opens: 120 bytes are left of it.
+ * A server's session in TLS 1.2 with an AES-128 AEAD suite is detached from GnuTLS as it opens: 104 bytes are left of it.
  * The caller does not notice (docs/decisions/0004-detached-tls.md).
  */
 #ifndef SP_GATEWAY_TLS_TLS_H

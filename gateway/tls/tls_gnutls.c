@@ -61,6 +61,7 @@ enum stage {
 
 /* GnuTLS's session and what only a handshake needs. */
 struct attached {
+    struct sp_flow flow;          /* first: found by casting back from sp_tls.flow */
     gnutls_session_t session;     /* NULL: a server's, before sp_tls_step() */
     struct sp_tls_server *server; /* NULL on the cloud's door */
     struct sp_tls_client *client;
@@ -86,14 +87,21 @@ struct attached {
 /* All that is left of an idle connection which is detached. */
 struct sp_tls {
     struct sp_tls_record record; /* while detached */
+    uint8_t state;               /* enum sp_tls_state */
+    uint8_t suite;               /* detached: position in sp_tls_suites */
+    bool attached : 1;           /* its flow is the one in struct attached */
+    bool wrong_key : 1;
+    bool broken : 1; /* fatal alert sent or received: no close_notify */
     uint8_t exporter[SP_LINK_EXPORTER_LEN];
-    struct sp_flow *flow;      /* NULL: detached, and nothing is in it */
-    struct attached *attached; /* NULL: detached */
-    uint8_t state;             /* enum sp_tls_state */
-    uint8_t suite;             /* detached: position in sp_tls_suites */
-    bool wrong_key;
-    bool broken; /* fatal alert sent or received: no close_notify */
+    struct sp_flow *flow; /* NULL: detached, and nothing is in it */
 };
+_Static_assert(sizeof(struct sp_tls) == 104, "what an idle connection costs");
+
+/* Of one that is attached. */
+static struct attached *attached_of(const struct sp_tls *tls)
+{
+    return (struct attached *)tls->flow;
+}
 
 static struct sp_slab sessions = SP_SLAB_INIT(sizeof(struct sp_tls));
 
@@ -123,11 +131,11 @@ static ssize_t pull(gnutls_transport_ptr_t ptr, void *buf, size_t cap)
     struct sp_tls *tls = ptr;
     size_t len = tls->flow->in.len < cap ? tls->flow->in.len : cap;
     if (len == 0) {
-        gnutls_transport_set_errno(tls->attached->session, EAGAIN);
+        gnutls_transport_set_errno(attached_of(tls)->session, EAGAIN);
         return -1;
     }
     sp_copy(buf, tls->flow->in.ptr, len);
-    follow(tls->attached, sp_view_first(tls->flow->in, len));
+    follow(attached_of(tls), sp_view_first(tls->flow->in, len));
     tls->flow->in = sp_view_from(tls->flow->in, len);
     return (ssize_t)len;
 }
@@ -144,9 +152,9 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count
     struct sp_tls *tls = ptr;
     size_t sum = 0;
     for (int i = 0; i < count; i++) {
-        if (tls->attached->out == NULL ||
-            !sp_tls_out_append(tls->attached->out, parts[i].iov_base, parts[i].iov_len)) {
-            gnutls_transport_set_errno(tls->attached->session, ENOMEM);
+        if (attached_of(tls)->out == NULL ||
+            !sp_tls_out_append(attached_of(tls)->out, parts[i].iov_base, parts[i].iov_len)) {
+            gnutls_transport_set_errno(attached_of(tls)->session, ENOMEM);
             return -1;
         }
         sum += parts[i].iov_len;
@@ -160,17 +168,17 @@ static ssize_t push(gnutls_transport_ptr_t ptr, const giovec_t *parts, int count
 static int give_psk(gnutls_session_t session, const gnutls_datum_t *name, gnutls_datum_t *key)
 {
     const struct sp_tls *tls = gnutls_session_get_ptr(session);
-    bool same = tls->attached->psk != NULL &&
+    bool same = attached_of(tls)->psk != NULL &&
                 sp_view_equal(sp_view(name->data, name->size),
-                              sp_view(tls->attached->identity, tls->attached->identity_len));
-    size_t len = same ? tls->attached->psk_len : 32;
+                              sp_view(attached_of(tls)->identity, attached_of(tls)->identity_len));
+    size_t len = same ? attached_of(tls)->psk_len : 32;
     key->data = gnutls_malloc(len);
     if (key->data == NULL) {
         return GNUTLS_E_MEMORY_ERROR;
     }
     key->size = (unsigned)len;
     if (same) {
-        sp_copy(key->data, tls->attached->psk, len);
+        sp_copy(key->data, attached_of(tls)->psk, len);
         return 0;
     }
     return gnutls_rnd(GNUTLS_RND_NONCE, key->data, len);
@@ -391,15 +399,13 @@ static struct sp_tls *tls_create(void)
 {
     struct sp_tls *tls = sp_slab_take(&sessions);
     struct attached *attached = calloc(1, sizeof(*attached));
-    struct sp_flow *flow = sp_flow_create();
-    if (tls == NULL || attached == NULL || flow == NULL) {
-        sp_flow_destroy(flow);
+    if (tls == NULL || attached == NULL) {
         free(attached);
         sp_slab_give(&sessions, tls);
         return NULL;
     }
-    tls->attached = attached;
-    tls->flow = flow;
+    tls->attached = true;
+    tls->flow = &attached->flow;
     return tls;
 }
 
@@ -409,7 +415,7 @@ static bool session_open(struct sp_tls *tls, unsigned flags)
     if (gnutls_init(&session, flags | GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS) != 0) {
         return false;
     }
-    tls->attached->session = session;
+    attached_of(tls)->session = session;
     gnutls_session_set_ptr(session, tls);
     gnutls_transport_set_ptr(session, tls);
     gnutls_transport_set_pull_function(session, pull);
@@ -427,8 +433,8 @@ enum sp_err sp_tls_accept(struct sp_tls_server *server, struct sp_tls **out)
     if (tls == NULL) {
         return SP_ERR_NOMEM;
     }
-    tls->attached->server = server;
-    tls->attached->stage = STAGE_HELLO;
+    attached_of(tls)->server = server;
+    attached_of(tls)->stage = STAGE_HELLO;
     *out = tls;
     return SP_OK;
 }
@@ -436,16 +442,16 @@ enum sp_err sp_tls_accept(struct sp_tls_server *server, struct sp_tls **out)
 /* What a handshake costs is spent now, and not while a peer is silent. */
 static bool server_begin(struct sp_tls *tls)
 {
-    const struct sp_tls_server *server = tls->attached->server;
+    const struct sp_tls_server *server = attached_of(tls)->server;
     if (!session_open(tls, GNUTLS_SERVER) ||
-        gnutls_priority_set(tls->attached->session, server->any) != 0 ||
-        gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_PSK, server->psk) != 0 ||
+        gnutls_priority_set(attached_of(tls)->session, server->any) != 0 ||
+        gnutls_credentials_set(attached_of(tls)->session, GNUTLS_CRD_PSK, server->psk) != 0 ||
         (server->certificate != NULL &&
-         gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_CERTIFICATE,
+         gnutls_credentials_set(attached_of(tls)->session, GNUTLS_CRD_CERTIFICATE,
                                 server->certificate) != 0)) {
         return false;
     }
-    gnutls_handshake_set_max_packet_length(tls->attached->session, SP_HELLO_MAX);
+    gnutls_handshake_set_max_packet_length(attached_of(tls)->session, SP_HELLO_MAX);
     return true;
 }
 
@@ -463,20 +469,20 @@ enum sp_err sp_tls_connect(struct sp_tls_client *client, struct sp_tls **out)
         sp_tls_destroy(tls);
         return SP_ERR_NOMEM;
     }
-    tls->attached->client = client;
-    tls->attached->stage = STAGE_REST;
-    gnutls_session_set_verify_cert2(tls->attached->session, client->expected, 2, 0);
-    int code = gnutls_priority_set(tls->attached->session, client->priority);
+    attached_of(tls)->client = client;
+    attached_of(tls)->stage = STAGE_REST;
+    gnutls_session_set_verify_cert2(attached_of(tls)->session, client->expected, 2, 0);
+    int code = gnutls_priority_set(attached_of(tls)->session, client->priority);
     if (code == 0) {
-        code = gnutls_credentials_set(tls->attached->session, GNUTLS_CRD_CERTIFICATE,
+        code = gnutls_credentials_set(attached_of(tls)->session, GNUTLS_CRD_CERTIFICATE,
                                       client->certificate);
     }
     if (code == 0 && !is_address(client->host)) {
-        code = gnutls_server_name_set(tls->attached->session, GNUTLS_NAME_DNS, client->host,
+        code = gnutls_server_name_set(attached_of(tls)->session, GNUTLS_NAME_DNS, client->host,
                                       strlen(client->host));
     }
     if (code == 0 && client->alpn) {
-        code = gnutls_alpn_set_protocols(tls->attached->session, &aws, 1, GNUTLS_ALPN_MANDATORY);
+        code = gnutls_alpn_set_protocols(attached_of(tls)->session, &aws, 1, GNUTLS_ALPN_MANDATORY);
     }
     if (code != 0) {
         sp_tls_destroy(tls);
@@ -488,8 +494,8 @@ enum sp_err sp_tls_connect(struct sp_tls_client *client, struct sp_tls **out)
 
 static void forget_psk(struct sp_tls *tls)
 {
-    struct attached *attached = tls->attached;
-    if (attached != NULL && attached->psk != NULL) {
+    struct attached *attached = attached_of(tls);
+    if (tls->attached && attached->psk != NULL) {
         sp_wipe(attached->psk, SP_PSK_MAX);
         free(attached->psk);
         attached->psk = NULL;
@@ -497,16 +503,17 @@ static void forget_psk(struct sp_tls *tls)
     }
 }
 
-static void free_attached(struct sp_tls *tls)
+/* From now on it is detached, and its flow is `flow`. */
+static void free_attached(struct sp_tls *tls, struct sp_flow *flow)
 {
-    if (tls->attached != NULL) {
-        forget_psk(tls);
-        if (tls->attached->session != NULL) {
-            gnutls_deinit(tls->attached->session);
-        }
-        free(tls->attached);
-        tls->attached = NULL;
+    struct attached *attached = attached_of(tls);
+    forget_psk(tls);
+    if (attached->session != NULL) {
+        gnutls_deinit(attached->session);
     }
+    free(attached);
+    tls->attached = false;
+    tls->flow = flow;
 }
 
 void sp_tls_destroy(struct sp_tls *tls)
@@ -514,7 +521,10 @@ void sp_tls_destroy(struct sp_tls *tls)
     if (tls == NULL) {
         return;
     }
-    free_attached(tls);
+    if (tls->attached) {
+        sp_flow_forget(tls->flow);
+        free_attached(tls, NULL);
+    }
     sp_flow_destroy(tls->flow);
     sp_wipe(tls, sizeof(*tls));
     sp_slab_give(&sessions, tls);
@@ -527,15 +537,15 @@ enum sp_tls_state sp_tls_state(const struct sp_tls *tls)
 
 struct sp_view sp_tls_identity(const struct sp_tls *tls)
 {
-    const struct attached *attached = tls->attached;
-    return attached == NULL ? (struct sp_view){NULL, 0}
-                            : sp_view(attached->identity, attached->identity_len);
+    const struct attached *attached = attached_of(tls);
+    return !tls->attached ? (struct sp_view){NULL, 0}
+                          : sp_view(attached->identity, attached->identity_len);
 }
 
 static void fail(struct sp_tls *tls, int error, const char *why)
 {
-    if (tls->attached != NULL) {
-        tls->attached->error = error;
+    if (tls->attached) {
+        attached_of(tls)->error = error;
     }
     tls->state = SP_TLS_CLOSED;
     tls->broken = true;
@@ -568,31 +578,31 @@ void sp_tls_input(struct sp_tls *tls, struct sp_view ciphertext)
 
 static void refuse(struct sp_tls *tls, gnutls_alert_description_t alert, const char *why)
 {
-    (void)gnutls_alert_send(tls->attached->session, GNUTLS_AL_FATAL, alert);
+    (void)gnutls_alert_send(attached_of(tls)->session, GNUTLS_AL_FATAL, alert);
     fail(tls, 0, why);
 }
 
 static void keep_identity(struct sp_tls *tls, struct sp_view identity)
 {
     struct sp_view kept = sp_view_first(identity, IDENTITY_MAX);
-    sp_copy(tls->attached->identity, kept.ptr, kept.len);
-    tls->attached->identity_len = (uint16_t)kept.len;
+    sp_copy(attached_of(tls)->identity, kept.ptr, kept.len);
+    attached_of(tls)->identity_len = (uint16_t)kept.len;
 }
 
 /* Choose exactly one suite, so that the library can't negotiate another one; NULL: none fits. */
 static gnutls_priority_t pick(struct sp_tls *tls, const struct sp_client_hello *hello)
 {
     if (hello->tls13 && hello->psk_dhe && hello->psk_identity.len > 0 &&
-        tls->attached->server->tls13 != NULL) {
-        return tls->attached->server->tls13;
+        attached_of(tls)->server->tls13 != NULL) {
+        return attached_of(tls)->server->tls13;
     }
-    bool etm = hello->encrypt_then_mac || (tls->attached->server->sets & SP_SUITES_ALL) != 0;
+    bool etm = hello->encrypt_then_mac || (attached_of(tls)->server->sets & SP_SUITES_ALL) != 0;
     for (size_t i = 0; i < sp_tls_suite_count; i++) {
         const struct sp_tls_suite *suite = &sp_tls_suites[i];
-        if (tls->attached->server->priority[i] != NULL && sp_hello_offers(hello, suite->code) &&
+        if (attached_of(tls)->server->priority[i] != NULL && sp_hello_offers(hello, suite->code) &&
             (etm || !suite->needs_etm)) {
-            tls->attached->suite = suite;
-            return tls->attached->server->priority[i];
+            attached_of(tls)->suite = suite;
+            return attached_of(tls)->server->priority[i];
         }
     }
     return NULL;
@@ -606,19 +616,19 @@ static enum stage look_at_hello(struct sp_tls *tls, struct sp_view body)
         return STAGE_REST;
     }
     gnutls_priority_t priority = pick(tls, &hello);
-    bool tls13 = priority != NULL && priority == tls->attached->server->tls13;
+    bool tls13 = priority != NULL && priority == attached_of(tls)->server->tls13;
     if (!tls13 && !hello.tls12) {
         refuse(tls, GNUTLS_A_PROTOCOL_VERSION, "neither TLS 1.2 nor TLS 1.3 with psk_dhe_ke");
     } else if (priority == NULL) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no suite in common");
     } else if (!tls13 && !hello.extended_master_secret) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
-    } else if (gnutls_priority_set(tls->attached->session, priority) != 0) {
+    } else if (gnutls_priority_set(attached_of(tls)->session, priority) != 0) {
         fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
     } else if (tls13) {
         keep_identity(tls, hello.psk_identity);
     }
-    tls->attached->send_max = hello.record_size_limit;
+    attached_of(tls)->send_max = hello.record_size_limit;
     return tls13 ? STAGE_PSK : STAGE_KEY;
 }
 
@@ -639,14 +649,14 @@ static enum sp_err look(struct sp_tls *tls)
     struct sp_view raw =
         tls->flow->held_len > 0 ? sp_view(tls->flow->held, tls->flow->held_len) : tls->flow->in;
     struct sp_view body;
-    bool hello = tls->attached->stage == STAGE_HELLO;
+    bool hello = attached_of(tls)->stage == STAGE_HELLO;
     enum sp_err err = sp_hello_gather(
         raw, hello ? SP_HELLO_CLIENT_HELLO : SP_HELLO_CLIENT_KEY_EXCHANGE, scratch, &body);
     if (err == SP_OK) {
-        tls->attached->stage = hello ? look_at_hello(tls, body) : look_at_key(tls, body);
+        attached_of(tls)->stage = hello ? look_at_hello(tls, body) : look_at_key(tls, body);
     } else if (err == SP_ERR_NOT_FOUND) {
         /* An alert, or nonsense: the library knows the right answer. */
-        tls->attached->stage = STAGE_REST;
+        attached_of(tls)->stage = STAGE_REST;
         err = SP_OK;
     }
     return err;
@@ -654,9 +664,9 @@ static enum sp_err look(struct sp_tls *tls)
 
 static bool is_key_failure(const struct sp_tls *tls, int code)
 {
-    return tls->attached->answered &&
+    return attached_of(tls)->answered &&
            (code == GNUTLS_E_DECRYPTION_FAILED || code == GNUTLS_E_ERROR_IN_FINISHED_PACKET ||
-            (tls->attached->suite == NULL && code != GNUTLS_E_FATAL_ALERT_RECEIVED));
+            (attached_of(tls)->suite == NULL && code != GNUTLS_E_FATAL_ALERT_RECEIVED));
 }
 
 /* ---- detaching ---- */
@@ -707,7 +717,7 @@ static uint16_t send_max(const struct attached *attached)
 static enum sp_err make_exporter(struct sp_tls *tls, uint8_t *out)
 {
     /* An empty context that is present: "" and not NULL (RFC 5705, 4). */
-    int code = gnutls_prf_rfc5705(tls->attached->session, strlen(SP_LINK_EXPORTER_LABEL),
+    int code = gnutls_prf_rfc5705(attached_of(tls)->session, strlen(SP_LINK_EXPORTER_LABEL),
                                   SP_LINK_EXPORTER_LABEL, 0, "", SP_LINK_EXPORTER_LEN, (char *)out);
     return code == 0 ? SP_OK : SP_ERR_CRYPTO;
 }
@@ -715,35 +725,42 @@ static enum sp_err make_exporter(struct sp_tls *tls, uint8_t *out)
 /* Right after the handshake, before GnuTLS has read any other record: what it left in the transport starts with one. Where something is not as expected, the session stays attached. */
 static void detach(struct sp_tls *tls)
 {
-    struct attached *attached = tls->attached;
+    struct attached *attached = attached_of(tls);
     struct sp_tls_record *record = &tls->record;
     gnutls_session_t session = attached->session;
+    struct sp_flow *flow = sp_flow_create();
+    uint64_t read_sequence = 0;
+    uint64_t write_sequence = 0;
     record->suite = (uint8_t)record_suite(session);
     record->send_max = send_max(attached);
-    if (attached->server != NULL && attached->suite != NULL && record->suite != SP_RECORD_NONE &&
-        record->send_max > 0 && attached->head_len == 0 &&
+    if (flow != NULL && attached->server != NULL && attached->suite != NULL &&
+        record->suite != SP_RECORD_NONE && record->send_max > 0 && attached->head_len == 0 &&
         gnutls_record_check_pending(session) == 0 &&
-        copy_half(session, 1, record->read_key, record->read_salt, &record->read_sequence) &&
-        copy_half(session, 0, record->write_key, record->write_salt, &record->write_sequence) &&
+        copy_half(session, 1, record->read_key, record->read_salt, &read_sequence) &&
+        copy_half(session, 0, record->write_key, record->write_salt, &write_sequence) &&
         make_exporter(tls, tls->exporter) == SP_OK) {
+        record->read_sequence = read_sequence;
+        record->write_sequence = write_sequence;
         tls->suite = (uint8_t)(attached->suite - sp_tls_suites);
-        free_attached(tls);
+        *flow = attached->flow;
+        free_attached(tls, flow);
     } else {
+        sp_flow_destroy(flow);
         sp_wipe(record, sizeof(*record));
     }
 }
 
 static void finish(struct sp_tls *tls)
 {
-    gnutls_session_t session = tls->attached->session;
+    gnutls_session_t session = attached_of(tls)->session;
     forget_psk(tls);
     sp_flow_forget(tls->flow);
-    if (tls->attached->server != NULL && gnutls_session_ext_master_secret_status(session) == 0 &&
+    if (attached_of(tls)->server != NULL && gnutls_session_ext_master_secret_status(session) == 0 &&
         gnutls_protocol_get_version(session) == GNUTLS_TLS1_2) {
         refuse(tls, GNUTLS_A_HANDSHAKE_FAILURE, "no extended master secret");
     } else {
         tls->state = SP_TLS_OPEN;
-        tls->attached->opened = true;
+        attached_of(tls)->opened = true;
         detach(tls);
     }
 }
@@ -752,7 +769,7 @@ static void run_handshake(struct sp_tls *tls)
 {
     for (;;) {
         size_t before = tls->flow->in.len;
-        int code = gnutls_handshake(tls->attached->session);
+        int code = gnutls_handshake(attached_of(tls)->session);
         if (code == 0) {
             finish(tls);
             return;
@@ -765,16 +782,17 @@ static void run_handshake(struct sp_tls *tls)
             continue;
         }
         if (code == GNUTLS_E_WARNING_ALERT_RECEIVED || code == GNUTLS_E_GOT_APPLICATION_DATA) {
-            if (++tls->attached->idle_records > IDLE_RECORDS_MAX) {
+            if (++attached_of(tls)->idle_records > IDLE_RECORDS_MAX) {
                 refuse(tls, GNUTLS_A_UNEXPECTED_MESSAGE, "too many warning alerts");
                 return;
             }
             continue;
         }
-        (void)gnutls_alert_send_appropriate(tls->attached->session, code);
+        (void)gnutls_alert_send_appropriate(attached_of(tls)->session, code);
         tls->wrong_key = is_key_failure(tls, code);
         fail(tls, code,
-             tls->wrong_key && tls->attached->decoy ? "suite not allowed for this device" : NULL);
+             tls->wrong_key && attached_of(tls)->decoy ? "suite not allowed for this device"
+                                                       : NULL);
         return;
     }
 }
@@ -813,7 +831,7 @@ static enum sp_err await_message(struct sp_tls *tls)
         SP_TRY(sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX));
     }
     enum sp_err err = look(tls);
-    if ((err == SP_ERR_AGAIN || tls->attached->stage == STAGE_PSK) && tls->flow->in.len > 0) {
+    if ((err == SP_ERR_AGAIN || attached_of(tls)->stage == STAGE_PSK) && tls->flow->in.len > 0) {
         SP_TRY(sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX));
     }
     return err;
@@ -822,14 +840,14 @@ static enum sp_err await_message(struct sp_tls *tls)
 /* The caller's output is lent for a call, and detaching may end the borrower. */
 static void lend(struct sp_tls *tls, struct sp_tls_out *out)
 {
-    if (tls->attached != NULL) {
-        tls->attached->out = out;
+    if (tls->attached) {
+        attached_of(tls)->out = out;
     }
 }
 
 bool sp_tls_greet(struct sp_tls *tls)
 {
-    struct attached *attached = tls->attached;
+    struct attached *attached = attached_of(tls);
     if (sp_flow_hold(tls->flow, tls->flow->in.len, HELD_MAX) != SP_OK) {
         tls->flow->in = (struct sp_view){NULL, 0};
         attached->flooded = true;
@@ -844,21 +862,21 @@ bool sp_tls_greet(struct sp_tls *tls)
 static void step(struct sp_tls *tls)
 {
     enum sp_err err = SP_OK;
-    if (tls->attached->session == NULL && !server_begin(tls)) {
+    if (attached_of(tls)->session == NULL && !server_begin(tls)) {
         fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
         return;
     }
-    if (tls->attached->flooded) {
+    if (attached_of(tls)->flooded) {
         refuse(tls, GNUTLS_A_DECODE_ERROR, "handshake message too large");
         return;
     }
-    if (tls->attached->stage == STAGE_HELLO || tls->attached->stage == STAGE_KEY) {
+    if (attached_of(tls)->stage == STAGE_HELLO || attached_of(tls)->stage == STAGE_KEY) {
         err = await_message(tls);
     }
     if (tls->state == SP_TLS_CLOSED) {
         return;
     }
-    if (err == SP_OK && tls->attached->stage == STAGE_PSK) {
+    if (err == SP_OK && attached_of(tls)->stage == STAGE_PSK) {
         tls->state = SP_TLS_NEED_PSK;
     } else if (err == SP_OK) {
         feed(tls);
@@ -882,24 +900,24 @@ void sp_tls_set_psk(struct sp_tls *tls, struct sp_view psk, uint32_t suites)
     if (tls->state != SP_TLS_NEED_PSK) {
         return;
     }
-    tls->attached->psk = malloc(SP_PSK_MAX);
-    if (tls->attached->psk == NULL) {
+    attached_of(tls)->psk = malloc(SP_PSK_MAX);
+    if (attached_of(tls)->psk == NULL) {
         fail(tls, GNUTLS_E_MEMORY_ERROR, NULL);
         return;
     }
     uint32_t tls13 = SP_SUITES_PROFILE_SMALL | SP_SUITES_FORWARD_SECRET | SP_SUITES_ALL;
-    uint32_t sets = tls->attached->suite == NULL ? tls13 : tls->attached->suite->sets;
-    tls->attached->decoy = suites != 0 && (sets & suites) == 0;
+    uint32_t sets = attached_of(tls)->suite == NULL ? tls13 : attached_of(tls)->suite->sets;
+    attached_of(tls)->decoy = suites != 0 && (sets & suites) == 0;
     struct sp_view used = sp_view_first(psk, SP_PSK_MAX);
-    if (tls->attached->decoy) {
+    if (attached_of(tls)->decoy) {
         /* The same end as a wrong key: an outsider learns nothing about the row. */
-        (void)gnutls_rnd(GNUTLS_RND_NONCE, tls->attached->psk, used.len);
+        (void)gnutls_rnd(GNUTLS_RND_NONCE, attached_of(tls)->psk, used.len);
     } else {
-        sp_copy(tls->attached->psk, used.ptr, used.len);
+        sp_copy(attached_of(tls)->psk, used.ptr, used.len);
     }
-    tls->attached->psk_len = used.len;
-    tls->attached->answered = true;
-    tls->attached->stage = STAGE_REST;
+    attached_of(tls)->psk_len = used.len;
+    attached_of(tls)->answered = true;
+    attached_of(tls)->stage = STAGE_REST;
     tls->state = SP_TLS_HANDSHAKE;
 }
 
@@ -963,7 +981,7 @@ static enum sp_err read_failed(struct sp_tls *tls, int code)
         fail(tls, code, NULL);
         return SP_ERR_CLOSED;
     }
-    (void)gnutls_alert_send_appropriate(tls->attached->session, code);
+    (void)gnutls_alert_send_appropriate(attached_of(tls)->session, code);
     fail(tls, code, NULL);
     return SP_ERR_MALFORMED;
 }
@@ -971,9 +989,9 @@ static enum sp_err read_failed(struct sp_tls *tls, int code)
 static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *len)
 {
     for (;;) {
-        ssize_t got = gnutls_record_recv(tls->attached->session, buf, cap);
+        ssize_t got = gnutls_record_recv(attached_of(tls)->session, buf, cap);
         if (got > 0) {
-            tls->attached->idle_records = 0;
+            attached_of(tls)->idle_records = 0;
             *len = (size_t)got;
             return SP_OK;
         }
@@ -988,7 +1006,7 @@ static enum sp_err read_some(struct sp_tls *tls, uint8_t *buf, size_t cap, size_
         } else if (got != GNUTLS_E_WARNING_ALERT_RECEIVED) {
             return read_failed(tls, (int)got);
         }
-        if (++tls->attached->idle_records > IDLE_RECORDS_MAX) {
+        if (++attached_of(tls)->idle_records > IDLE_RECORDS_MAX) {
             refuse(tls, GNUTLS_A_UNEXPECTED_MESSAGE, "too many empty records or warning alerts");
             return SP_ERR_MALFORMED;
         }
@@ -1013,7 +1031,7 @@ static enum sp_err read_attached(struct sp_tls *tls, uint8_t *buf, size_t cap, s
 static enum sp_err write_attached(struct sp_tls *tls, struct sp_view plain)
 {
     while (plain.len > 0) {
-        ssize_t sent = gnutls_record_send(tls->attached->session, plain.ptr, plain.len);
+        ssize_t sent = gnutls_record_send(attached_of(tls)->session, plain.ptr, plain.len);
         if (sent <= 0) {
             fail(tls, (int)sent, NULL);
             return SP_ERR_CRYPTO;
@@ -1032,7 +1050,7 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
         bool starved = tls->broken && tls->flow == NULL; /* no memory for its input */
         return starved ? SP_ERR_NOMEM : SP_ERR_CLOSED;
     }
-    if (tls->attached == NULL) {
+    if (!tls->attached) {
         return read_detached(tls, buf, cap, len, out);
     }
     lend(tls, out);
@@ -1043,7 +1061,7 @@ enum sp_err sp_tls_read(struct sp_tls *tls, uint8_t *buf, size_t cap, size_t *le
 
 bool sp_tls_has_part(const struct sp_tls *tls)
 {
-    bool begun = tls->attached != NULL && tls->attached->head_len > 0;
+    bool begun = tls->attached && attached_of(tls)->head_len > 0;
     return begun || (tls->flow != NULL && !sp_flow_is_empty(tls->flow));
 }
 
@@ -1052,7 +1070,7 @@ enum sp_err sp_tls_write(struct sp_tls *tls, struct sp_view plain, struct sp_tls
     if (tls->state != SP_TLS_OPEN) {
         return SP_ERR_CLOSED;
     }
-    if (tls->attached == NULL) {
+    if (!tls->attached) {
         return write_detached(tls, plain, out);
     }
     lend(tls, out);
@@ -1068,14 +1086,14 @@ void sp_tls_close(struct sp_tls *tls, struct sp_tls_out *out)
     if (tls->broken || !secured) {
         return;
     }
-    if (tls->attached == NULL) {
+    if (!tls->attached) {
         sp_flow_say(&tls->record, SP_ALERT_CLOSE_NOTIFY, out);
         tls->broken = true;
         sp_wipe(&tls->record, sizeof(tls->record));
         return;
     }
     lend(tls, out);
-    (void)gnutls_bye(tls->attached->session, GNUTLS_SHUT_WR);
+    (void)gnutls_bye(attached_of(tls)->session, GNUTLS_SHUT_WR);
     lend(tls, NULL);
 }
 
@@ -1084,7 +1102,7 @@ enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32])
     if (tls->state != SP_TLS_OPEN) {
         return SP_ERR_STATE;
     }
-    if (tls->attached != NULL) {
+    if (tls->attached) {
         return make_exporter(tls, out);
     }
     sp_copy(out, tls->exporter, sizeof(tls->exporter));
@@ -1095,7 +1113,7 @@ enum sp_err sp_tls_exporter(struct sp_tls *tls, uint8_t out[32])
 
 bool sp_tls_can_pack(const struct sp_tls *tls)
 {
-    return tls->state == SP_TLS_OPEN && tls->attached == NULL && !tls->broken &&
+    return tls->state == SP_TLS_OPEN && !tls->attached && !tls->broken &&
            (tls->flow == NULL ||
             (tls->flow->in.len == 0 && tls->flow->held_len <= SP_RECORD_WIRE_MAX));
 }
@@ -1192,8 +1210,8 @@ enum sp_err sp_tls_unpack(struct sp_reader *r, struct sp_tls **out)
 const char *sp_tls_describe(const struct sp_tls *tls)
 {
     static _Thread_local char text[96];
-    const struct attached *attached = tls->attached;
-    if (attached == NULL) {
+    const struct attached *attached = attached_of(tls);
+    if (!tls->attached) {
         snprintf(text, sizeof(text), "TLS1.2 %s", sp_tls_suites[tls->suite].name);
         return text;
     }
@@ -1211,11 +1229,11 @@ const char *sp_tls_describe(const struct sp_tls *tls)
 
 const char *sp_tls_error(const struct sp_tls *tls)
 {
-    const struct attached *attached = tls->attached;
+    const struct attached *attached = attached_of(tls);
     if (tls->flow != NULL && tls->flow->why != NULL) {
         return tls->flow->why;
     }
-    if (attached == NULL) {
+    if (!tls->attached) {
         return "closed";
     }
     if (attached->error == GNUTLS_E_FATAL_ALERT_RECEIVED) {

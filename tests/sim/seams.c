@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "gateway/proc/sandbox.h"
+#include "gateway/slab/ref.h"
 #include "gateway/slab/slab.h"
 #include "gateway/store/resolve.h"
 #include "gateway/tls/tls.h"
@@ -292,9 +293,28 @@ enum sp_err sp_sandbox_enter(enum sp_process process, const struct sp_config *co
     return SP_OK;
 }
 
+#if SP_REF_IS_POINTER
+static void place_refs(const void *first)
+{
+    (void)first;
+}
+#else
+char *sp_arena_base;
+
+/* What is as small as the things in slabs is never far from the others. */
+static void place_refs(char *first)
+{
+    if (sp_arena_base == NULL) {
+        sp_arena_base = first - (SP_REF_UNIT << 31);
+    }
+}
+#endif
+
 void *sp_slab_take(struct sp_slab *slab)
 {
-    return calloc(1, slab->size);
+    void *item = calloc(1, slab->size);
+    place_refs(item);
+    return item;
 }
 
 void sp_slab_give(struct sp_slab *slab, void *item)

@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "gateway/config": ["libs", "gateway/proc/messages.h", "gateway/tls/suites.h"],
     "gateway/slab": ["libs", "gateway/metrics"],
     "gateway/tls": ["libs", "gateway/config", "gateway/slab", "gateway/proc/messages.h"],
-    "gateway/loop": ["libs", "gateway/log", "gateway/metrics"],
+    "gateway/loop": ["libs", "gateway/log", "gateway/metrics", "gateway/slab"],
     "gateway": ["libs"],
     "device": ["libs"],
     "tools": ["libs", "gateway"],

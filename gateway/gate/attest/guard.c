@@ -36,10 +36,11 @@ bool sp_guard_keep_nonce(struct sp_client *client, const uint8_t *nonce)
 
 static void drop_nonce(struct sp_client *client)
 {
-    if (sp_client_now(client)->nonce != NULL) {
-        sp_wipe(client->work->nonce, SP_LINK_NONCE_LEN);
-        free(client->work->nonce);
-        client->work->nonce = NULL;
+    struct sp_client_work *work = sp_client_in_flight(client);
+    if (work != NULL && work->nonce != NULL) {
+        sp_wipe(work->nonce, SP_LINK_NONCE_LEN);
+        free(work->nonce);
+        work->nonce = NULL;
     }
 }
 
@@ -86,8 +87,8 @@ static void challenged(struct sp_client *client)
 /* There is one to be resumed: not one that ends with the connection that is there now. */
 static bool has_session(const struct sp_device *device)
 {
-    return device->session != NULL &&
-           (device->client == NULL || device->client->session_expiry_s > 0);
+    return sp_device_session(device) != NULL &&
+           (sp_device_client(device) == NULL || sp_device_client(device)->session_expiry_s > 0);
 }
 
 void sp_guard_begin(struct sp_client *client)
@@ -96,8 +97,9 @@ void sp_guard_begin(struct sp_client *client)
         client->state = SP_CLIENT_GUEST_5;
         send_auth(client);
     } else {
-        const struct sp_mqtt_connack connack = {.session_present = !client->work->clean_start &&
-                                                                   has_session(client->device)};
+        const struct sp_mqtt_connack connack = {.session_present =
+                                                    !sp_client_in_flight(client)->clean_start &&
+                                                    has_session(sp_client_device(client))};
         client->state = SP_CLIENT_GUEST_311;
         sp_client_send_connack(client, &connack);
         publish_challenge(client);
@@ -109,7 +111,7 @@ void sp_guard_begin(struct sp_client *client)
 void sp_guard_pump(struct sp_client *client)
 {
     if (client->guard == SP_GUARD_NONCE && !client->challenge_unacked &&
-        sp_session_queue(client->session)->in_flight < client->window) {
+        sp_session_queue(sp_client_session(client))->in_flight < client->window) {
         publish_challenge(client);
         challenged(client);
     }
@@ -122,7 +124,7 @@ static void ask_nonce(struct sp_client *client)
     sp_copy(ask.identity, identity.ptr, identity.len);
     const struct sp_view body = sp_view(&ask, sizeof(ask));
     client->attest_due_ms = UINT64_MAX;
-    if (sp_edge_send(&client->home->keys, SP_MSG_NONCE, client->tag, &body, 1) == SP_OK) {
+    if (sp_edge_send(&client->home->keys, SP_MSG_NONCE, sp_client_tag(client), &body, 1) == SP_OK) {
         client->guard = SP_GUARD_ASKED;
     } else {
         client->attest_due_ms = client->home->timers->now_ms + AGAIN_LATER_MS;
@@ -209,7 +211,8 @@ static bool send_token(struct sp_client *client, struct sp_view token)
     token = sp_view_first(token, SP_LINK_TOKEN_MAX + 1);
     ask.token_len = (uint32_t)token.len;
     const struct sp_view parts[] = {sp_view(&ask, sizeof(ask)), token};
-    return sp_edge_send(&client->home->keys, SP_MSG_APPRAISE, client->tag, parts, 2) == SP_OK;
+    return sp_edge_send(&client->home->keys, SP_MSG_APPRAISE, sp_client_tag(client), parts, 2) ==
+           SP_OK;
 }
 
 /* No verdict can be had now. A guest has to come back; an admitted device keeps its rights (docs/protocol.md 3.3). */
@@ -249,7 +252,7 @@ static void refuse(struct sp_client *client, enum sp_attest_check check, const c
 {
     char text[SP_ATTEST_DETAIL_MAX + 32];
     (void)snprintf(text, sizeof(text), "%s: %s", sp_attest_check_name(check), detail);
-    sp_device_refused(client->device);
+    sp_device_refused(sp_client_device(client));
     if (client->state != SP_CLIENT_GUEST_5) {
         sp_client_tell(client, SP_LINK_TOPIC_VERDICT, sp_view_str(text));
     }
@@ -277,7 +280,8 @@ static void tell_time(struct sp_client *client)
 static void ready_for_keys(struct sp_client *client)
 {
     if (sp_client_more(client)->group != NULL) {
-        (void)!sp_edge_send(&client->home->keys, SP_MSG_GRANT_READY, client->tag, NULL, 0);
+        (void)!sp_edge_send(&client->home->keys, SP_MSG_GRANT_READY, sp_client_tag(client), NULL,
+                            0);
     }
 }
 
@@ -368,6 +372,6 @@ void sp_guard_forget(struct sp_client *client)
         client->nonce_open = false;
         client->judged = false;
         /* When keys cannot be told, it has forgotten already. */
-        (void)!sp_edge_send(&client->home->keys, SP_MSG_FORGET, client->tag, NULL, 0);
+        (void)!sp_edge_send(&client->home->keys, SP_MSG_FORGET, sp_client_tag(client), NULL, 0);
     }
 }

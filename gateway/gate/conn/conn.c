@@ -51,8 +51,9 @@ static void set_deadline(struct sp_conn *conn, uint64_t when)
 
 static void clear_deadline(struct sp_conn *conn)
 {
-    if (conn->client.work != NULL) {
-        conn->client.work->owner_due_ms = 0;
+    struct sp_client_work *work = sp_client_in_flight(&conn->client);
+    if (work != NULL) {
+        work->owner_due_ms = 0;
     }
     sp_client_arm(&conn->client);
 }
@@ -81,9 +82,9 @@ static uint64_t stage_deadline(const struct sp_conn *conn, uint32_t timeout_ms)
 
 static void watch_for(struct sp_conn *conn, uint32_t events)
 {
-    if (conn->events != events && conn->watch.fd >= 0 &&
-        sp_loop_change(&worker_of(conn)->loop, &conn->watch, events) == SP_OK) {
-        conn->events = (uint8_t)events;
+    if (conn->watch.fd >= 0) {
+        /* Where the kernel has no memory for it, the next turn asks again. */
+        (void)!sp_loop_change(&worker_of(conn)->loop, &conn->watch, events);
     }
 }
 
@@ -100,9 +101,17 @@ static void free_conn(struct sp_conn *conn)
 {
     if (conn != NULL) {
         sp_client_free_work(&conn->client);
-        sp_tls_destroy(conn->tls);
+        sp_tls_destroy(sp_conn_tls(conn));
         sp_slab_give(&slab, conn);
     }
+}
+
+static enum sp_err accept_tls(struct sp_conn *conn, struct sp_tls_server *server)
+{
+    struct sp_tls *tls;
+    enum sp_err err = sp_tls_accept(server, &tls);
+    conn->tls_ref = sp_ref_of(tls);
+    return err;
 }
 
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,
@@ -119,8 +128,7 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     struct sp_conn *conn = take_conn(worker);
     if (conn == NULL || sp_client_work(&conn->client) == NULL ||
-        sp_client_set_peer(&conn->client, peer) != SP_OK ||
-        sp_tls_accept(server, &conn->tls) != SP_OK) {
+        sp_client_set_peer(&conn->client, peer) != SP_OK || accept_tls(conn, server) != SP_OK) {
         free_conn(conn);
         sp_admission_leave(&worker->admission, limits, visitor, false);
         sp_admission_gone(&worker->admission, peer, now_ms);
@@ -130,11 +138,10 @@ void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd
     }
     visitor->owner = conn;
     visitor->preauth_ms = now_ms + limits->preauth_timeout_ms;
-    conn->client.work->visitor = visitor;
-    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
-    conn->events = EPOLLIN;
+    sp_client_in_flight(&conn->client)->visitor = visitor;
+    conn->watch = (struct sp_watch){.fd = fd};
     sp_worker_link(worker, conn);
-    if (sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
+    if (sp_loop_add(&worker->loop, &conn->watch, EPOLLIN, conn_ready) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
@@ -153,7 +160,7 @@ static void enter_stage(struct sp_conn *conn, enum sp_conn_stage stage)
     bool visited = is_visitor(conn);
     conn->stage = (uint8_t)stage;
     if (visited && !is_visitor(conn)) {
-        struct sp_client_work *work = conn->client.work;
+        struct sp_client_work *work = sp_client_in_flight(&conn->client);
         sp_admission_leave(&worker_of(conn)->admission, limits_of(conn), work->visitor,
                            stage == SP_CONN_ADMITTED);
         work->visitor = NULL;
@@ -205,7 +212,7 @@ void sp_conn_turned_away(const struct sp_peer *peer, struct sp_view device, enum
 void sp_conn_shed(struct sp_conn *conn, enum sp_shed why)
 {
     struct sp_peer peer = sp_client_peer(&conn->client);
-    sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), why);
+    sp_conn_turned_away(&peer, sp_tls_identity(sp_conn_tls(conn)), why);
     sp_conn_close(conn);
 }
 
@@ -223,7 +230,7 @@ static void refuse(struct sp_conn *conn, enum sp_metric metric, const char *even
     char peer[SP_PEER_TEXT_MAX];
     struct sp_view device = sp_client_identity(&conn->client);
     if (device.len == 0) {
-        device = sp_tls_identity(conn->tls);
+        device = sp_tls_identity(sp_conn_tls(conn));
     }
     sp_metric_inc(metric);
     sp_log_limited(SP_EVENT(event), SP_F_VIEW("device", device),
@@ -263,8 +270,8 @@ static void end_slowest(struct sp_worker *worker)
                    SP_F_VIEW("device", sp_client_identity(&slowest->client)),
                    SP_F_STR("peer", sp_client_peer_text(&slowest->client, peer)),
                    SP_F_STR("detail", "write_buffers are full, and it had the largest"));
-    worker->home.unread -= slowest->client.work->unsent.used;
-    sp_buf_free(&slowest->client.work->unsent);
+    worker->home.unread -= sp_client_in_flight(&slowest->client)->unsent.used;
+    sp_buf_free(&sp_client_in_flight(&slowest->client)->unsent);
     slowest->client.lost = true;
     sp_client_mark(&slowest->client);
 }
@@ -283,7 +290,7 @@ static void keep_unsent(struct sp_conn *conn, struct sp_view rest)
             work->progress_ms = now_of(conn);
             set_deadline(conn, stall_ends(conn));
         }
-        watch_for(conn, conn->events | EPOLLOUT);
+        watch_for(conn, conn->watch.events | EPOLLOUT);
     }
     if (sp_buf_append(&work->unsent, rest) != SP_OK) {
         conn->client.starved = true;
@@ -329,7 +336,7 @@ static void send_out(struct sp_conn *conn)
 
 static void send_unsent(struct sp_conn *conn)
 {
-    struct sp_client_work *work = conn->client.work;
+    struct sp_client_work *work = sp_client_in_flight(&conn->client);
     if (work == NULL) {
         return; /* nothing is unsent */
     }
@@ -346,7 +353,7 @@ static void send_unsent(struct sp_conn *conn)
         if (conn->stage == SP_CONN_ADMITTED) {
             clear_deadline(conn);
         }
-        watch_for(conn, conn->events & ~(uint32_t)EPOLLOUT);
+        watch_for(conn, conn->watch.events & ~(uint32_t)EPOLLOUT);
     }
     if (conn->homed) {
         sp_client_writable(&conn->client);
@@ -360,7 +367,7 @@ static void seal(struct sp_conn *conn)
     struct sp_client *client = &conn->client;
     if (work_of(conn)->out.used > 0 && !client->lost) {
         struct sp_view plain = sp_buf_view(&work_of(conn)->out);
-        if (sp_tls_write(conn->tls, plain, &worker_of(conn)->out) != SP_OK) {
+        if (sp_tls_write(sp_conn_tls(conn), plain, &worker_of(conn)->out) != SP_OK) {
             client->starved = true;
             client->lost = true;
         }
@@ -398,7 +405,7 @@ void sp_conn_settle(struct sp_conn *conn)
     seal(conn);
     if (client->state == SP_CLIENT_CLOSED && conn->stage < SP_CONN_CLOSING) {
         enter_stage(conn, SP_CONN_CLOSING);
-        sp_tls_close(conn->tls, &worker_of(conn)->out);
+        sp_tls_close(sp_conn_tls(conn), &worker_of(conn)->out);
         set_deadline(conn, now_of(conn) + limits_of(conn)->stall_timeout_ms);
     }
     send_out(conn);
@@ -442,8 +449,8 @@ static void take_plaintext(struct sp_conn *conn)
         size_t used = 0;
         size_t len = 0;
         while (SP_WORKER_BUFFER - used >= SP_TLS_RECORD_MAX &&
-               (err = sp_tls_read(conn->tls, worker->plain + used, SP_WORKER_BUFFER - used, &len,
-                                  &worker->out)) == SP_OK) {
+               (err = sp_tls_read(sp_conn_tls(conn), worker->plain + used, SP_WORKER_BUFFER - used,
+                                  &len, &worker->out)) == SP_OK) {
             used += len;
         }
         /* Before the client runs: what it does may need the loop's buffer for other connections. */
@@ -457,15 +464,15 @@ static void take_plaintext(struct sp_conn *conn)
     } else if (err == SP_ERR_NOMEM) {
         sp_client_starve(&conn->client);
     } else if (err == SP_ERR_MALFORMED) {
-        refuse(conn, SP_M_TLS_BAD_RECORD, "tls_bad_record", sp_tls_error(conn->tls));
+        refuse(conn, SP_M_TLS_BAD_RECORD, "tls_bad_record", sp_tls_error(sp_conn_tls(conn)));
     }
 }
 
 static void tls_failed(struct sp_conn *conn)
 {
     enum sp_metric metric = SP_M_TLS_FAILED;
-    const char *detail = sp_tls_error(conn->tls);
-    if (sp_tls_wrong_key(conn->tls)) {
+    const char *detail = sp_tls_error(sp_conn_tls(conn));
+    if (sp_tls_wrong_key(sp_conn_tls(conn))) {
         metric = conn->unknown ? SP_M_TLS_UNKNOWN_IDENTITY : SP_M_TLS_WRONG_KEY;
         detail = conn->unknown ? "unknown identity" : "wrong key";
     }
@@ -491,7 +498,7 @@ static void opened(struct sp_conn *conn)
 
 static void ask_psk(struct sp_conn *conn)
 {
-    struct sp_view identity = sp_tls_identity(conn->tls);
+    struct sp_view identity = sp_tls_identity(sp_conn_tls(conn));
     struct sp_home *home = &worker_of(conn)->home;
     if (sp_client_init(&conn->client, home) != SP_OK) {
         sp_conn_shed(conn, SP_SHED_MEMORY);
@@ -499,7 +506,8 @@ static void ask_psk(struct sp_conn *conn)
     }
     conn->homed = true;
     enter_stage(conn, SP_CONN_PSK);
-    if (sp_edge_send(&home->keys, SP_MSG_PSK, conn->client.tag, &identity, 1) != SP_OK) {
+    if (sp_edge_send(&home->keys, SP_MSG_PSK, sp_client_tag(&conn->client), &identity, 1) !=
+        SP_OK) {
         sp_conn_keys_lost(conn);
         return;
     }
@@ -525,7 +533,7 @@ static uint64_t handshake_deadline(const struct sp_conn *conn)
 static void go_home(struct sp_conn *conn)
 {
     struct sp_worker *worker = worker_of(conn);
-    uint16_t home = sp_home_of(sp_tls_identity(conn->tls), worker->home.loops);
+    uint16_t home = sp_home_of(sp_tls_identity(sp_conn_tls(conn)), worker->home.loops);
     if (home == worker->home.index) {
         ask_psk(conn);
         return;
@@ -547,17 +555,17 @@ static void arrive(void *owner, struct sp_parcel *parcel)
     struct sp_worker *worker = owner;
     conn->client.home = &worker->home;
     conn->watch.fd = visitor->fd;
-    conn->events = (uint8_t)(EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U));
+    uint32_t events = EPOLLIN | (work_of(conn)->unsent.used > 0 ? EPOLLOUT : 0U);
     struct sp_peer peer = sp_client_peer(&conn->client);
     if (sp_admission_adopt(&worker->admission, &peer, visitor) != SP_OK) {
-        sp_conn_turned_away(&peer, sp_tls_identity(conn->tls), SP_SHED_MEMORY);
+        sp_conn_turned_away(&peer, sp_tls_identity(sp_conn_tls(conn)), SP_SHED_MEMORY);
         close(visitor->fd);
         sp_visitor_free(visitor);
         sp_conn_free(conn);
         return;
     }
     sp_worker_link(worker, conn);
-    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, conn->events) != SP_OK) {
+    if (worker->stopping || sp_loop_add(&worker->loop, &conn->watch, events, conn_ready) != SP_OK) {
         sp_conn_close(conn);
         return;
     }
@@ -567,7 +575,7 @@ static void arrive(void *owner, struct sp_parcel *parcel)
 
 static void carry_on(struct sp_conn *conn)
 {
-    enum sp_tls_state state = sp_tls_step(conn->tls, &worker_of(conn)->out);
+    enum sp_tls_state state = sp_tls_step(sp_conn_tls(conn), &worker_of(conn)->out);
     if (state == SP_TLS_CLOSED) {
         tls_failed(conn);
         return;
@@ -590,7 +598,7 @@ void sp_conn_start(struct sp_conn *conn)
 /* Nobody can keep a device out by handshakes under its name: the oldest has to go for the newest. */
 static void thin_out(struct sp_conn *conn)
 {
-    const struct sp_device *device = conn->client.device;
+    const struct sp_device *device = sp_client_device(&conn->client);
     struct sp_conn *oldest = NULL;
     uint32_t found = 0;
     if (device->users <= limits_of(conn)->handshakes_per_identity) {
@@ -598,7 +606,8 @@ static void thin_out(struct sp_conn *conn)
     }
     for (struct sp_visitor *v = worker_of(conn)->admission.served.first; v != NULL; v = v->next) {
         struct sp_conn *other = v->owner;
-        if (other != conn && other->stage == SP_CONN_HANDSHAKE && other->client.device == device) {
+        if (other != conn && other->stage == SP_CONN_HANDSHAKE &&
+            sp_client_device(&other->client) == device) {
             oldest = found++ == 0 ? other : oldest;
         }
     }
@@ -612,9 +621,9 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
     if (conn->stage != SP_CONN_PSK || conn->client.state == SP_CLIENT_CLOSED) {
         return;
     }
-    struct sp_view identity = sp_tls_identity(conn->tls);
+    struct sp_view identity = sp_tls_identity(sp_conn_tls(conn));
     enter_stage(conn, SP_CONN_HANDSHAKE);
-    watch_for(conn, conn->events | EPOLLIN);
+    watch_for(conn, conn->watch.events | EPOLLIN);
     conn->unknown = answer->known == 0 || !sp_link_identity_valid(identity);
     enum sp_err err = conn->unknown ? SP_OK : sp_client_identify(&conn->client, identity, answer);
     if (err == SP_ERR_NOT_FOUND) {
@@ -633,7 +642,8 @@ void sp_conn_psk(struct sp_conn *conn, const struct sp_msg_psk_answer *answer)
         work_of(conn)->visitor->preauth_ms += answer->row.answer_timeout_ms - usual_ms;
     }
     size_t len = answer->psk_len <= SP_PSK_MAX ? answer->psk_len : SP_PSK_MAX;
-    sp_tls_set_psk(conn->tls, sp_view(answer->psk, len), conn->unknown ? 0 : answer->row.suites);
+    sp_tls_set_psk(sp_conn_tls(conn), sp_view(answer->psk, len),
+                   conn->unknown ? 0 : answer->row.suites);
     carry_on(conn);
 }
 
@@ -662,7 +672,7 @@ void sp_conn_read(struct sp_conn *conn)
 {
     if (conn->stage == SP_CONN_PSK) {
         /* Rare: nothing is due from the peer now. It waits in the socket. */
-        watch_for(conn, conn->events & ~(uint32_t)EPOLLIN);
+        watch_for(conn, conn->watch.events & ~(uint32_t)EPOLLIN);
         return;
     }
     if (conn->stage == SP_CONN_DEAD || conn->stage == SP_CONN_CLOSING || work_of(conn)->resting) {
@@ -672,10 +682,10 @@ void sp_conn_read(struct sp_conn *conn)
     if (len == 0 || conn->stage == SP_CONN_LINGER) {
         return;
     }
-    sp_tls_input(conn->tls, sp_view(worker_of(conn)->cipher, len));
+    sp_tls_input(sp_conn_tls(conn), sp_view(worker_of(conn)->cipher, len));
     if (conn->stage == SP_CONN_WAITING) {
         struct sp_visitor *visitor = work_of(conn)->visitor;
-        if (sp_tls_greet(conn->tls) && visitor->state == SP_VISITOR_SILENT) {
+        if (sp_tls_greet(sp_conn_tls(conn)) && visitor->state == SP_VISITOR_SILENT) {
             sp_admission_ready(&worker_of(conn)->admission, visitor, limits_of(conn));
         }
     } else if (conn->stage == SP_CONN_HANDSHAKE) {
@@ -688,7 +698,7 @@ void sp_conn_read(struct sp_conn *conn)
 void sp_conn_read_early(struct sp_conn *conn)
 {
     sp_conn_read(conn);
-    conn->client.early = sp_tls_has_part(conn->tls);
+    conn->client.early = sp_tls_has_part(sp_conn_tls(conn));
 }
 
 static void conn_ready(struct sp_watch *watch, uint32_t events)
@@ -698,7 +708,7 @@ static void conn_ready(struct sp_watch *watch, uint32_t events)
         send_unsent(conn);
     }
     bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
-    if (broken && (conn->events & EPOLLIN) == 0) {
+    if (broken && (conn->watch.events & EPOLLIN) == 0) {
         conn->client.lost = true;
         sp_conn_close(conn);
     } else if ((events & EPOLLIN) != 0 || broken) {
@@ -777,7 +787,7 @@ void sp_conn_due(struct sp_client *client)
 {
     struct sp_conn *conn = sp_conn_of(client);
     if (work_of(conn)->owner_due_ms != 0 && now_of(conn) >= work_of(conn)->owner_due_ms) {
-        client->work->owner_due_ms = 0;
+        sp_client_in_flight(client)->owner_due_ms = 0;
         deadline_passed(conn);
     }
     if (conn->homed && conn->stage != SP_CONN_DEAD) {
@@ -787,7 +797,7 @@ void sp_conn_due(struct sp_client *client)
 
 enum sp_err sp_conn_exporter(struct sp_client *client, uint8_t *out)
 {
-    return sp_tls_exporter(sp_conn_of(client)->tls, out);
+    return sp_tls_exporter(sp_conn_tls(sp_conn_of(client)), out);
 }
 
 /* ---- to another process, and from one ---- */
@@ -796,7 +806,7 @@ bool sp_conn_can_go(const struct sp_conn *conn)
 {
     const struct sp_client *client = &conn->client;
     return conn->stage == SP_CONN_ADMITTED && client->state == SP_CLIENT_OPEN && !client->lost &&
-           sp_client_now(client)->out.used == 0 && sp_tls_can_pack(conn->tls);
+           sp_client_now(client)->out.used == 0 && sp_tls_can_pack(sp_conn_tls(conn));
 }
 
 enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
@@ -808,7 +818,7 @@ enum sp_err sp_conn_pack(const struct sp_conn *conn, struct sp_buf *out)
         return SP_ERR_NOMEM;
     }
     sp_writer_init(&w, at, size);
-    SP_TRY(sp_tls_pack(conn->tls, &w));
+    SP_TRY(sp_tls_pack(sp_conn_tls(conn), &w));
     sp_write_u32(&w, work_of(conn)->unsent.used);
     sp_write_view(&w, sp_buf_view(&work_of(conn)->unsent));
     out->used += (uint32_t)w.used;
@@ -823,7 +833,9 @@ static enum sp_err unpack(struct sp_conn *conn, struct sp_view packed)
         return SP_ERR_NOMEM;
     }
     sp_reader_init(&r, packed);
-    SP_TRY(sp_tls_unpack(&r, &conn->tls));
+    struct sp_tls *tls;
+    SP_TRY(sp_tls_unpack(&r, &tls));
+    conn->tls_ref = sp_ref_of(tls);
     struct sp_view unsent = sp_read_bytes(&r, sp_read_u32(&r));
     SP_TRY(sp_reader_finish(&r));
     return unsent.len == 0 ? SP_OK : sp_buf_append(&work->unsent, unsent);
@@ -845,7 +857,7 @@ enum sp_err sp_conn_unpack(struct sp_worker *worker, int fd, struct sp_view pack
         close(fd);
         return err;
     }
-    conn->watch = (struct sp_watch){.fd = fd, .ready = conn_ready};
+    conn->watch = (struct sp_watch){.fd = fd};
     conn->homed = true;
     conn->stage = SP_CONN_ADMITTED; /* it never was a visitor here */
     worker->shares = true;
@@ -861,11 +873,11 @@ enum sp_err sp_conn_go_on(struct sp_conn *conn)
     SP_TRY(sp_admission_admitted(&worker_of(conn)->admission, &peer));
     uint32_t unsent = work_of(conn)->unsent.used;
     bool reads = sp_client_reads(client) && unsent <= client->home->config->limits.write_buffer / 2;
-    conn->events = (uint8_t)((reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U));
+    uint32_t events = (reads ? EPOLLIN : 0U) | (unsent > 0 ? EPOLLOUT : 0U);
     if (unsent > 0) {
-        client->work->progress_ms = now_of(conn);
+        sp_client_in_flight(client)->progress_ms = now_of(conn);
         set_deadline(conn, stall_ends(conn));
     }
     sp_client_rest(client);
-    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, conn->events);
+    return sp_loop_add(&worker_of(conn)->loop, &conn->watch, events, conn_ready);
 }

@@ -29,14 +29,19 @@ enum sp_conn_stage {
 };
 
 struct sp_conn {
-    struct sp_watch watch; /* first: ready() casts back */
-    struct sp_tls *tls;
-    uint8_t events;          /* watched: EPOLLIN, EPOLLOUT */
+    struct sp_watch watch;   /* first: ready() casts back */
+    struct sp_client client; /* its home is the loop's, from the start; its deadline is ours too */
+    sp_ref tls_ref;          /* sp_conn_tls() */
     uint8_t stage;           /* enum sp_conn_stage */
     bool homed : 1;          /* `client` is in use */
     bool unknown : 1;        /* keys does not know the identity */
-    struct sp_client client; /* its home is the loop's, from the start; its deadline is ours too */
 };
+_Static_assert(SP_REF_IS_POINTER || sizeof(struct sp_conn) == 104, "what an idle device costs");
+
+static inline struct sp_tls *sp_conn_tls(const struct sp_conn *conn)
+{
+    return sp_ref_get(conn->tls_ref);
+}
 
 /** Take over an accepted, non-blocking socket. Errors close it. */
 void sp_conn_open(struct sp_worker *worker, struct sp_tls_server *server, int fd,

@@ -570,7 +570,7 @@ static void what_comes_while_keys_is_asked_waits_in_the_socket(void)
     SP_CHECK_INT(conn_of(0)->stage, SP_CONN_PSK);
     SP_CHECK(__real_send(device->fd, "x", 1, MSG_NOSIGNAL) == 1);
     turn();
-    SP_CHECK((conn_of(0)->events & EPOLLIN) == 0);
+    SP_CHECK((conn_of(0)->watch.events & EPOLLIN) == 0);
     w.answer.silent = false;
     say_psk(0, w.asked);
     say_psk(0, w.asked); /* once more than it was asked for */
@@ -683,9 +683,9 @@ static void a_slow_reader_is_held_back_and_closed_when_it_takes_nothing(void)
     flood(speaker, 3);
     struct sp_conn *conn = conn_of(0);
     SP_CHECK(sp_client_now(&conn->client)->unsent.used > 2500);
-    SP_CHECK_INT(conn->events, EPOLLIN | EPOLLOUT);
+    SP_CHECK_INT(conn->watch.events, EPOLLIN | EPOLLOUT);
     flood(speaker, 12);
-    SP_CHECK_INT(conn->events, EPOLLOUT); /* who does not read is not read from */
+    SP_CHECK_INT(conn->watch.events, EPOLLOUT); /* who does not read is not read from */
     flood(speaker, 20);
     SP_CHECK(sp_client_now(&conn->client)->unsent.used <= usual.write_buffer + 1100);
     pass(4000);
@@ -737,11 +737,12 @@ static void a_slow_reader_that_catches_up_gets_all_and_is_forgiven(void)
     SP_CHECK_INT(conn_of(0)->stage, SP_CONN_ADMITTED);
     SAY(reader, "\xC0\x00");
     SP_CHECK(HEARS(reader, "\xD0\x00"));
-    SP_CHECK(conn_of(0)->client.work == NULL); /* nothing of it is left in memory */
+    SP_CHECK(sp_client_in_flight(&conn_of(0)->client) ==
+             NULL); /* nothing of it is left in memory */
     /* One that the network resets while something waits for it. */
     takes = 0;
     flood(speaker, 12);
-    SP_CHECK_INT(conn_of(0)->events, EPOLLOUT);
+    SP_CHECK_INT(conn_of(0)->watch.events, EPOLLOUT);
     takes = -1;
     const struct linger hard = {.l_onoff = 1};
     (void)setsockopt(reader->fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
@@ -894,7 +895,7 @@ static void a_connection_goes_on_in_another_process(void)
     SP_CHECK_INT(sp_client_identify(&conn->client, SP_VIEW_LIT("home0"), &answer), SP_OK);
     conn->client.paused = true;
     SP_CHECK_INT(sp_conn_go_on(conn), SP_OK);
-    SP_CHECK_INT(conn->events, 0);
+    SP_CHECK_INT(conn->watch.events, 0);
     sp_conn_close(conn);
     sp_buf_free(&packed);
     end();
@@ -953,7 +954,7 @@ static void a_handshake_goes_on_when_the_socket_takes_more(void)
     turn();
     takes = 20;
     turn();
-    SP_CHECK((conn_of(0)->events & EPOLLOUT) != 0);
+    SP_CHECK((conn_of(0)->watch.events & EPOLLOUT) != 0);
     takes = -1;
     turn();
     shake(device);

@@ -7,8 +7,8 @@
 static enum sp_err grow(struct sp_slots *slots)
 {
     uint32_t cap = slots->cap == 0 ? 16 : slots->cap * 2;
-    union sp_slot *grown = realloc(slots->slots, cap * sizeof(*grown));
-    slots->slots = grown == NULL ? slots->slots : grown;
+    sp_ref *grown = realloc(slots->items, cap * sizeof(*grown));
+    slots->items = grown == NULL ? slots->items : grown;
     uint32_t *generations =
         grown == NULL ? NULL : realloc(slots->generations, cap * sizeof(*generations));
     if (generations == NULL) {
@@ -28,11 +28,11 @@ enum sp_err sp_slots_put(struct sp_slots *slots, void *item, sp_slot_tag *out)
     if (slots->first_free == 0) {
         slots->generations[index] = 0;
     } else {
-        slots->first_free = (uint32_t)slots->slots[index].next_free;
+        slots->first_free = (uint32_t)slots->items[index];
     }
     slots->generations[index]++; /* odd now; after a very long time it begins anew */
-    slots->slots[index].item = item;
-    *out = (uint64_t)slots->generations[index] << 32 | index;
+    slots->items[index] = sp_ref_of(item);
+    *out = sp_slots_tag(slots, index);
     return SP_OK;
 }
 
@@ -50,7 +50,7 @@ static bool is_there(const struct sp_slots *slots, sp_slot_tag tag)
 
 void *sp_slots_find(const struct sp_slots *slots, sp_slot_tag tag)
 {
-    return is_there(slots, tag) ? slots->slots[(uint32_t)tag].item : NULL;
+    return is_there(slots, tag) ? sp_ref_at(slots->items[(uint32_t)tag]) : NULL;
 }
 
 void sp_slots_remove(struct sp_slots *slots, sp_slot_tag tag)
@@ -58,7 +58,7 @@ void sp_slots_remove(struct sp_slots *slots, sp_slot_tag tag)
     uint32_t index = (uint32_t)tag;
     if (is_there(slots, tag)) {
         slots->generations[index]++;
-        slots->slots[index].next_free = slots->first_free;
+        slots->items[index] = slots->first_free;
         slots->first_free = index + 1;
     }
 }
@@ -68,7 +68,7 @@ void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
     while (*index < slots->fresh) {
         uint32_t at = (*index)++;
         if (is_used(slots, at)) {
-            return slots->slots[at].item;
+            return sp_ref_at(slots->items[at]);
         }
     }
     return NULL;
@@ -76,7 +76,7 @@ void *sp_slots_each(const struct sp_slots *slots, uint32_t *index)
 
 void sp_slots_deinit(struct sp_slots *slots)
 {
-    free(slots->slots);
+    free(slots->items);
     free(slots->generations);
-    *slots = (struct sp_slots){.slots = NULL};
+    *slots = (struct sp_slots){.items = NULL};
 }

@@ -148,7 +148,7 @@ static enum sp_err send_when_full(struct sp_handover *h)
 
 static enum sp_err write_device(struct sp_handover *h, const struct sp_device *device)
 {
-    const struct sp_client *client = device->client;
+    const struct sp_client *client = sp_device_client(device);
     const struct sp_conn *conn =
         client == NULL ? NULL : sp_conn_of((struct sp_client *)(uintptr_t)client);
     if (conn != NULL && !sp_conn_can_go(conn)) {

@@ -98,11 +98,11 @@ static void serve(size_t files)
 static void forget_roles(void)
 {
     const struct sp_table_node *node = NULL;
-    const struct sp_role_config *role = &house_config->roles[0];
+    const uint16_t role = 1;
     while ((node = sp_table_each(&house.worker.home.devices, node)) != NULL) {
         const struct sp_device *device = (const struct sp_device *)node;
-        if (device->session != NULL) {
-            device->session->role = role;
+        if (sp_device_session(device) != NULL) {
+            sp_device_session(device)->role = role;
         }
     }
     struct sp_conn *conn;
@@ -110,6 +110,7 @@ static void forget_roles(void)
     while ((conn = sp_worker_next(&house.worker, &walk)) != NULL) {
         conn->client.role = role;
     }
+    house.worker.home.roles = house_config->roles;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -5,6 +5,7 @@
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/home.h"
 #include "gateway/log/log.h"
+#include "gateway/slab/slab.h"
 
 #include <stdlib.h>
 
@@ -15,11 +16,13 @@ struct settlement {
     bool refused;
 };
 
+static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_receipt));
+
 struct sp_receipt *sp_receipt_open(struct sp_home *home, sp_slot_tag client, uint32_t waits)
 {
-    struct sp_receipt *receipt = calloc(1, sizeof(*receipt));
+    struct sp_receipt *receipt = sp_slab_take(&slab);
     if (receipt == NULL || sp_slots_put(&home->receipts, receipt, &receipt->tag) != SP_OK) {
-        free(receipt);
+        sp_slab_give(&slab, receipt);
         return NULL;
     }
     receipt->client = client;
@@ -63,7 +66,7 @@ struct sp_receipt *sp_receipt_find(const struct sp_home *home, sp_slot_tag tag)
 void sp_receipt_free(struct sp_home *home, struct sp_receipt *receipt)
 {
     sp_slots_remove(&home->receipts, receipt->tag);
-    free(receipt);
+    sp_slab_give(&slab, receipt);
 }
 
 /* Another store process knows nothing of it: it gets the command again from the cloud. */
@@ -148,7 +151,7 @@ void sp_receipts_deinit(struct sp_home *home)
     uint32_t index = 0;
     struct sp_receipt *receipt;
     while ((receipt = sp_slots_each(&home->receipts, &index)) != NULL) {
-        free(receipt);
+        sp_slab_give(&slab, receipt);
     }
     home->spare_receipt = NULL;
     sp_slots_deinit(&home->receipts);

@@ -69,6 +69,7 @@ struct sp_subs {
 };
 
 static struct sp_slabs slabs = SP_SLABS_INIT;
+static struct sp_slab group_slab = SP_SLAB_INIT(sizeof(struct group));
 
 void sp_matches_deinit(struct sp_matches *matches)
 {
@@ -340,7 +341,7 @@ static struct group *group_of(const struct sp_subs *subs, const struct sp_filter
 static enum sp_err group_make(struct sp_subs *subs, struct sp_filter *filter)
 {
     struct sp_view inner = inner_of(filter);
-    struct group *group = calloc(1, sizeof(*group));
+    struct group *group = sp_slab_take(&group_slab);
     if (group == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -354,7 +355,7 @@ static enum sp_err group_make(struct sp_subs *subs, struct sp_filter *filter)
         }
     }
     if (err != SP_OK) {
-        free(group);
+        sp_slab_give(&group_slab, group);
     }
     return err;
 }
@@ -365,7 +366,7 @@ static void group_remove(struct sp_subs *subs, const struct sp_filter *filter)
     if (group != NULL) {
         sp_table_remove(&subs->groups, &group->link);
         sp_slots_remove(&subs->shares, group->tag);
-        free(group);
+        sp_slab_give(&group_slab, group);
     }
 }
 
@@ -487,7 +488,7 @@ void sp_subs_destroy(struct sp_subs *subs)
     struct sp_table_node *link;
     while ((link = sp_table_any(&subs->groups)) != NULL) {
         sp_table_remove(&subs->groups, link);
-        free((struct group *)link);
+        sp_slab_give(&group_slab, link);
     }
     while ((link = sp_table_any(&subs->filters)) != NULL) {
         sp_table_remove(&subs->filters, link);

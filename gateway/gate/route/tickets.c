@@ -111,11 +111,13 @@ static uint64_t chain(struct sp_home *home, const struct sp_tickets_message *m, 
 {
     struct sp_client *client = sp_slots_find(&home->clients, tag);
     bool message = m->qos > 0 && (m->flags & SP_RECORD_RELEASE) == 0;
-    if (client == NULL || client->work == NULL || client->version != SP_MQTT_311 || !message) {
+    if (client == NULL || sp_client_in_flight(client) == NULL || client->version != SP_MQTT_311 ||
+        !message) {
         return 0;
     }
-    uint64_t after = client->work->unacked > 0 ? client->work->last_ticket : 0;
-    client->work->last_ticket = home->tickets.last_ticket + 1;
+    uint64_t after =
+        sp_client_in_flight(client)->unacked > 0 ? sp_client_in_flight(client)->last_ticket : 0;
+    sp_client_in_flight(client)->last_ticket = home->tickets.last_ticket + 1;
     return after;
 }
 

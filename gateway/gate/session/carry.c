@@ -164,11 +164,12 @@ static void put_wait(struct sp_carry_out *out, const struct sp_device_wait *wait
 
 static void put_subscriptions(struct sp_carry_out *out, const struct sp_session *session)
 {
-    const struct sp_home *home = session->device->home;
+    const struct sp_home *home = sp_session_device(session)->home;
     sp_carry_number(out, session->sub_count, 4);
     for (uint32_t i = 0; i < session->sub_count; i++) {
         struct sp_subscriber how = {.qos = 0};
-        (void)sp_subs_get(home->subs, sp_session_sub(session, i), home->index, session->tag, &how);
+        (void)sp_subs_get(home->subs, sp_session_sub(session, i), home->index,
+                          sp_session_tag(session), &how);
         sp_carry_block(out, sp_filter_text(sp_session_sub(session, i)));
         sp_carry_number(out, how.qos, 1);
         sp_carry_number(out, how.options & ~(SP_SUB_AWAY | SP_SUB_KEPT), 1);
@@ -179,7 +180,7 @@ static void put_subscriptions(struct sp_carry_out *out, const struct sp_session 
 /* The group that gave it is known by its filter, if the session still belongs to it. */
 static void put_share(struct sp_carry_out *out, const struct sp_session *session, sp_slot_tag share)
 {
-    const struct sp_home *home = session->device->home;
+    const struct sp_home *home = sp_session_device(session)->home;
     struct sp_view filter = {NULL, 0};
     for (uint16_t i = 0; share != 0 && i < session->sub_count; i++) {
         if (sp_filter_shared(sp_session_sub(session, i)) &&
@@ -258,14 +259,14 @@ static void put_replays(struct sp_carry_out *out, const struct sp_session_more *
 
 static void put_session(struct sp_carry_out *out, const struct sp_session *session, bool goes_along)
 {
-    const struct sp_home *home = session->device->home;
-    bool leaves = session->client != NULL && !goes_along;
-    sp_carry_block(out, sp_view_str(session->role->name));
+    const struct sp_home *home = sp_session_device(session)->home;
+    bool leaves = sp_session_client(session) != NULL && !goes_along;
+    sp_carry_block(out, sp_view_str(sp_session_role(session)->name));
     sp_carry_number(out, sp_session_more(session)->base, 8);
     sp_carry_number(out, sp_session_more(session)->number, 8);
     sp_carry_number(out, sp_session_more(session)->sent, 8);
     sp_carry_number(out, session->version, 8);
-    sp_carry_number(out, leaves ? home->timers->wall_ms : session->left_ms, 8);
+    sp_carry_number(out, leaves ? home->timers->wall_ms : sp_session_more(session)->left_ms, 8);
     sp_carry_number(out, session->expiry_s, 4);
     sp_carry_number(out, session->full, 1);
     sp_carry_number(out, session->kept, 1);
@@ -306,7 +307,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     size_t begun = out->buf.used;
     bool idle = client->guard == SP_GUARD_IDLE || client->guard == SP_GUARD_CHALLENGED;
     sp_carry_number(out, 0, 4);
-    sp_carry_block(out, sp_view_str(client->role->name));
+    sp_carry_block(out, sp_view_str(sp_client_role(client)->name));
     sp_carry_number(out, client->version, 1);
     sp_carry_number(out, client->attestation, 1);
     sp_carry_number(out, client->binding, 1);
@@ -316,7 +317,7 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
     /* A nonce that was asked for or not sent yet is of no use to anybody else: ask again. */
     sp_carry_number(out, idle ? client->attest_due_ms : client->home->timers->now_ms, 8);
     sp_carry_number(out, client->session_expiry_s, 4);
-    sp_carry_number(out, client->keep_alive_ms, 4);
+    sp_carry_number(out, sp_client_silence_ms(client), 4);
     sp_carry_number(out, sp_client_more(client)->answer_timeout_ms, 4);
     sp_carry_number(out, client->max_packet, 4);
     sp_carry_number(out, client->window, 2);
@@ -342,13 +343,13 @@ static void put_client(struct sp_carry_out *out, const struct sp_client *client)
 /* What a connection leaves that stays behind: its session, for as long as it asked, without a will. */
 static bool left_behind(const struct sp_device *device, struct sp_device_wait *wait)
 {
-    const struct sp_client *client = device->client;
+    const struct sp_client *client = sp_device_client(device);
     if (client == NULL || client->session_expiry_s == 0) {
-        return device->session != NULL && client == NULL;
+        return sp_device_session(device) != NULL && client == NULL;
     }
     wait->session_ends_ms =
         device->home->timers->now_ms + (uint64_t)client->session_expiry_s * 1000;
-    return device->session != NULL;
+    return sp_device_session(device) != NULL;
 }
 
 /* Everything that a session refers to. */
@@ -369,22 +370,22 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
                      const struct sp_client *client, struct sp_view connection)
 {
     struct sp_device_wait wait = {.session_ends_ms = UINT64_MAX};
-    if (device->wait != NULL) {
-        wait = *device->wait;
+    if (sp_device_wait(device) != NULL) {
+        wait = *sp_device_wait(device);
     }
     bool session = client != NULL || left_behind(device, &wait);
-    bool waits = device->wait != NULL || (session && client == NULL);
+    bool waits = sp_device_wait(device) != NULL || (session && client == NULL);
     if (!session && !waits) {
         return false;
     }
     if (session) {
-        put_mails(out, device->session);
+        put_mails(out, sp_device_session(device));
     }
     if (wait.will != NULL) {
         put_mail(out, wait.will->message);
     }
     if (client != NULL && sp_client_more(client)->will != NULL) {
-        put_mail(out, client->more->will->message);
+        put_mail(out, sp_client_own_more(client)->will->message);
     }
     size_t begun = sp_carry_begin(out, SP_CARRY_DEVICE);
     sp_carry_block(out, sp_device_identity(device));
@@ -396,7 +397,7 @@ bool sp_carry_device(struct sp_carry_out *out, const struct sp_device *device,
         put_wait(out, &wait);
     }
     if (session) {
-        put_session(out, device->session, client != NULL);
+        put_session(out, sp_device_session(device), client != NULL);
     }
     if (client != NULL) {
         put_client(out, client);
@@ -486,13 +487,14 @@ enum sp_err sp_carry_read_mail(struct sp_carry_in *in, struct sp_view body)
     return keep_mail(in, mail);
 }
 
-/* A role that has only its name, for sp_home_configure() to find the real one by. */
-static const struct sp_role_config *role_named(struct sp_carry_in *in, struct sp_view name)
+/* The number of a role that has only its name, for sp_home_configure() to find the real one by; 0: none. */
+static uint16_t role_named(struct sp_carry_in *in, struct sp_home *home, struct sp_view name)
 {
     enum { ROLES_MAX = 1024 };
     for (size_t i = 0; i < in->role_count; i++) {
         if (sp_view_equal(sp_view_str(in->roles[i].name), name)) {
-            return &in->roles[i];
+            home->roles = in->roles;
+            return (uint16_t)(i + 1);
         }
     }
     if (in->roles == NULL) {
@@ -500,14 +502,15 @@ static const struct sp_role_config *role_named(struct sp_carry_in *in, struct sp
     }
     if (in->roles == NULL || in->role_count == ROLES_MAX || name.len == 0 ||
         name.len >= SP_ROLE_NAME_MAX) {
-        return NULL;
+        return 0;
     }
     char *text = strndup((const char *)name.ptr, name.len);
     if (text == NULL) {
-        return NULL;
+        return 0;
     }
+    home->roles = in->roles;
     in->roles[in->role_count].name = text;
-    return &in->roles[in->role_count++];
+    return (uint16_t)++in->role_count;
 }
 
 /* NULL and an error in the reader when there is no such message; NULL alone: there is no will. */
@@ -571,9 +574,10 @@ static sp_slot_tag get_share(struct sp_home *home, struct sp_reader *r,
                              const struct sp_session *session)
 {
     struct sp_view text = get_block(r);
-    const struct sp_filter *filter = r->err == SP_OK && text.len > 0
-                                         ? sp_subs_find(home->subs, text, home->index, session->tag)
-                                         : NULL;
+    const struct sp_filter *filter =
+        r->err == SP_OK && text.len > 0
+            ? sp_subs_find(home->subs, text, home->index, sp_session_tag(session))
+            : NULL;
     return filter != NULL && sp_filter_shared(filter)
                ? sp_subs_share(home->subs, filter, home->index)
                : 0;
@@ -671,17 +675,17 @@ static enum sp_err get_numbers(struct sp_reader *r, struct sp_home *home,
 static enum sp_err get_session(struct sp_carry_in *in, struct sp_reader *r, struct sp_home *home,
                                struct sp_device *device)
 {
-    SP_TRY(sp_session_create(home, device, &device->session));
-    struct sp_session *session = device->session;
-    session->role = role_named(in, get_block(r));
+    struct sp_session *session;
+    SP_TRY(sp_session_create(home, device, &session));
+    session->role = role_named(in, home, get_block(r));
     SP_TRY(get_numbers(r, home, session));
     session->version = sp_read_u64(r);
-    session->left_ms = sp_read_u64(r);
+    sp_session_left(session, sp_read_u64(r));
     session->expiry_s = sp_read_u32(r);
     session->full = sp_read_u8(r) != 0;
     session->kept = sp_read_u8(r) != 0;
     session->begun = sp_read_u8(r) != 0;
-    if (r->err != SP_OK || session->role == NULL) {
+    if (r->err != SP_OK || session->role == 0) {
         return SP_ERR_MALFORMED;
     }
     SP_TRY(get_subscriptions(home, r, session));
@@ -796,10 +800,17 @@ static enum sp_err get_aliases(struct sp_reader *r, struct sp_client *client)
     return sp_reader_finish(&part);
 }
 
+/* Told as the silence that is allowed, half as long again. */
+static uint16_t get_keep_alive(struct sp_reader *r)
+{
+    uint32_t seconds = sp_read_u32(r) / 1500U;
+    return seconds < UINT16_MAX ? (uint16_t)seconds : UINT16_MAX;
+}
+
 static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, struct sp_reader *r)
 {
-    client->role = role_named(in, get_block(r));
-    client->version = sp_read_u8(r);
+    client->role = role_named(in, client->home, get_block(r));
+    uint8_t version = sp_read_u8(r);
     uint8_t attestation = sp_read_u8(r);
     uint8_t binding = sp_read_u8(r);
     uint8_t records = sp_read_u8(r);
@@ -807,12 +818,12 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     client->heard_ms = sp_read_u64(r);
     uint64_t due = sp_read_u64(r);
     client->session_expiry_s = sp_read_u32(r);
-    client->keep_alive_ms = sp_read_u32(r);
+    client->keep_alive_s = get_keep_alive(r);
     uint32_t answer_timeout_ms = sp_read_u32(r);
     client->max_packet = sp_read_u32(r);
     client->window = sp_read_u16(r);
     client->receive_maximum = sp_read_u16(r);
-    client->work->unreleased = sp_read_u16(r);
+    sp_client_in_flight(client)->unreleased = sp_read_u16(r);
     client->unopened = sp_read_u8(r) & 15U;
     struct sp_view group = get_block(r);
     struct sp_view buffered = get_block(r);
@@ -821,36 +832,37 @@ static enum sp_err get_client(struct sp_carry_in *in, struct sp_client *client, 
     SP_TRY(sp_client_keep_will(client, get_will(in, r)));
     SP_TRY(get_peer(client, r));
     SP_TRY(sp_reader_finish(r));
-    if (client->role == NULL || (client->version != SP_MQTT_311 && client->version != SP_MQTT_5) ||
+    if (client->role == 0 || (version != SP_MQTT_311 && version != SP_MQTT_5) ||
         attestation > SP_ATTESTATION_NONE || binding > SP_LINK_BINDING_NONE ||
         records > SP_RECORDS_SEALED || client->window == 0 || client->receive_maximum == 0 ||
         group.len >= SP_GROUP_NAME_MAX) {
         return SP_ERR_MALFORMED;
     }
+    client->version = version & 7U;
     client->attestation = attestation & 15U;
     client->binding = binding & 15U;
     client->records = records & 15U;
     client->attest_due_ms = due;
     SP_TRY(sp_client_keep_timeout(client, answer_timeout_ms));
     SP_TRY(sp_client_join(client, group));
-    SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&client->work->in, buffered));
-    return grant.len == 0 ? SP_OK : sp_buf_append(&client->work->grant, grant);
+    SP_TRY(buffered.len == 0 ? SP_OK : sp_buf_append(&sp_client_in_flight(client)->in, buffered));
+    return grant.len == 0 ? SP_OK : sp_buf_append(&sp_client_in_flight(client)->grant, grant);
 }
 
 enum sp_err sp_carry_read_client(struct sp_carry_in *in, struct sp_client *client,
                                  const struct sp_carried *carried)
 {
     struct sp_device *device = carried->device;
-    struct sp_session *session = device->session;
+    struct sp_session *session = sp_device_session(device);
     struct sp_reader r;
     sp_reader_init(&r, carried->client);
     SP_TRY(get_client(in, client, &r));
-    client->device = device;
-    client->session = session;
+    client->device_ref = sp_ref_of(device);
+    client->session_ref = sp_ref_of(session);
     client->state = SP_CLIENT_OPEN;
-    device->client = client;
+    device->client_ref = sp_ref_of(client);
     device->users++;
-    session->client = client;
+    session->client_ref = sp_ref_of(client);
     session->role = client->role;
     sp_session_tell_groups(client->home, session, false);
     client->attest_due_ms = attest_due(client, client->attest_due_ms);

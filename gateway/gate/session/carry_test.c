@@ -65,14 +65,14 @@ static enum sp_err take_device(struct arrival *a, struct sp_view body)
     if (carried.client.len == 0) {
         return SP_OK;
     }
-    struct peer *peer = a->count < MOST ? calloc(1, sizeof(*peer)) : NULL;
+    struct peer *peer = a->count < MOST ? sp_slab_take(&peer_slab) : NULL;
     if (peer == NULL) {
         return SP_ERR_NOMEM;
     }
     enum sp_err err = sp_client_init(&peer->client, &w->home);
     if (err != SP_OK) {
         sp_client_free_work(&peer->client);
-        free(peer);
+        sp_slab_give(&peer_slab, peer);
         return err;
     }
     a->peers[a->count++] = peer;
@@ -139,7 +139,8 @@ static void write_devices(struct sp_carry_out *out, bool stay)
     *out = (struct sp_carry_out){.mails = 0};
     while ((node = sp_table_each(&w->home.devices, node)) != NULL) {
         const struct sp_device *device = (const struct sp_device *)node;
-        (void)sp_carry_device(out, device, stay ? NULL : device->client, sp_view_str(CONNECTION));
+        (void)sp_carry_device(out, device, stay ? NULL : sp_device_client(device),
+                              sp_view_str(CONNECTION));
     }
 }
 
@@ -288,7 +289,7 @@ static void qos_2_goes_on_in_both_directions(void)
     say_ack(peer, SP_MQTT_PUBREL, 7);
     SP_CHECK_INT(hear(peer, &body).type, SP_MQTT_PUBCOMP);
     say_ack(peer, SP_MQTT_PUBCOMP, 1);
-    SP_CHECK(sp_session_queue(peer->client.session)->first == NULL);
+    SP_CHECK(sp_session_queue(sp_client_session(&peer->client))->first == NULL);
     leave(&a);
     sp_carry_out_deinit(&out);
 }
@@ -582,8 +583,8 @@ static void all_that_is_known_of_devices_goes_along(void)
         }
     }
     SP_CHECK_INT(more, 9); /* one of the ten was in flight */
-    SP_CHECK(sp_session_queue(reader->client.session)->first == NULL);
-    SP_CHECK(reader->client.session->more != NULL); /* one of its own is not released */
+    SP_CHECK(sp_session_queue(sp_client_session(&reader->client))->first == NULL);
+    SP_CHECK(sp_client_session(&reader->client)->more != NULL); /* one of its own is not released */
     SP_CHECK(sp_device_blocked(sp_device_find(&w->home, SP_VIEW_LIT("refused"))));
     struct peer *watcher = tool("watcher", true);
     SP_CHECK_INT(subscribe(watcher, "own/lost", 1), 1);
@@ -673,7 +674,7 @@ static void a_device_of_which_nothing_is_left_is_not_written_nor_read(void)
     struct sp_carry_out out = {.mails = 0};
     begin();
     struct peer *brief = tool("brief", true);
-    SP_CHECK(!sp_carry_device(&out, brief->client.device, NULL, SP_VIEW_LIT("")));
+    SP_CHECK(!sp_carry_device(&out, sp_client_device(&brief->client), NULL, SP_VIEW_LIT("")));
     SP_CHECK_INT(out.buf.used, 0);
     hang_up(brief);
     end();

@@ -55,21 +55,26 @@ const struct sp_client_work sp_client_idle;
 struct sp_client_work *sp_client_work(struct sp_client *client)
 {
     struct sp_home *home = client->home;
-    if (client->work == NULL && home->spare != NULL) {
-        client->work = home->spare;
-        home->spare = client->work->next;
-        home->spares--;
-        client->work->next = NULL;
-        sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*client->work));
-    } else if (client->work == NULL) {
-        client->work = sp_slab_take(&works);
+    if (client->work_ref != 0) {
+        return sp_ref_at(client->work_ref);
     }
-    return client->work;
+    if (home->spare == 0) {
+        client->work_ref = sp_ref_of(sp_slab_take(&works));
+        return sp_client_in_flight(client);
+    }
+    struct sp_client_work *work = sp_ref_at(home->spare);
+    client->work_ref = home->spare;
+    home->spare = work->next;
+    home->spares--;
+    work->nonce = NULL;
+    sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*work));
+    return work;
 }
 
 /* Nothing is in it but a buffer, which the next one needs too. */
-static void spare(struct sp_home *home, struct sp_client_work *work)
+static void spare(struct sp_home *home, sp_ref ref)
 {
+    struct sp_client_work *work = sp_ref_at(ref);
     if (home->spares >= SPARES_MAX) {
         sp_buf_free(&work->out);
         sp_slab_give(&works, work);
@@ -79,15 +84,15 @@ static void spare(struct sp_home *home, struct sp_client_work *work)
         sp_buf_free(&work->out);
     }
     *work = (struct sp_client_work){.out = work->out, .next = home->spare};
-    home->spare = work;
+    home->spare = ref;
     home->spares++;
     sp_metric_add(SP_M_SLAB_BYTES, -(int64_t)sizeof(*work)); /* nobody's */
 }
 
 void sp_client_trim(struct sp_home *home)
 {
-    while (home->spare != NULL) {
-        struct sp_client_work *work = home->spare;
+    while (home->spare != 0) {
+        struct sp_client_work *work = sp_ref_at(home->spare);
         home->spare = work->next;
         sp_buf_free(&work->out);
         sp_metric_add(SP_M_SLAB_BYTES, (int64_t)sizeof(*work)); /* as it was when it was given */
@@ -111,10 +116,10 @@ const struct sp_client_more sp_client_plain;
 
 struct sp_client_more *sp_client_have_more(struct sp_client *client)
 {
-    if (client->more == NULL) {
-        client->more = sp_slab_take(&mores);
+    if (client->more_ref == 0) {
+        client->more_ref = sp_ref_of(sp_slab_take(&mores));
     }
-    return client->more;
+    return sp_client_own_more(client);
 }
 
 enum sp_err sp_client_set_peer(struct sp_client *client, const struct sp_peer *peer)
@@ -162,7 +167,8 @@ enum sp_err sp_client_keep_will(struct sp_client *client, struct sp_will *will)
 
 enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms)
 {
-    struct sp_client_more *more = answer_ms == 0 ? client->more : sp_client_have_more(client);
+    struct sp_client_more *more =
+        answer_ms == 0 ? sp_client_own_more(client) : sp_client_have_more(client);
     if (more != NULL) {
         more->answer_timeout_ms = answer_ms;
     }
@@ -171,8 +177,8 @@ enum sp_err sp_client_keep_timeout(struct sp_client *client, uint32_t answer_ms)
 
 static void forget_more(struct sp_client *client)
 {
-    struct sp_client_more *more = client->more;
-    client->more = NULL;
+    struct sp_client_more *more = sp_client_own_more(client);
+    client->more_ref = 0;
     if (more != NULL) {
         sp_will_destroy(more->will);
         sp_aliases_destroy(more->aliases);
@@ -183,25 +189,26 @@ static void forget_more(struct sp_client *client)
 
 void sp_client_written(struct sp_client *client)
 {
-    if (client->work != NULL) {
-        client->work->out.used = 0;
+    struct sp_client_work *work = sp_client_in_flight(client);
+    if (work != NULL) {
+        work->out.used = 0;
     }
 }
 
 void sp_client_rest(struct sp_client *client)
 {
-    struct sp_client_work *work = client->work;
+    struct sp_client_work *work = sp_client_in_flight(client);
     if (work != NULL && work->resting && !client->dirty) {
         client->dirty = true;
         client->next_dirty = client->home->resting;
-        client->home->resting = client;
+        client->home->resting = sp_ref_of(client);
     }
     if (work == NULL || client->dirty) {
         return;
     }
     if (client->state == SP_CLIENT_OPEN && is_idle(work, client->home->timers->now_ms)) {
-        client->work = NULL;
-        spare(client->home, work);
+        spare(client->home, client->work_ref);
+        client->work_ref = 0;
     } else if (work->out.used == 0) {
         sp_buf_free(&work->out);
     }
@@ -223,7 +230,10 @@ enum sp_err sp_client_init(struct sp_client *client, struct sp_home *home)
     if (sp_client_work(client) == NULL) {
         return SP_ERR_NOMEM;
     }
-    return sp_slots_put(&home->clients, client, &client->tag);
+    sp_slot_tag tag;
+    SP_TRY(sp_slots_put(&home->clients, client, &tag));
+    client->slot = (uint32_t)tag + 1;
+    return SP_OK;
 }
 
 enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
@@ -242,22 +252,24 @@ enum sp_err sp_client_join(struct sp_client *client, struct sp_view group)
 enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity,
                                const struct sp_msg_psk_answer *answer)
 {
-    client->device = sp_device_get(client->home, identity);
-    if (client->device == NULL) {
+    struct sp_device *device = sp_device_get(client->home, identity);
+    client->device_ref = sp_ref_of(device);
+    if (device == NULL) {
         return SP_ERR_NOMEM;
     }
-    client->device->users++;
+    device->users++;
     client->attestation = answer->row.attestation & 15U;
     client->binding = answer->row.binding & 15U;
     client->records = answer->row.records & 15U;
     size_t group_len = strnlen(answer->group, sizeof(answer->group) - 1);
     SP_TRY(sp_client_join(client, sp_view((const uint8_t *)answer->group, group_len)));
     SP_TRY(sp_client_keep_timeout(client, answer->row.answer_timeout_ms));
-    client->work->row_version = answer->row.version;
+    sp_client_in_flight(client)->row_version = answer->row.version;
     client->nonce_open = answer->nonce_ok != 0;
-    client->work->blocked = answer->nonce_ok == 0;
-    client->role = sp_config_role(client->home->config, answer->row.role);
-    if (client->role == NULL) {
+    sp_client_in_flight(client)->blocked = answer->nonce_ok == 0;
+    client->role =
+        sp_role_number(client->home->roles, sp_config_role(client->home->config, answer->row.role));
+    if (client->role == 0) {
         return SP_ERR_NOT_FOUND;
     }
     return sp_guard_keep_nonce(client, answer->nonce) ? SP_OK : SP_ERR_NOMEM;
@@ -265,7 +277,8 @@ enum sp_err sp_client_identify(struct sp_client *client, struct sp_view identity
 
 struct sp_view sp_client_identity(const struct sp_client *client)
 {
-    return client->device == NULL ? (struct sp_view){NULL, 0} : sp_device_identity(client->device);
+    const struct sp_device *device = sp_client_device(client);
+    return device == NULL ? (struct sp_view){NULL, 0} : sp_device_identity(device);
 }
 
 struct sp_view sp_client_group(const struct sp_client *client)
@@ -275,7 +288,8 @@ struct sp_view sp_client_group(const struct sp_client *client)
 
 uint64_t sp_client_row(const struct sp_client *client)
 {
-    return client->session != NULL ? client->session->version : sp_client_now(client)->row_version;
+    const struct sp_session *session = sp_client_session(client);
+    return session != NULL ? session->version : sp_client_now(client)->row_version;
 }
 
 /* ---- time ---- */
@@ -285,8 +299,8 @@ static uint64_t silence_ends(const struct sp_client *client)
     if (client->stalled) {
         return client->heard_ms + GIVE_UP_MS;
     }
-    bool may_be_silent = client->keep_alive_ms == 0 || client->slowed;
-    return may_be_silent ? UINT64_MAX : client->heard_ms + client->keep_alive_ms;
+    bool may_be_silent = client->keep_alive_s == 0 || client->slowed;
+    return may_be_silent ? UINT64_MAX : client->heard_ms + sp_client_silence_ms(client);
 }
 
 /* When one that is slowed goes on. */
@@ -295,7 +309,7 @@ static uint64_t slowed_until(const struct sp_client *client)
     if (!client->slowed) {
         return UINT64_MAX;
     }
-    const struct sp_role_config *role = client->role;
+    const struct sp_role_config *role = sp_client_role(client);
     return client->heard_ms + (client->debt == 0 ? 0
                                                  : sp_debt_wait(client->debt, role->message_rate,
                                                                 role->message_burst));
@@ -346,7 +360,7 @@ static void hear(struct sp_client *client)
     uint64_t now = client->home->timers->now_ms;
     if (client->debt > 0) {
         uint64_t passed = now > client->heard_ms ? now - client->heard_ms : 0;
-        client->debt = sp_debt_after(client->debt, passed, client->role->message_rate);
+        client->debt = sp_debt_after(client->debt, passed, sp_client_role(client)->message_rate);
         client->fast = client->fast && client->debt > 0;
     }
     client->heard_ms = now;
@@ -354,7 +368,7 @@ static void hear(struct sp_client *client)
 
 void sp_client_count(struct sp_client *client)
 {
-    const struct sp_role_config *role = client->role;
+    const struct sp_role_config *role = sp_client_role(client);
     char peer[SP_PEER_TEXT_MAX];
     client->debt += SP_DEBT_MESSAGE;
     if (!sp_debt_is_full(client->debt, role->message_burst)) {
@@ -378,7 +392,7 @@ void sp_client_count(struct sp_client *client)
 
 void sp_client_recount(struct sp_client *client)
 {
-    const struct sp_role_config *role = client->role;
+    const struct sp_role_config *role = sp_client_role(client);
     uint32_t most = role->message_rate == 0 ? 0 : (role->message_burst - 1) * SP_DEBT_MESSAGE;
     client->debt = client->debt < most ? client->debt : most;
     if (client->slowed) {
@@ -464,7 +478,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         client->keeping = true;
         client->paused = true;
     }
-    while (in.len > 0 && sp_client_reads(client) && !client->work->resting &&
+    while (in.len > 0 && sp_client_reads(client) && !sp_client_in_flight(client)->resting &&
            client->state != SP_CLIENT_CLOSED) {
         struct sp_mqtt_header header;
         enum sp_err err = peek(client, in, &header);
@@ -487,7 +501,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
         in = sp_view_from(in, size);
         used += size;
         if (--left == 0) {
-            client->work->resting = true;
+            sp_client_in_flight(client)->resting = true;
             sp_client_mark(client);
         }
     }
@@ -497,7 +511,7 @@ static size_t take_packets(struct sp_client *client, struct sp_view in)
 /* Packets in the buffer of the connection, once it holds a tail. */
 static void take_buffered(struct sp_client *client)
 {
-    struct sp_buf *in = &client->work->in;
+    struct sp_buf *in = &sp_client_in_flight(client)->in;
     size_t used = take_packets(client, sp_buf_view(in));
     sp_buf_consume(in, used);
     if (in->used == 0 && (in->cap > TAIL_KEEP_MAX || sp_client_reads(client))) {
@@ -508,7 +522,7 @@ static void take_buffered(struct sp_client *client)
 /* What is not a whole packet is kept. */
 static void take_input(struct sp_client *client, struct sp_view bytes)
 {
-    struct sp_buf *in = &client->work->in;
+    struct sp_buf *in = &sp_client_in_flight(client)->in;
     if (in->used == 0) {
         bytes = sp_view_from(bytes, take_packets(client, bytes));
         if (client->state == SP_CLIENT_CLOSED) {
@@ -604,16 +618,16 @@ void sp_client_mark(struct sp_client *client)
     if (!client->dirty) {
         client->dirty = true;
         client->next_dirty = client->home->dirty;
-        client->home->dirty = client;
+        client->home->dirty = sp_ref_of(client);
     }
 }
 
 struct sp_client *sp_client_take_dirty(struct sp_home *home)
 {
-    struct sp_client *client = home->dirty;
+    struct sp_client *client = sp_ref_get(home->dirty);
     if (client != NULL) {
         home->dirty = client->next_dirty;
-        client->next_dirty = NULL;
+        client->next_dirty = 0;
         client->dirty = false;
     }
     return client;
@@ -621,11 +635,11 @@ struct sp_client *sp_client_take_dirty(struct sp_home *home)
 
 static void leave_device(struct sp_client *client, bool with_will, bool end_session)
 {
-    struct sp_device *device = client->device;
+    struct sp_device *device = sp_client_device(client);
     struct sp_will *will = sp_client_more(client)->will;
-    client->device = NULL;
-    if (client->more != NULL) {
-        client->more->will = NULL;
+    client->device_ref = 0;
+    if (sp_client_own_more(client) != NULL) {
+        sp_client_own_more(client)->will = NULL;
     }
     if (device == NULL) {
         sp_will_destroy(will);
@@ -636,15 +650,15 @@ static void leave_device(struct sp_client *client, bool with_will, bool end_sess
         device->has_guest = false;
         sp_metric_add(SP_M_GUESTS, -1);
     }
-    if (device->client != client || !with_will) {
+    if (sp_device_client(device) != client || !with_will) {
         sp_will_destroy(will);
         will = NULL;
     }
-    if (device->client == client) {
+    if (sp_device_client(device) == client) {
         if (will != NULL) {
             will->attested = client->attested;
         }
-        device->client = NULL;
+        device->client_ref = 0;
         sp_metric_add(SP_M_DEVICES_ONLINE, -1);
         sp_metric_add(SP_M_DEVICES_ATTESTED, client->attested ? -1 : 0);
         sp_device_leave(device, end_session ? 0 : client->session_expiry_s, will);
@@ -773,8 +787,8 @@ static void forget_receipts(struct sp_client_work *work, struct sp_home *home);
 
 void sp_client_free_work(struct sp_client *client)
 {
-    struct sp_client_work *work = client->work;
-    client->work = NULL;
+    struct sp_client_work *work = sp_client_in_flight(client);
+    client->work_ref = 0;
     if (work != NULL) {
         sp_buf_free(&work->in);
         sp_buf_free(&work->out);
@@ -789,11 +803,11 @@ void sp_client_free_work(struct sp_client *client)
 /* One that is closed in the turn in which it rests. */
 static void leave_resting(struct sp_client *client)
 {
-    struct sp_client **at = &client->home->resting;
-    while (*at != NULL && *at != client) {
-        at = &(*at)->next_dirty;
+    sp_ref *at = &client->home->resting;
+    while (*at != 0 && sp_ref_get(*at) != client) {
+        at = &((struct sp_client *)sp_ref_get(*at))->next_dirty;
     }
-    if (*at == client) {
+    if (*at != 0) {
         *at = client->next_dirty;
         client->dirty = false;
     }
@@ -808,8 +822,8 @@ void sp_client_deinit(struct sp_client *client)
         leave_resting(client);
     }
     sp_client_free_work(client);
-    sp_slots_remove(&client->home->clients, client->tag);
-    client->tag = 0;
+    sp_slots_remove(&client->home->clients, sp_client_tag(client));
+    client->slot = 0;
 }
 
 /* ---- acknowledgements ---- */
@@ -828,9 +842,9 @@ static void say_answer(struct sp_client *client, const struct sp_client_answer *
         return;
     }
     if (answer->type == SP_MQTT_PUBREC && answer->reason < 0x80) {
-        client->work->unreleased++;
-    } else if (answer->type == SP_MQTT_PUBREC && client->session != NULL) {
-        (void)sp_session_release(client->session, answer->packet_id);
+        sp_client_in_flight(client)->unreleased++;
+    } else if (answer->type == SP_MQTT_PUBREC && sp_client_session(client) != NULL) {
+        (void)sp_session_release(sp_client_session(client), answer->packet_id);
     }
     sp_client_send_ack(client, (enum sp_mqtt_type)answer->type, answer->packet_id, answer->reason);
     if (client->paused && !client->holding && !client->keeping) {
@@ -842,15 +856,16 @@ static void say_answer(struct sp_client *client, const struct sp_client_answer *
 void sp_client_receipted(struct sp_client *client)
 {
     while (sp_client_now(client)->receipts != NULL && sp_client_now(client)->receipts->waits == 0) {
-        struct sp_receipt *receipt = client->work->receipts;
+        struct sp_client_work *work = sp_client_in_flight(client);
+        struct sp_receipt *receipt = work->receipts;
         struct sp_client_answer answer = receipt->answer;
         /* What the journal has for the cloud is accepted, whoever else has no room for it. */
         bool refused = receipt->refused && !receipt->in_cloud;
         answer.reason = refused && answer.reason == SP_MQTT_RC_SUCCESS
                             ? (uint8_t)SP_MQTT_RC_QUOTA_EXCEEDED
                             : answer.reason;
-        client->work->receipts = receipt->next;
-        client->work->held--;
+        work->receipts = receipt->next;
+        work->held--;
         sp_receipt_free(client->home, receipt);
         say_answer(client, &answer);
     }
@@ -866,7 +881,7 @@ static void answer_due(struct sp_client *client, const struct sp_client_answer *
         return;
     }
     if (work != NULL && receipt == NULL) {
-        receipt = sp_receipt_open(client->home, client->tag, 0);
+        receipt = sp_receipt_open(client->home, sp_client_tag(client), 0);
     }
     if (work == NULL || receipt == NULL) {
         sp_client_starve(client);
@@ -901,11 +916,11 @@ static void acknowledge(struct sp_client *client, const struct sp_mqtt_publish *
         .reason = reason,
         .type = publish->qos == 2 ? SP_MQTT_PUBREC : SP_MQTT_PUBACK,
     };
-    if (client->work->unacked == 0 ||
-        sp_tickets_follow(client->home, client->tag, &answer) != SP_OK) {
+    if (sp_client_in_flight(client)->unacked == 0 ||
+        sp_tickets_follow(client->home, sp_client_tag(client), &answer) != SP_OK) {
         answer_due(client, &answer);
     } else {
-        client->work->unacked++;
+        sp_client_in_flight(client)->unacked++;
     }
 }
 
@@ -943,7 +958,7 @@ void sp_client_no_release(struct sp_client *client)
 void sp_client_stored(struct sp_client *client, const struct sp_client_answer *answer)
 {
     if (sp_client_now(client)->unacked > 0) {
-        client->work->unacked--;
+        sp_client_in_flight(client)->unacked--;
     }
     answer_due(client, answer);
 }
@@ -958,10 +973,10 @@ void sp_client_resume(struct sp_client *client)
 
 void sp_client_wake_all(struct sp_home *home)
 {
-    while (home->resting != NULL) {
-        struct sp_client *client = home->resting;
+    while (home->resting != 0) {
+        struct sp_client *client = sp_ref_get(home->resting);
         home->resting = client->next_dirty;
-        client->work->resting = false;
+        sp_client_in_flight(client)->resting = false;
         client->dirty = false;
         sp_client_mark(client);
     }

@@ -57,8 +57,8 @@ struct sp_client_work {
     uint64_t progress_ms;       /**< the owner's: when the socket took something of `unsent` last */
     struct sp_receipt *receipts; /* answers that wait for kept sessions, in order */
     union {
-        uint8_t *nonce;              /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
-        struct sp_client_work *next; /* nobody's: home->spare */
+        uint8_t *nonce; /* SP_LINK_NONCE_LEN bytes until the challenge is sent */
+        sp_ref next;    /* nobody's: home->spare */
     };
     uint64_t row_version;    /* of the registry's row; once it is OPEN, the session has it */
     uint64_t lines_until_ms; /* end of the minute in which `lines` are counted */
@@ -84,42 +84,45 @@ struct sp_client_more {
     struct sp_peer peer;        /* unless its address is an IPv4 one */
 };
 
+/* Most of what an idle device costs is here, so it is packed: what points at things in slabs is a ref, read and written by functions. */
 struct sp_client {
     struct sp_home *home;
-    struct sp_client *next_dirty;
-    struct sp_device *device;   /**< who it is: from sp_client_identify() to CLOSED */
-    struct sp_session *session; /**< while OPEN */
-    const struct sp_role_config *role;
-    struct sp_client_work *work;   /**< NULL: nothing is in flight; to read it, sp_client_now() */
-    struct sp_client_more *more;   /* NULL: nothing of it; to read it, sp_client_more() */
-    sp_slot_tag tag;               /**< names it to keys, store and the ring of acks */
     struct sp_wheel_node deadline; /* in home->deadlines */
     /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
     uint64_t heard_ms;      /* last input; once stalled, when that was */
     uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
-    uint32_t max_packet;    /* of the peer */
+    sp_ref next_dirty;
+    sp_ref device_ref;   /* sp_client_device() */
+    sp_ref session_ref;  /* sp_client_session() */
+    sp_ref work_ref;     /* sp_client_now(), sp_client_work() */
+    sp_ref more_ref;     /* sp_client_more(), sp_client_have_more() */
+    uint32_t slot;       /* in home->clients, + 1; 0: none yet. sp_client_tag() */
+    uint32_t max_packet; /* of the peer */
     uint32_t session_expiry_s;
-    uint32_t keep_alive_ms;   /* silence after which it is closed; 0 before OPEN */
-    uint32_t debt;            /* of its bucket (gate/core/debt.h), as it was at heard_ms */
+    uint32_t debt;      /* of its bucket (gate/core/debt.h), as it was at heard_ms */
+    uint8_t address[4]; /* for sp_client_peer(), as is the next */
+    uint16_t port;
     uint16_t window;          /* QoS 1 and 2 messages that may be in flight to the peer */
     uint16_t receive_maximum; /* as CONNACK said */
-    unsigned state : 4;       /**< enum sp_client_state */
-    unsigned guard : 4;       /* enum sp_guard_state */
-    uint8_t version;          /* 0 before CONNECT, then enum sp_mqtt_version */
+    uint16_t keep_alive_s;    /* silent for half as long again it is closed; 0 before OPEN */
+    uint16_t role;            /* sp_client_role() */
+    unsigned state : 3;       /**< enum sp_client_state */
+    unsigned guard : 3;       /* enum sp_guard_state */
+    unsigned version : 3;     /* 0 before CONNECT, then enum sp_mqtt_version */
     unsigned attestation : 4; /* of the row, as are the next two */
+    bool dirty : 1;
+    bool paused : 1;  /* nothing of it is handled before something else has happened */
+    bool stalled : 1; /* 3.1.1: paused for good, for a message that could not be stored */
     unsigned binding : 4;
     unsigned records : 4;
     unsigned unopened : 4; /* protected records that did not open */
-    bool dirty : 1;
-    bool paused : 1;   /* nothing of it is handled before something else has happened */
-    bool stalled : 1;  /* 3.1.1: paused for good, for a message that could not be stored */
-    bool lost : 1;     /**< the transport is gone: nothing can be written */
-    bool starved : 1;  /**< lost since there is no memory for it */
-    bool linger : 1;   /**< we ended it: let the peer read why before the socket is closed */
-    bool early : 1;    /**< set by the owner: the transport holds the beginning of more input */
-    bool method : 1;   /* MQTT 5: the CONNECT named the method */
-    bool attested : 1; /* the last verdict was ok */
-    bool again : 1;    /* challenge once more after this one */
+    bool lost : 1;         /**< the transport is gone: nothing can be written */
+    bool starved : 1;      /**< lost since there is no memory for it */
+    bool linger : 1;       /**< we ended it: let the peer read why before the socket is closed */
+    bool early : 1;        /**< set by the owner: the transport holds the beginning of more input */
+    bool method : 1;       /* MQTT 5: the CONNECT named the method */
+    bool attested : 1;     /* the last verdict was ok */
+    bool again : 1;        /* challenge once more after this one */
     bool challenge_unacked : 1;
     bool nonce_open : 1; /* keys may hold an open nonce for this tag */
     bool judged : 1;     /* keys was given a token under this tag, and may hold a verdict */
@@ -131,9 +134,50 @@ struct sp_client {
     bool slowed : 1; /* the same, until its bucket has messages again (limits: message_rate) */
     bool fast : 1;   /* it has been slowed since its bucket was full */
     bool ipv4 : 1;   /* the peer's address is in `address`, and its port in `port` */
-    uint16_t port;   /* for sp_client_peer(), as is the next */
-    uint8_t address[4];
 };
+_Static_assert(SP_REF_IS_POINTER || sizeof(struct sp_client) == 88, "what an idle device costs");
+
+/** Who it is: from sp_client_identify() to CLOSED; else NULL. */
+static inline struct sp_device *sp_client_device(const struct sp_client *client)
+{
+    return sp_ref_get(client->device_ref);
+}
+
+/** While OPEN; else NULL. */
+static inline struct sp_session *sp_client_session(const struct sp_client *client)
+{
+    return sp_ref_get(client->session_ref);
+}
+
+/** Once it has one, which keys says: client->role is not 0. */
+static inline const struct sp_role_config *sp_client_role(const struct sp_client *client)
+{
+    return sp_home_role(client->home, client->role);
+}
+
+/** Names it to keys, store and the ring of acks; 0: it has no name yet, or none any more. */
+static inline sp_slot_tag sp_client_tag(const struct sp_client *client)
+{
+    return client->slot == 0 ? 0 : sp_slots_tag(&client->home->clients, client->slot - 1);
+}
+
+/** Silence after which it is closed; 0: before OPEN. */
+static inline uint32_t sp_client_silence_ms(const struct sp_client *client)
+{
+    return client->keep_alive_s * 1500U;
+}
+
+/** What is in flight; NULL: nothing. */
+static inline struct sp_client_work *sp_client_in_flight(const struct sp_client *client)
+{
+    return sp_ref_get(client->work_ref);
+}
+
+/** NULL: it has nothing of it. */
+static inline struct sp_client_more *sp_client_own_more(const struct sp_client *client)
+{
+    return sp_ref_get(client->more_ref);
+}
 
 /** What sp_client_now() shows of one with nothing in flight. */
 extern const struct sp_client_work sp_client_idle;
@@ -141,7 +185,7 @@ extern const struct sp_client_work sp_client_idle;
 /** To look at what is in flight. */
 static inline const struct sp_client_work *sp_client_now(const struct sp_client *client)
 {
-    return client->work == NULL ? &sp_client_idle : client->work;
+    return client->work_ref == 0 ? &sp_client_idle : sp_ref_at(client->work_ref);
 }
 
 /** What sp_client_more() shows of one that has nothing of it. */
@@ -150,7 +194,7 @@ extern const struct sp_client_more sp_client_plain;
 /** To look at what few have. */
 static inline const struct sp_client_more *sp_client_more(const struct sp_client *client)
 {
-    return client->more == NULL ? &sp_client_plain : client->more;
+    return client->more_ref == 0 ? &sp_client_plain : sp_ref_at(client->more_ref);
 }
 
 /** To change it. NULL: no memory. */

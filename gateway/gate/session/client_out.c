@@ -26,7 +26,7 @@ static bool begin(struct sp_client *client, struct sp_writer *w, size_t size)
 static void finish(struct sp_client *client, const struct sp_writer *w)
 {
     if (w->err == SP_OK) {
-        client->work->out.used += (uint32_t)w->used;
+        sp_client_in_flight(client)->out.used += (uint32_t)w->used;
         sp_client_mark(client);
     } else {
         client->lost = true;
@@ -63,7 +63,7 @@ void sp_client_publish(struct sp_client *client, const struct sp_mqtt_publish *p
     if (sp_client_more(client)->aliases != NULL && size <= client->max_packet) {
         aliased = *publish;
         publish = &aliased;
-        sp_aliases_apply(client->more->aliases, &aliased, client->max_packet - size);
+        sp_aliases_apply(sp_client_own_more(client)->aliases, &aliased, client->max_packet - size);
         size = sp_mqtt_publish_size(version, publish);
     }
     if (begin(client, &w, size)) {
@@ -199,7 +199,8 @@ void sp_client_pump_grant(struct sp_client *client)
 {
     if (sp_client_now(client)->grant.used == 0 || client->grant_unacked ||
         client->state != SP_CLIENT_OPEN ||
-        sp_session_queue(client->session)->in_flight + (unsigned)client->challenge_unacked >=
+        sp_session_queue(sp_client_session(client))->in_flight +
+                (unsigned)client->challenge_unacked >=
             client->window) {
         return;
     }
@@ -207,11 +208,11 @@ void sp_client_pump_grant(struct sp_client *client)
         .qos = 1,
         .packet_id = SP_GRANT_ID,
         .topic = SP_VIEW_LIT(SP_LINK_TOPIC_GRANT),
-        .payload = sp_buf_view(&client->work->grant),
+        .payload = sp_buf_view(&sp_client_in_flight(client)->grant),
     };
     client->grant_unacked = true;
     sp_client_publish(client, &publish);
-    sp_buf_free(&client->work->grant);
+    sp_buf_free(&sp_client_in_flight(client)->grant);
 }
 
 void sp_client_grant(struct sp_client *client, struct sp_view grant)
@@ -231,7 +232,7 @@ void sp_client_grant(struct sp_client *client, struct sp_view grant)
 
 void sp_client_writable(struct sp_client *client)
 {
-    if (client->session != NULL) {
-        sp_session_pump(client->home, client->session);
+    if (sp_client_session(client) != NULL) {
+        sp_session_pump(client->home, sp_client_session(client));
     }
 }

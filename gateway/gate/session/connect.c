@@ -33,10 +33,10 @@ static bool decode(struct sp_client *client, struct sp_view body, struct sp_mqtt
 {
     enum sp_err err = sp_mqtt_decode_connect(body, packet);
     if (err == SP_OK) {
-        client->version = (uint8_t)packet->version;
+        client->version = packet->version & 7U;
         return true;
     }
-    client->version = guess_version(body);
+    client->version = guess_version(body) & 7U;
     if (err == SP_ERR_UNSUPPORTED) {
         refuse(client, SP_MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION, "protocol version");
     } else {
@@ -53,8 +53,8 @@ static bool has(const struct sp_mqtt_props *props, enum sp_mqtt_property propert
 /* Client id: the identity, or empty (docs/protocol.md 2). */
 static bool id_is_right(struct sp_client *client, const struct sp_mqtt_connect *packet)
 {
-    client->work->assigned_id = packet->client_id.len == 0;
-    if (client->work->assigned_id) {
+    sp_client_in_flight(client)->assigned_id = packet->client_id.len == 0;
+    if (sp_client_in_flight(client)->assigned_id) {
         return packet->version == SP_MQTT_5 || packet->clean_start;
     }
     return sp_view_equal(packet->client_id, sp_client_identity(client));
@@ -78,8 +78,8 @@ static bool method_is_right(struct sp_client *client, const struct sp_mqtt_conne
 static bool will_is_allowed(const struct sp_client *client, const struct sp_mqtt_will *will)
 {
     return !will->present ||
-           ((!will->retain || client->role->retain) &&
-            sp_acl_may_will(client->role, sp_client_identity(client), will->topic));
+           ((!will->retain || sp_client_role(client)->retain) &&
+            sp_acl_may_will(sp_client_role(client), sp_client_identity(client), will->topic));
 }
 
 static bool too_many(const struct sp_limits_config *limits, const struct sp_mqtt_props *props)
@@ -115,13 +115,13 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
 }
 
 /* Never without a limit: 0 asks for none and gets the longest. */
-static uint32_t keep_alive_s(const struct sp_client *client)
+static uint16_t keep_alive_s(const struct sp_client *client)
 {
     const struct sp_limits_config *limits = &client->home->config->limits;
-    return client->work->keep_alive_s == 0
-               ? limits->keep_alive_max_s
-               : clamp(client->work->keep_alive_s, limits->keep_alive_min_s,
-                       limits->keep_alive_max_s);
+    uint32_t wanted = sp_client_in_flight(client)->keep_alive_s;
+    return (uint16_t)(wanted == 0
+                          ? limits->keep_alive_max_s
+                          : clamp(wanted, limits->keep_alive_min_s, limits->keep_alive_max_s));
 }
 
 static void keep_options(struct sp_client *client, const struct sp_mqtt_connect *packet)
@@ -135,22 +135,22 @@ static void keep_options(struct sp_client *client, const struct sp_mqtt_connect 
     } else if (has(props, SP_MQTT_P_SESSION_EXPIRY)) {
         expiry = clamp(props->session_expiry, 0, limits->session_expiry_s);
     }
-    client->work->clean_start = packet->clean_start;
+    sp_client_in_flight(client)->clean_start = packet->clean_start;
     client->session_expiry_s = expiry;
     client->receive_maximum = (uint16_t)clamp(limits->receive_maximum, 1, UINT16_MAX);
     client->window = (uint16_t)clamp(window, 1, clamp(limits->in_flight, 1, UINT16_MAX));
     if (has(props, SP_MQTT_P_MAXIMUM_PACKET_SIZE)) {
         client->max_packet = props->max_packet_size;
     }
-    client->work->keep_alive_s = packet->keep_alive;
+    sp_client_in_flight(client)->keep_alive_s = packet->keep_alive;
     client->terse = has(props, SP_MQTT_P_REQUEST_PROBLEM_INFO) && props->request_problem_info == 0;
-    client->work->wants_response = props->request_response_info != 0;
+    sp_client_in_flight(client)->wants_response = props->request_response_info != 0;
 }
 
 /* A client that takes aliases gets them, as far as its role has any. false: no memory. */
 static bool keep_aliases(struct sp_client *client, const struct sp_mqtt_connect *packet)
 {
-    uint32_t most = client->role->topic_aliases;
+    uint32_t most = sp_client_role(client)->topic_aliases;
     uint32_t taken = clamp(packet->props.topic_alias_maximum, 0, most);
     struct sp_client_more *more = taken == 0 ? NULL : sp_client_have_more(client);
     if (more != NULL) {
@@ -165,14 +165,14 @@ static bool take_place(struct sp_client *client, bool guest)
     if (!guest) {
         return true;
     }
-    if (client->work->blocked || sp_device_blocked(client->device)) {
+    if (sp_client_in_flight(client)->blocked || sp_device_blocked(sp_client_device(client))) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "too many refused tokens");
-    } else if (client->device->has_guest) {
+    } else if (sp_client_device(client)->has_guest) {
         refuse(client, SP_MQTT_RC_QUOTA_EXCEEDED, "another guest waits for its verdict");
     } else if (client->home->keys.send == NULL || !client->nonce_open) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "appraisal not available");
     } else {
-        client->device->has_guest = true;
+        sp_client_device(client)->has_guest = true;
         client->guest = true;
         sp_metric_inc(SP_M_GUESTS);
         return true;
@@ -212,8 +212,8 @@ void sp_on_connect(struct sp_client *client, const struct sp_mqtt_header *header
 
 static void take_over(struct sp_device *device)
 {
-    if (device->client != NULL) {
-        sp_client_refuse(device->client,
+    if (sp_device_client(device) != NULL) {
+        sp_client_refuse(sp_device_client(device),
                          &(struct sp_refusal){.metric = SP_M_TAKEN_OVER,
                                               .event = "taken_over",
                                               .code = SP_MQTT_RC_SESSION_TAKEN_OVER});
@@ -230,7 +230,8 @@ static void offer_response(const struct sp_client *client, uint8_t *buf, size_t 
     sp_write_str(&w, "cmd/");
     sp_write_view(&w, identity);
     sp_write_str(&w, "/#");
-    if (w.err == SP_OK && sp_acl_may_subscribe(client->role, identity, sp_writer_view(&w))) {
+    if (w.err == SP_OK &&
+        sp_acl_may_subscribe(sp_client_role(client), identity, sp_writer_view(&w))) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_RESPONSE_INFO);
         props->response_info = sp_view_first(sp_writer_view(&w), w.used - 1);
     }
@@ -250,17 +251,17 @@ static void welcome_5(struct sp_client *client, bool present)
                                 SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID_AVAILABLE) |
                                 SP_MQTT_HAS(SP_MQTT_P_SHARED_AVAILABLE));
     props->receive_maximum = client->receive_maximum;
-    props->retain_available = client->role->retain;
-    props->shared_available = client->role->shared_subscriptions;
+    props->retain_available = sp_client_role(client)->retain;
+    props->shared_available = sp_client_role(client)->shared_subscriptions;
     props->subscription_id_available = 1;
-    props->topic_alias_maximum = (uint16_t)client->role->topic_aliases;
+    props->topic_alias_maximum = (uint16_t)sp_client_role(client)->topic_aliases;
     props->max_packet_size = limits->packet;
     props->session_expiry = client->session_expiry_s;
-    if (seconds != client->work->keep_alive_s) {
+    if (seconds != sp_client_in_flight(client)->keep_alive_s) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_SERVER_KEEP_ALIVE);
         props->server_keep_alive = (uint16_t)clamp(seconds, 1, UINT16_MAX);
     }
-    if (client->work->assigned_id) {
+    if (sp_client_in_flight(client)->assigned_id) {
         props->present |= (uint32_t)SP_MQTT_HAS(SP_MQTT_P_ASSIGNED_CLIENT_ID);
         props->assigned_client_id = sp_client_identity(client);
     }
@@ -269,7 +270,7 @@ static void welcome_5(struct sp_client *client, bool present)
         props->auth_method = sp_view_str(sp_link_method((enum sp_link_binding)client->binding));
     }
     uint8_t response[SP_LINK_IDENTITY_MAX + 8];
-    if (client->work->wants_response) {
+    if (sp_client_in_flight(client)->wants_response) {
         offer_response(client, response, sizeof(response), props);
     }
     sp_client_send_connack(client, &connack);
@@ -280,7 +281,7 @@ static void log_admitted(const struct sp_client *client, bool resumed)
     char peer[SP_PEER_TEXT_MAX];
     sp_log_info(SP_EVENT("device_admitted"), SP_F_VIEW("device", sp_client_identity(client)),
                 SP_F_STR("peer", sp_client_peer_text(client, peer)),
-                SP_F_STR("role", client->role->name),
+                SP_F_STR("role", sp_client_role(client)->name),
                 SP_F_STR("mqtt", client->version == SP_MQTT_5 ? "5" : "3.1.1"),
                 SP_F_STR("attested", client->attested ? "yes" : "no"),
                 SP_F_STR("session", resumed ? "resumed" : "new"));
@@ -292,10 +293,10 @@ static void log_admitted(const struct sp_client *client, bool resumed)
  */
 static bool end_former(struct sp_client *client)
 {
-    struct sp_device *device = client->device;
-    struct sp_session *session = device->session;
-    if (session == NULL ||
-        (!client->work->clean_start && session->version == client->work->row_version)) {
+    struct sp_device *device = sp_client_device(client);
+    struct sp_session *session = sp_device_session(device);
+    if (session == NULL || (!sp_client_in_flight(client)->clean_start &&
+                            session->version == sp_client_in_flight(client)->row_version)) {
         return true;
     }
     bool kept = session->kept;
@@ -308,7 +309,7 @@ static bool end_former(struct sp_client *client)
 
 void sp_client_admit(struct sp_client *client)
 {
-    struct sp_device *device = client->device;
+    struct sp_device *device = sp_client_device(client);
     bool was_guest = client->state == SP_CLIENT_GUEST_311;
     take_over(device);
     if (!end_former(client)) {
@@ -319,14 +320,15 @@ void sp_client_admit(struct sp_client *client)
         device->has_guest = false;
         sp_metric_add(SP_M_GUESTS, -1);
     }
-    bool present = device->session != NULL;
-    if (!present && sp_session_create(client->home, device, &device->session) != SP_OK) {
+    struct sp_session *session = sp_device_session(device);
+    bool present = session != NULL;
+    if (!present && sp_session_create(client->home, device, &session) != SP_OK) {
         refuse(client, SP_MQTT_RC_SERVER_UNAVAILABLE, "out of memory");
         return;
     }
-    device->session->version = client->work->row_version;
+    session->version = sp_client_in_flight(client)->row_version;
     sp_device_return(device);
-    device->client = client;
+    device->client_ref = sp_ref_of(client);
     client->state = SP_CLIENT_OPEN;
     sp_metric_inc(SP_M_DEVICES_ONLINE);
     sp_metric_add(SP_M_DEVICES_ATTESTED, client->attested ? 1 : 0);
@@ -337,9 +339,9 @@ void sp_client_admit(struct sp_client *client)
         const struct sp_mqtt_connack connack = {.session_present = present};
         sp_client_send_connack(client, &connack);
     }
-    client->keep_alive_ms = keep_alive_s(client) * 1500U;
+    client->keep_alive_s = keep_alive_s(client);
     sp_client_arm(client);
     sp_device_settle(device);
-    sp_session_attach(client->home, device->session, client);
+    sp_session_attach(client->home, session, client);
     sp_guard_admitted(client);
 }

@@ -14,6 +14,7 @@
 #define ATTEMPTS_WINDOW_MS 60000U
 
 static struct sp_slabs slabs = SP_SLABS_INIT;
+static struct sp_slab waits = SP_SLAB_INIT(sizeof(struct sp_device_wait));
 
 struct sp_will *sp_will_create(const struct sp_mqtt_will *from)
 {
@@ -74,9 +75,9 @@ struct sp_device *sp_device_find(const struct sp_home *home, struct sp_view iden
 
 static struct sp_will *take_will(struct sp_device *device)
 {
-    struct sp_will *will = device->wait == NULL ? NULL : device->wait->will;
+    struct sp_will *will = sp_device_wait(device) == NULL ? NULL : sp_device_wait(device)->will;
     if (will != NULL) {
-        device->wait->will = NULL;
+        sp_device_wait(device)->will = NULL;
     }
     return will;
 }
@@ -90,7 +91,8 @@ static void device_due(struct sp_timer *timer)
     if (wait->will != NULL && now >= wait->will_due_ms) {
         sp_device_publish_will(device, take_will(device));
     }
-    if (device->session != NULL && device->client == NULL && now >= wait->session_ends_ms) {
+    if (sp_device_session(device) != NULL && sp_device_client(device) == NULL &&
+        now >= wait->session_ends_ms) {
         sp_device_end_session(device);
     }
     sp_device_settle(device);
@@ -98,24 +100,27 @@ static void device_due(struct sp_timer *timer)
 
 struct sp_device_wait *sp_device_may_wait(struct sp_device *device)
 {
-    if (device->wait == NULL) {
-        device->wait = calloc(1, sizeof(*device->wait));
-        if (device->wait != NULL) {
-            device->wait->device = device;
-            device->wait->session_ends_ms = UINT64_MAX;
-            device->wait->timer.fire = device_due;
+    struct sp_device_wait *wait = sp_device_wait(device);
+    if (wait == NULL) {
+        wait = sp_slab_take(&waits);
+        if (wait != NULL) {
+            wait->device = device;
+            wait->session_ends_ms = UINT64_MAX;
+            wait->timer.fire = device_due;
         }
+        device->wait_ref = sp_ref_of(wait);
     }
-    return device->wait;
+    return wait;
 }
 
 static void wait_no_more(struct sp_device *device)
 {
-    if (device->wait != NULL) {
-        sp_timer_clear(device->home->timers, &device->wait->timer);
-        sp_will_destroy(device->wait->will);
-        free(device->wait);
-        device->wait = NULL;
+    struct sp_device_wait *wait = sp_device_wait(device);
+    if (wait != NULL) {
+        sp_timer_clear(device->home->timers, &wait->timer);
+        sp_will_destroy(wait->will);
+        sp_slab_give(&waits, wait);
+        device->wait_ref = 0;
     }
 }
 
@@ -145,7 +150,8 @@ void sp_device_publish_will(struct sp_device *device, struct sp_will *will)
     if (sp_mail_packet(will->message, device->home->timers->now_ms, &publish)) {
         struct sp_origin origin = {
             .device = sp_device_identity(device),
-            .session = device->session == NULL ? 0 : device->session->tag,
+            .session =
+                sp_device_session(device) == NULL ? 0 : sp_session_tag(sp_device_session(device)),
             .attested = will->attested,
         };
         sp_slot_tag nobody;
@@ -156,8 +162,8 @@ void sp_device_publish_will(struct sp_device *device, struct sp_will *will)
 
 void sp_device_end_session(struct sp_device *device)
 {
-    struct sp_session *session = device->session;
-    device->session = NULL;
+    struct sp_session *session = sp_device_session(device);
+    device->session_ref = 0;
     if (session != NULL && session->kept) {
         sp_keep_end(device->home, session);
     }
@@ -180,8 +186,8 @@ void sp_device_leave(struct sp_device *device, uint32_t session_expiry_s, struct
     if (session_expiry_s == 0) {
         sp_device_end_session(device);
     } else {
-        device->session->expiry_s = session_expiry_s;
-        sp_session_detach(home, device->session);
+        sp_device_session(device)->expiry_s = session_expiry_s;
+        sp_session_detach(home, sp_device_session(device));
     }
     if (wait != NULL) {
         wait->session_ends_ms = home->timers->now_ms + (uint64_t)session_expiry_s * 1000;
@@ -227,7 +233,7 @@ void sp_device_refused(struct sp_device *device)
 
 bool sp_device_blocked(const struct sp_device *device)
 {
-    const struct sp_device_wait *wait = device->wait;
+    const struct sp_device_wait *wait = sp_device_wait(device);
     return wait != NULL && wait->refusals >= device->home->config->limits.attempts &&
            device->home->timers->now_ms < wait->refusals_until_ms;
 }
@@ -235,7 +241,7 @@ bool sp_device_blocked(const struct sp_device *device)
 void sp_device_destroy(struct sp_device *device)
 {
     struct sp_home *home = device->home;
-    sp_session_destroy(home, device->session);
+    sp_session_destroy(home, sp_device_session(device));
     wait_no_more(device);
     sp_table_remove(&home->devices, &device->node);
     sp_slabs_give(&slabs, device, offsetof(struct sp_device, identity) + device->identity_len);
@@ -244,7 +250,7 @@ void sp_device_destroy(struct sp_device *device)
 /* When the next thing that waits is due; UINT64_MAX: nothing waits. */
 static uint64_t next_due(const struct sp_device *device)
 {
-    const struct sp_device_wait *wait = device->wait;
+    const struct sp_device_wait *wait = sp_device_wait(device);
     uint64_t next = UINT64_MAX;
     if (wait == NULL) {
         return next;
@@ -252,7 +258,8 @@ static uint64_t next_due(const struct sp_device *device)
     if (wait->will != NULL) {
         next = wait->will_due_ms;
     }
-    if (device->session != NULL && device->client == NULL && wait->session_ends_ms < next) {
+    if (sp_device_session(device) != NULL && sp_device_client(device) == NULL &&
+        wait->session_ends_ms < next) {
         next = wait->session_ends_ms;
     }
     bool counts = wait->refusals > 0 && device->home->timers->now_ms < wait->refusals_until_ms;
@@ -266,8 +273,8 @@ void sp_device_settle(struct sp_device *device)
 {
     uint64_t next = next_due(device);
     if (next != UINT64_MAX) {
-        sp_timer_set(device->home->timers, &device->wait->timer, next);
-    } else if (device->users == 0 && device->session == NULL) {
+        sp_timer_set(device->home->timers, &sp_device_wait(device)->timer, next);
+    } else if (device->users == 0 && sp_device_session(device) == NULL) {
         sp_device_destroy(device);
     } else {
         wait_no_more(device);

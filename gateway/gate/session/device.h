@@ -8,8 +8,11 @@
 #define SP_GATEWAY_GATE_SESSION_DEVICE_H
 
 #include "gateway/gate/session/home.h"
+#include "gateway/slab/ref.h"
 #include "libs/link/link.h"
 #include "libs/mqtt/mqtt.h"
+
+#include <stddef.h>
 
 struct sp_client;
 struct sp_mail;
@@ -42,9 +45,9 @@ struct sp_device_wait {
 struct sp_device {
     struct sp_table_node node; /* first: found by casting back */
     struct sp_home *home;
-    struct sp_client *client;    /**< admitted; NULL: away */
-    struct sp_session *session;  /**< NULL: none is kept */
-    struct sp_device_wait *wait; /**< NULL: nothing waits */
+    sp_ref client_ref;  /* sp_device_client() */
+    sp_ref session_ref; /* sp_device_session() */
+    sp_ref wait_ref;    /* sp_device_wait() */
     uint32_t
         users; /**< clients from their TLS handshake to their end: it stays while there are any */
     bool
@@ -52,6 +55,26 @@ struct sp_device {
     uint8_t identity_len;
     uint8_t identity[];
 };
+_Static_assert(SP_REF_IS_POINTER || offsetof(struct sp_device, identity) == 34,
+               "what an idle device costs");
+
+/** Admitted; NULL: away. */
+static inline struct sp_client *sp_device_client(const struct sp_device *device)
+{
+    return sp_ref_get(device->client_ref);
+}
+
+/** NULL: none is kept. */
+static inline struct sp_session *sp_device_session(const struct sp_device *device)
+{
+    return sp_ref_get(device->session_ref);
+}
+
+/** NULL: nothing waits. */
+static inline struct sp_device_wait *sp_device_wait(const struct sp_device *device)
+{
+    return sp_ref_get(device->wait_ref);
+}
 
 /** Find or make; sp_device_settle() when nothing was put into it. NULL: no memory. */
 struct sp_device *sp_device_get(struct sp_home *home, struct sp_view identity);

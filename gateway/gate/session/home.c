@@ -12,10 +12,17 @@
 void sp_home_init(struct sp_home *home)
 {
     home->seed = sp_hash_seed();
+    home->roles = home->config->roles;
     sp_wheel_init(&home->deadlines, home->timers, sp_client_deadline, sp_client_fire);
     sp_keep_init(home);
     sp_sensors_init(&home->sensors, home->config->limits.sensors, home->config->limits.history,
                     home->config->fusion_count);
+}
+
+uint16_t sp_role_number(const struct sp_role_config *roles, const struct sp_role_config *role)
+{
+    size_t index = role == NULL ? SIZE_MAX : (size_t)(role - roles);
+    return index < UINT16_MAX ? (uint16_t)(index + 1) : 0;
 }
 
 void sp_home_deinit(struct sp_home *home)
@@ -66,7 +73,8 @@ static void forget_sensor(struct sp_home *home, struct sp_view identity)
 /* A session that nobody uses, of a row that is not in force any more. */
 static void revoke_session(struct sp_device *device, uint64_t version)
 {
-    bool current = device->session != NULL && version != 0 && device->session->version == version;
+    bool current = sp_device_session(device) != NULL && version != 0 &&
+                   sp_device_session(device)->version == version;
     if (device->users == 0 && !current) {
         sp_device_return(device); /* its will is not published */
         sp_device_end_session(device);

@@ -20,6 +20,7 @@
 #include "gateway/gate/session/keep.h"
 #include "gateway/loop/loop.h"
 #include "gateway/loop/wheel.h"
+#include "gateway/slab/ref.h"
 
 struct sp_client;
 struct sp_client_work;
@@ -29,6 +30,8 @@ struct sp_retained;
 
 struct sp_home {
     const struct sp_config *config;
+    const struct sp_role_config *
+        roles; /* what the numbers of roles count: the configuration's, or what another process told */
     struct sp_subs *subs;         /**< shared by all homes */
     struct sp_retained *retained; /**< the same; NULL in tests that keep none */
     struct sp_timers *timers;     /**< of this loop, and its time */
@@ -63,15 +66,24 @@ struct sp_home {
     struct sp_slots receipts;         /* struct sp_receipt, by tag */
     struct sp_receipt *spare_receipt; /* one of them, for sp_receipt_open_reserved(); or NULL */
     struct sp_matches matches;        /* scratch */
-    struct sp_client *resting;    /* had their share of the turn; linked, marked like the dirty */
-    struct sp_client *dirty;      /* have something to be written, or are to be closed */
-    struct sp_wheel deadlines;    /* of clients */
-    struct sp_client_work *spare; /* to be used again */
+    sp_ref resting; /* clients that had their share of the turn; linked, marked like the dirty */
+    sp_ref dirty;   /* clients that have something to be written, or are to be closed */
+    struct sp_wheel deadlines; /* of clients */
+    sp_ref spare;              /* struct sp_client_work, to be used again */
     uint32_t spares;
 };
 
 /** The caller has set the public fields. */
 void sp_home_init(struct sp_home *home);
+
+/** What is kept of a role: its place in a list of them, + 1; 0: NULL, or it cannot be counted. */
+uint16_t sp_role_number(const struct sp_role_config *roles, const struct sp_role_config *role);
+
+/** The role with a number that is not 0. */
+static inline const struct sp_role_config *sp_home_role(const struct sp_home *home, uint16_t number)
+{
+    return &home->roles[number - 1];
+}
 
 /** After all clients are gone: sessions, wills and devices. */
 void sp_home_deinit(struct sp_home *home);

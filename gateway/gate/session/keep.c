@@ -287,7 +287,7 @@ static void tell_settled(struct sp_home *home, const struct sp_session *session,
 {
     const struct sp_kept settled = {
         .head = {.kind = SP_KEPT_SETTLED, .number = first, .last = last},
-        .device = sp_device_identity(session->device),
+        .device = sp_device_identity(sp_session_device(session)),
     };
     if (first <= last) {
         (void)!sp_keep_tell(home, &settled);
@@ -309,11 +309,12 @@ static void tell_session(struct sp_home *home, struct sp_session *session)
 {
     sp_keep_change(home, session);
     const struct sp_kept none = {.head = {.kind = SP_KEPT_UNSUBSCRIBE},
-                                 .device = sp_device_identity(session->device)};
+                                 .device = sp_device_identity(sp_session_device(session))};
     (void)!sp_keep_tell(home, &none);
     for (uint32_t i = 0; i < session->sub_count; i++) {
         struct sp_subscriber how;
-        if (sp_subs_get(home->subs, sp_session_sub(session, i), home->index, session->tag, &how)) {
+        if (sp_subs_get(home->subs, sp_session_sub(session, i), home->index,
+                        sp_session_tag(session), &how)) {
             sp_keep_subscribe(home, session, sp_filter_text(sp_session_sub(session, i)), &how);
         }
     }
@@ -329,7 +330,8 @@ static void tell_ended(struct sp_home *home)
         const struct sp_kept end = {.head = {.kind = SP_KEPT_END},
                                     .device = sp_view(ended->identity, ended->identity_len)};
         const struct sp_device *device = sp_device_find(home, end.device);
-        if (device != NULL && device->session != NULL && device->session->kept) {
+        if (device != NULL && sp_device_session(device) != NULL &&
+            sp_device_session(device)->kept) {
             forget_ended(&home->keep, at); /* its beginning clears away what was before */
             continue;
         }
@@ -397,17 +399,18 @@ void sp_keep_change(struct sp_home *home, const struct sp_session *session)
         .head = {.kind = SP_KEPT_SESSION,
                  .number = number_of(home, session),
                  .expiry_s = session->expiry_s,
-                 .time_ms = session->left_ms,
+                 .time_ms = sp_session_more(session)->left_ms,
                  .version = session->version,
                  .options = (uint8_t)(session->begun ? 0 : SP_KEPT_NEW)},
-        .device = sp_device_identity(session->device),
-        .part = sp_view_str(session->role->name),
+        .device = sp_device_identity(sp_session_device(session)),
+        .part = sp_view_str(sp_session_role(session)->name),
     };
     if (sp_keep_tell(home, &change) != SP_OK || session->begun || home->keep.applying) {
         return;
     }
     if (ring_room(&home->keep) == SP_OK) {
-        wait_for(&home->keep, (struct sp_keep_wait){.kind = WAIT_BEGUN, .tag = session->tag});
+        wait_for(&home->keep,
+                 (struct sp_keep_wait){.kind = WAIT_BEGUN, .tag = sp_session_tag(session)});
     } else {
         tell_again(home);
     }
@@ -440,7 +443,7 @@ void sp_keep_end(struct sp_home *home, struct sp_session *session)
     session->kept = false;
     session->begun = false;
     sp_session_mark_kept(home, session);
-    sp_keep_forget(home, sp_device_identity(session->device));
+    sp_keep_forget(home, sp_device_identity(sp_session_device(session)));
 }
 
 void sp_keep_subscribe(struct sp_home *home, const struct sp_session *session,
@@ -451,7 +454,7 @@ void sp_keep_subscribe(struct sp_home *home, const struct sp_session *session,
                  .qos = how->qos,
                  .options = how->options,
                  .identifier = how->id},
-        .device = sp_device_identity(session->device),
+        .device = sp_device_identity(sp_session_device(session)),
         .part = filter,
     };
     (void)!sp_keep_tell(home, &change);
@@ -461,7 +464,7 @@ void sp_keep_unsubscribe(struct sp_home *home, const struct sp_session *session,
                          struct sp_view filter)
 {
     const struct sp_kept change = {.head = {.kind = SP_KEPT_UNSUBSCRIBE},
-                                   .device = sp_device_identity(session->device),
+                                   .device = sp_device_identity(sp_session_device(session)),
                                    .part = filter};
     (void)!sp_keep_tell(home, &change);
 }
@@ -471,12 +474,12 @@ void sp_keep_unsubscribe(struct sp_home *home, const struct sp_session *session,
 /* Into the list of those with messages in memory alone. */
 static void make_fresh(struct sp_home *home, struct sp_session *session)
 {
-    struct sp_queue *queue = session->queue;
+    struct sp_queue *queue = session->more->queue;
     if (queue->fresh_at == NULL) {
         queue->fresh_next = home->keep.fresh;
         queue->fresh_at = &home->keep.fresh;
         if (queue->fresh_next != NULL) {
-            queue->fresh_next->queue->fresh_at = &queue->fresh_next;
+            queue->fresh_next->more->queue->fresh_at = &queue->fresh_next;
         }
         home->keep.fresh = session;
     }
@@ -485,11 +488,11 @@ static void make_fresh(struct sp_home *home, struct sp_session *session)
 
 void sp_keep_quiet(struct sp_session *session)
 {
-    struct sp_queue *queue = session->queue;
+    struct sp_queue *queue = sp_session_own_queue(session);
     if (queue != NULL && queue->fresh_at != NULL) {
         *queue->fresh_at = queue->fresh_next;
         if (queue->fresh_next != NULL) {
-            queue->fresh_next->queue->fresh_at = queue->fresh_at;
+            queue->fresh_next->more->queue->fresh_at = queue->fresh_at;
         }
         queue->fresh_at = NULL;
     }
@@ -527,7 +530,7 @@ static enum sp_err tell_packet(struct sp_home *home, const struct sp_session *se
         .head = {.kind = SP_KEPT_QUEUE,
                  .number = delivery->number,
                  .time_ms = expires_wall_ms(home, delivery->message)},
-        .device = sp_device_identity(session->device),
+        .device = sp_device_identity(sp_session_device(session)),
         .part = sp_writer_view(&w),
     };
     enum sp_err err = w.err == SP_OK ? sp_keep_tell(home, &change) : w.err;
@@ -546,7 +549,7 @@ static bool store_one(struct sp_home *home, struct sp_session *session,
     if (err == SP_OK) {
         delivery->place = SP_PLACE_STORING;
         wait_for(&home->keep, (struct sp_keep_wait){.kind = WAIT_MESSAGE,
-                                                    .tag = session->tag,
+                                                    .tag = sp_session_tag(session),
                                                     .number = delivery->number});
     }
     return err == SP_OK;
@@ -605,7 +608,7 @@ bool sp_keep_is_calm(const struct sp_home *home)
 void sp_keep_offered(struct sp_home *home, struct sp_session *session)
 {
     const struct sp_queue *queue = sp_session_queue(session);
-    if (session->client == NULL || queue->unsent != NULL) {
+    if (sp_session_client(session) == NULL || queue->unsent != NULL) {
         sp_keep_store(home, session);
     } else if (queue->last != NULL && queue->last->place == SP_PLACE_MEMORY) {
         make_fresh(home, session);
@@ -634,10 +637,15 @@ static void watch_ends(struct sp_home *home)
     const struct sp_session *session;
     home->keep.unwatched = false;
     while ((session = sp_slots_each(&home->sessions, &index)) != NULL) {
-        struct sp_device *device = session->device;
-        bool timed = device->wait != NULL && device->wait->session_ends_ms != UINT64_MAX;
-        uint64_t ends_ms = session->left_ms + (uint64_t)session->expiry_s * 1000;
-        if (session->client == NULL && !timed && sp_device_wait_for(device, ends_ms) != SP_OK) {
+        struct sp_device *device = sp_session_device(session);
+        const struct sp_device_wait *wait = sp_device_wait(device);
+        bool timed = wait != NULL && wait->session_ends_ms != UINT64_MAX;
+        uint64_t left_ms = sp_session_more(session)->left_ms;
+        left_ms =
+            left_ms != 0 ? left_ms : home->timers->wall_ms; /* there was no memory to note it */
+        uint64_t ends_ms = left_ms + (uint64_t)session->expiry_s * 1000;
+        if (sp_session_client(session) == NULL && !timed &&
+            sp_device_wait_for(device, ends_ms) != SP_OK) {
             sp_keep_unwatched(home);
         }
     }
@@ -657,7 +665,7 @@ static void due(struct sp_timer *timer)
         watch_ends(home);
     }
     while (session != NULL) {
-        struct sp_session *next = session->queue->fresh_next;
+        struct sp_session *next = session->more->queue->fresh_next;
         store_until(home, session, now - SP_KEEP_GRACE_MS);
         session = next;
     }
@@ -679,7 +687,7 @@ static enum sp_err hold(struct sp_home *home, struct sp_client *client, struct s
         return SP_ERR_CLOSED;
     }
     SP_TRY(ring_room(keep));
-    wait.tag = client->tag;
+    wait.tag = sp_client_tag(client);
     wait_for(keep, wait);
     client->keeping = true;
     client->paused = true;

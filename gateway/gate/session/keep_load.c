@@ -142,7 +142,7 @@ static void do_parked(struct sp_home *home)
 static struct sp_session *find(const struct sp_home *home, struct sp_view identity)
 {
     const struct sp_device *device = sp_device_find(home, identity);
-    return device == NULL ? NULL : device->session;
+    return device == NULL ? NULL : sp_device_session(device);
 }
 
 static bool over(const struct sp_home *home, const struct sp_kept *record)
@@ -166,29 +166,28 @@ static enum sp_err load_session(struct sp_home *home, const struct sp_kept *reco
     if (device == NULL) {
         return SP_ERR_NOMEM;
     }
-    SP_TRY(sp_session_create(home, device, &device->session));
-    struct sp_session *session = device->session;
+    struct sp_session *session;
+    SP_TRY(sp_session_create(home, device, &session));
     struct sp_session_more *more = sp_session_numbers(home, session);
     if (more == NULL) {
         return SP_ERR_NOMEM;
     }
-    session->role = role;
+    session->role = sp_role_number(home->roles, role);
     session->kept = true;
     session->begun = true;
     session->version = record->head.version;
     session->expiry_s = record->head.expiry_s;
     more->sent = record->head.number;
-    session->left_ms = record->head.time_ms;
     more->number = more->number > more->sent ? more->number : more->sent;
-    session->cut_off = session->left_ms == 0;
-    session->left_ms = session->cut_off ? home->timers->wall_ms : session->left_ms;
-    return sp_device_wait_for(device, session->left_ms + (uint64_t)session->expiry_s * 1000);
+    session->cut_off = record->head.time_ms == 0;
+    more->left_ms = session->cut_off ? home->timers->wall_ms : record->head.time_ms;
+    return sp_device_wait_for(device, more->left_ms + (uint64_t)session->expiry_s * 1000);
 }
 
 static enum sp_err load_subscription(struct sp_home *home, struct sp_session *session,
                                      const struct sp_kept *record)
 {
-    if (!sp_acl_may_keep(session->role, record->device, record->part)) {
+    if (!sp_acl_may_keep(sp_session_role(session), record->device, record->part)) {
         sp_log_warn(SP_EVENT("subscription_dropped"), SP_F_VIEW("device", record->device),
                     SP_F_VIEW("filter", record->part));
         sp_keep_unsubscribe(home, session, record->part);
@@ -269,8 +268,8 @@ static void forget_all(struct sp_home *home)
     uint32_t index = 0;
     struct sp_session *session;
     while ((session = sp_slots_each(&home->sessions, &index)) != NULL) {
-        struct sp_device *device = session->device;
-        device->session = NULL;
+        struct sp_device *device = sp_session_device(session);
+        device->session_ref = 0;
         sp_session_destroy(home, session);
         sp_device_settle(device);
     }

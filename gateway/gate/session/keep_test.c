@@ -523,7 +523,7 @@ static void a_session_without_memory_for_its_end_ends_in_time_nevertheless(void)
     SP_CHECK(starve_end() > 0);
     hang_up(peer);
     struct sp_device *device = sp_device_find(&w->home, SP_VIEW_LIT("t1"));
-    SP_CHECK(device != NULL && device->session != NULL);
+    SP_CHECK(device != NULL && sp_device_session(device) != NULL);
     answered(SP_OK);
     pass(1100);
     answered(SP_OK);

@@ -24,7 +24,7 @@ static const char *const names[PEERS] = {"reader", "writer", "other"};
 
 /* What outlives a connection, for the books. */
 struct person {
-    struct peer peer;
+    struct peer *peer;
     bool there;           /* the client is initialised */
     unsigned granted;     /* by the last SUBACK; 0xFF: none came */
     bool present;         /* CONNACK said so */
@@ -118,6 +118,9 @@ static void later(uint64_t ms)
 static void open_loops(void)
 {
     memset(people, 0, sizeof(people));
+    for (size_t i = 0; i < PEERS; i++) {
+        people[i].peer = sp_slab_take(&peer_slab);
+    }
     reads = false;
     stored_len = 0;
     told_len = 0;
@@ -137,9 +140,9 @@ static void open_loops(void)
 static void leave(struct person *person)
 {
     if (person->there) {
-        w = (struct world *)(void *)((char *)person->peer.client.home -
+        w = (struct world *)(void *)((char *)person->peer->client.home -
                                      offsetof(struct world, home));
-        sp_client_deinit(&person->peer.client);
+        sp_client_deinit(&person->peer->client);
         person->there = false;
     }
 }
@@ -162,13 +165,16 @@ static void close_loops(void)
     sp_retained_destroy(w->home.retained);
     free(loops[0]);
     free(loops[1]);
+    for (size_t i = 0; i < PEERS; i++) {
+        sp_slab_give(&peer_slab, people[i].peer);
+    }
 }
 
 /* ---- people that go on with whatever comes ---- */
 
 static struct peer *peer_of(int who)
 {
-    struct peer *peer = &people[who].peer;
+    struct peer *peer = people[who].peer;
     if (people[who].there) {
         w = (struct world *)(void *)((char *)peer->client.home - offsetof(struct world, home));
     }
@@ -177,7 +183,7 @@ static struct peer *peer_of(int who)
 
 static bool is_in(int who)
 {
-    return people[who].there && people[who].peer.client.state == SP_CLIENT_OPEN;
+    return people[who].there && people[who].peer->client.state == SP_CLIENT_OPEN;
 }
 
 static void say_id(struct peer *peer, enum sp_mqtt_type type, uint16_t id)
@@ -195,14 +201,14 @@ static void hear_answer(struct person *person, const struct sp_mqtt_header *head
                         struct sp_view body)
 {
     struct sp_mqtt_ack ack;
-    SP_CHECK_INT(sp_mqtt_decode_ack(person->peer.version, header->type, body, &ack), SP_OK);
+    SP_CHECK_INT(sp_mqtt_decode_ack(person->peer->version, header->type, body, &ack), SP_OK);
     if (header->type == SP_MQTT_PUBREL) {
-        say_id(&person->peer, SP_MQTT_PUBCOMP, ack.packet_id);
+        say_id(person->peer, SP_MQTT_PUBCOMP, ack.packet_id);
     } else if (header->type != SP_MQTT_PUBCOMP && ack.reason < 0x80) {
         SP_CHECK(ack.packet_id >= 1 && ack.packet_id <= person->pending.count);
         add_word(&person->acked, sp_view_str(person->pending.text[ack.packet_id - 1]));
         if (header->type == SP_MQTT_PUBREC) {
-            say_id(&person->peer, SP_MQTT_PUBREL, ack.packet_id);
+            say_id(person->peer, SP_MQTT_PUBREL, ack.packet_id);
         }
     }
 }
@@ -211,12 +217,11 @@ static void hear_message(struct person *person, const struct sp_mqtt_header *hea
                          struct sp_view body)
 {
     struct sp_mqtt_publish publish;
-    SP_CHECK_INT(sp_mqtt_decode_publish(person->peer.version, header->flags, body, &publish),
+    SP_CHECK_INT(sp_mqtt_decode_publish(person->peer->version, header->flags, body, &publish),
                  SP_OK);
     add_word(&person->heard, publish.payload);
     if (publish.qos > 0) {
-        say_id(&person->peer, publish.qos == 1 ? SP_MQTT_PUBACK : SP_MQTT_PUBREC,
-               publish.packet_id);
+        say_id(person->peer, publish.qos == 1 ? SP_MQTT_PUBACK : SP_MQTT_PUBREC, publish.packet_id);
     }
 }
 
@@ -227,11 +232,11 @@ static void hear_one(struct person *person, const struct sp_mqtt_header *header,
     struct sp_mqtt_suback suback;
     switch ((unsigned)header->type) {
     case SP_MQTT_CONNACK:
-        SP_CHECK_INT(sp_mqtt_decode_connack(person->peer.version, body, &connack), SP_OK);
+        SP_CHECK_INT(sp_mqtt_decode_connack(person->peer->version, body, &connack), SP_OK);
         person->present = connack.reason == 0 && connack.session_present;
         break;
     case SP_MQTT_SUBACK:
-        SP_CHECK_INT(sp_mqtt_decode_suback(person->peer.version, header->type, body, &suback),
+        SP_CHECK_INT(sp_mqtt_decode_suback(person->peer->version, header->type, body, &suback),
                      SP_OK);
         person->granted = suback.codes.ptr[0];
         break;
@@ -280,7 +285,7 @@ static void identified(struct person *person, uint16_t loop, const char *role,
 {
     struct sp_msg_psk_answer answer = {
         .known = 1, .nonce_ok = 1, .row = {.attestation = (uint8_t)mode}, .group = "hall"};
-    struct peer *peer = &person->peer;
+    struct peer *peer = person->peer;
     strcpy(answer.row.role, role);
     memset(peer, 0, sizeof(*peer));
     w = loops[loop];
@@ -311,7 +316,7 @@ static void enter(int who, uint16_t loop, const char *role, enum sp_attestation_
     if (!person->there) {
         return;
     }
-    struct peer *peer = &person->peer;
+    struct peer *peer = person->peer;
     struct sp_mqtt_connect packet = hello(peer, SP_MQTT_5);
     change(&packet);
     say_connect(peer, &packet);

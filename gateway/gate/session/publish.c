@@ -33,15 +33,15 @@ static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
         return true;
     }
     enum sp_err err = SP_ERR_LIMIT;
-    if (client->role->topic_aliases > 0 && sp_client_more(client)->aliases == NULL) {
+    if (sp_client_role(client)->topic_aliases > 0 && sp_client_more(client)->aliases == NULL) {
         struct sp_client_more *more = sp_client_have_more(client);
         if (more != NULL) {
-            more->aliases = sp_aliases_create((uint16_t)client->role->topic_aliases, 0);
+            more->aliases = sp_aliases_create((uint16_t)sp_client_role(client)->topic_aliases, 0);
         }
         err = SP_ERR_NOMEM;
     }
     if (sp_client_more(client)->aliases != NULL) {
-        err = sp_aliases_resolve(client->more->aliases, publish);
+        err = sp_aliases_resolve(sp_client_own_more(client)->aliases, publish);
     }
     if (err == SP_OK) {
         return true;
@@ -56,7 +56,7 @@ static bool resolve(struct sp_client *client, struct sp_mqtt_publish *publish)
 /* Messages of the client that wait for their answer. */
 static unsigned unanswered(const struct sp_client *client)
 {
-    return client->work->unacked + (unsigned)client->work->held;
+    return sp_client_in_flight(client)->unacked + (unsigned)sp_client_in_flight(client)->held;
 }
 
 /* What CONNACK announced and the client has to keep to. false: it was closed. */
@@ -69,7 +69,7 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
     if ((publish->props.present & SP_MQTT_HAS(SP_MQTT_P_SUBSCRIPTION_ID)) != 0) {
         code = SP_MQTT_RC_PROTOCOL_ERROR; /* MQTT-3.3.4-6 */
         detail = "subscription identifier in PUBLISH";
-    } else if (publish->retain && v5 && !client->role->retain) {
+    } else if (publish->retain && v5 && !sp_client_role(client)->retain) {
         code = SP_MQTT_RC_RETAIN_NOT_SUPPORTED;
         detail = "PUBLISH with RETAIN";
     } else if (publish->props.user_count > limits->user_properties ||
@@ -77,7 +77,8 @@ static bool keeps_to_limits(struct sp_client *client, const struct sp_mqtt_publi
         code = SP_MQTT_RC_QUOTA_EXCEEDED;
         detail = "too many user properties";
     } else if (publish->qos > 0 && v5 &&
-               unanswered(client) + client->work->unreleased >= client->receive_maximum) {
+               unanswered(client) + sp_client_in_flight(client)->unreleased >=
+                   client->receive_maximum) {
         code = SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED;
         detail = "receive maximum exceeded";
     } else if (publish->topic.len > limits->topic_bytes ||
@@ -126,7 +127,7 @@ static void cannot_store(struct sp_client *client, const struct sp_mqtt_publish 
     if (client->version == SP_MQTT_5) {
         sp_client_acknowledge(client, publish, SP_MQTT_RC_QUOTA_EXCEEDED);
     } else {
-        (void)sp_session_release(client->session, publish->packet_id);
+        (void)sp_session_release(sp_client_session(client), publish->packet_id);
         sp_client_stall(client);
     }
 }
@@ -140,7 +141,7 @@ static void after_route(struct sp_client *client, const struct sp_mqtt_publish *
     if (routed == SP_ROUTED) {
         sp_client_accept(client, publish, receipt);
     } else if (routed == SP_ROUTED_STORING) {
-        client->work->unacked++;
+        sp_client_in_flight(client)->unacked++;
     } else {
         cannot_store(client, publish, "cannot be stored now");
     }
@@ -171,7 +172,8 @@ static enum sp_routed bury(struct sp_client *client, const struct sp_mqtt_publis
         return SP_ROUTED;
     }
     return sp_tickets_takes(&home->tickets, 1) &&
-                   sp_tickets_put(home, &message, client->tag, publish->packet_id) == SP_OK
+                   sp_tickets_put(home, &message, sp_client_tag(client), publish->packet_id) ==
+                       SP_OK
                ? SP_ROUTED_STORING
                : SP_ROUTED_REFUSED;
 }
@@ -290,12 +292,12 @@ static bool take_once(struct sp_client *client, const struct sp_mqtt_publish *pu
     if (publish->qos != 2) {
         return true;
     }
-    *repeat = sp_session_took(client->session, publish->packet_id);
+    *repeat = sp_session_took(sp_client_session(client), publish->packet_id);
     if (*repeat) {
         return true;
     }
     uint32_t max = client->version == SP_MQTT_5 ? client->receive_maximum : UNRELEASED_311;
-    enum sp_err err = sp_session_take(client->session, publish->packet_id, max);
+    enum sp_err err = sp_session_take(sp_client_session(client), publish->packet_id, max);
     if (err != SP_OK) {
         sp_client_protocol_error(client,
                                  err == SP_ERR_LIMIT ? SP_MQTT_RC_RECEIVE_MAXIMUM_EXCEEDED
@@ -309,12 +311,12 @@ static void route(struct sp_client *client, const struct sp_mqtt_publish *publis
 {
     struct sp_origin origin = {
         .device = sp_client_identity(client),
-        .session = client->session->tag,
-        .client = client->tag,
+        .session = sp_session_tag(sp_client_session(client)),
+        .client = sp_client_tag(client),
         .attested = client->attested,
         .protection = SP_PROTECTION_CLEAR,
     };
-    if (!sp_acl_may_publish(client->role, origin.device, publish->topic)) {
+    if (!sp_acl_may_publish(sp_client_role(client), origin.device, publish->topic)) {
         deny(client, publish);
         return;
     }
@@ -350,7 +352,7 @@ static void take_ack(struct sp_client *client, const struct sp_mqtt_publish *pub
     head.mark = mark != NULL ? mark->counter : 0;
     const struct sp_view parts[] = {sp_view(&head, sizeof(head)), publish->payload};
     /* When keys is down, the next one repeats the grant, and it is answered again. */
-    (void)!sp_edge_send(&home->keys, SP_MSG_GRANT_ACK, client->tag, parts, 2);
+    (void)!sp_edge_send(&home->keys, SP_MSG_GRANT_ACK, sp_client_tag(client), parts, 2);
 }
 
 /* `$sp/…` is between this device and the gateway: only what a device has to say there is in turn. */
@@ -379,10 +381,10 @@ void sp_on_publish(struct sp_client *client, const struct sp_mqtt_header *header
         !resolve(client, &publish)) {
         return;
     }
-    publish.retain = publish.retain && client->role->retain;
+    publish.retain = publish.retain && sp_client_role(client)->retain;
     sp_metric_inc(SP_M_PUBLISH_IN);
     sp_metric_add(SP_M_PUBLISH_IN_BYTES, (int64_t)publish.payload.len);
-    if (client->role->message_rate > 0) {
+    if (sp_client_role(client)->message_rate > 0) {
         sp_client_count(client);
     }
     if (sp_view_starts(publish.topic, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX))) {
@@ -433,9 +435,10 @@ void sp_on_ack(struct sp_client *client, const struct sp_mqtt_header *header, st
         client->challenge_unacked = false;
     } else if (puback && ack.packet_id == SP_GRANT_ID) {
         client->grant_unacked = false;
-    } else if (client->session != NULL) {
+    } else if (sp_client_session(client) != NULL) {
         /* One for a packet that is not in flight changes nothing (MQTT 5, 4.4: it may be a late one). */
-        (void)sp_session_acked(client->home, client->session, header->type, ack.packet_id);
+        (void)sp_session_acked(client->home, sp_client_session(client), header->type,
+                               ack.packet_id);
     }
     if (client->state == SP_CLIENT_OPEN) {
         sp_guard_pump(client);
@@ -452,7 +455,8 @@ void sp_on_pubrec(struct sp_client *client, const struct sp_mqtt_header *header,
         return;
     }
     bool refused = ack.reason >= 0x80;
-    bool known = sp_session_received(client->home, client->session, ack.packet_id, refused);
+    bool known =
+        sp_session_received(client->home, sp_client_session(client), ack.packet_id, refused);
     if (!refused) {
         sp_client_send_ack(client, SP_MQTT_PUBREL, ack.packet_id,
                            known ? SP_MQTT_RC_SUCCESS : SP_MQTT_RC_PACKET_IDENTIFIER_NOT_FOUND);
@@ -470,10 +474,10 @@ static bool store_release(struct sp_client *client, uint16_t packet_id)
     };
     struct sp_home *home = client->home;
     if (home->tickets.store.send == NULL ||
-        sp_tickets_put(home, &release, client->tag, packet_id) != SP_OK) {
+        sp_tickets_put(home, &release, sp_client_tag(client), packet_id) != SP_OK) {
         return false;
     }
-    client->work->unacked++;
+    sp_client_in_flight(client)->unacked++;
     return true;
 }
 
@@ -484,9 +488,9 @@ void sp_on_pubrel(struct sp_client *client, const struct sp_mqtt_header *header,
     if (!decode_ack(client, header, body, &ack)) {
         return;
     }
-    bool known = sp_session_release(client->session, ack.packet_id);
-    if (client->work->unreleased > 0) {
-        client->work->unreleased--;
+    bool known = sp_session_release(sp_client_session(client), ack.packet_id);
+    if (sp_client_in_flight(client)->unreleased > 0) {
+        sp_client_in_flight(client)->unreleased--;
     }
     if (!client->home->config->cloud.enabled) {
         sp_client_send_ack(client, SP_MQTT_PUBCOMP, ack.packet_id,

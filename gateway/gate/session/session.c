@@ -33,15 +33,28 @@ enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
     if (session == NULL) {
         return SP_ERR_NOMEM;
     }
-    session->device = device;
-    enum sp_err err = sp_slots_put(&home->sessions, session, &session->tag);
+    session->device_ref = sp_ref_of(device);
+    sp_slot_tag tag;
+    enum sp_err err = sp_slots_put(&home->sessions, session, &tag);
     if (err != SP_OK) {
         sp_slab_give(&slab, session);
         return err;
     }
+    session->slot = (uint32_t)tag;
+    device->session_ref = sp_ref_of(session);
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
     *out = session;
     return SP_OK;
+}
+
+const struct sp_role_config *sp_session_role(const struct sp_session *session)
+{
+    return sp_home_role(sp_session_device(session)->home, session->role);
+}
+
+sp_slot_tag sp_session_tag(const struct sp_session *session)
+{
+    return sp_slots_tag(&sp_session_device(session)->home->sessions, session->slot);
 }
 
 /* Where its subscriptions are. */
@@ -58,7 +71,8 @@ static size_t list_size(unsigned sub_bits)
 
 static void forget_subscription(struct sp_home *home, struct sp_session *session, uint32_t index)
 {
-    sp_subs_remove(home->subs, sp_session_sub(session, index), home->index, session->tag);
+    sp_subs_remove(home->subs, sp_session_sub(session, index), home->index,
+                   sp_session_tag(session));
     places(session)[index] = sp_session_sub(session, --session->sub_count);
     sp_metric_add(SP_M_SUBSCRIPTIONS, -1);
 }
@@ -69,7 +83,7 @@ static void give_back(struct sp_home *home, struct sp_session *session)
 {
     for (struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = d->next) {
         if (d->share != 0 && (d->qos == 1 || d->packet_id == 0)) {
-            sp_route_again(home, d->message, d->share, session->tag);
+            sp_route_again(home, d->message, d->share, sp_session_tag(session));
         }
     }
 }
@@ -113,7 +127,8 @@ static void replay_end(struct sp_replay **at)
 static void settle_more(struct sp_session *session)
 {
     struct sp_session_more *more = session->more;
-    if (more != NULL && more->replays == NULL && more->received_count == 0 && more->number == 0) {
+    if (more != NULL && more->queue == NULL && more->replays == NULL && more->received_count == 0 &&
+        more->number == 0 && more->left_ms == 0) {
         free(more->received);
         free(more);
         session->more = NULL;
@@ -128,6 +143,7 @@ static void forget_more(struct sp_session *session)
     if (session->more != NULL) {
         session->more->received_count = 0;
         session->more->number = 0;
+        session->more->left_ms = 0;
         settle_more(session);
     }
 }
@@ -143,13 +159,16 @@ static void delivery_free(struct sp_home *home, struct sp_delivery *delivery)
 static void forget_queue(struct sp_home *home, struct sp_session *session)
 {
     struct sp_delivery *next;
+    if (session->more == NULL) {
+        return;
+    }
     for (struct sp_delivery *d = sp_session_queue(session)->first; d != NULL; d = next) {
         next = d->next;
         delivery_free(home, d);
     }
     sp_keep_quiet(session);
-    free(session->queue);
-    session->queue = NULL;
+    free(session->more->queue);
+    session->more->queue = NULL;
 }
 
 void sp_session_destroy(struct sp_home *home, struct sp_session *session)
@@ -158,40 +177,49 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session)
         return;
     }
     give_back(home, session);
-    forget_more(session);
     while (session->sub_count > 0) {
         forget_subscription(home, session, session->sub_count - 1);
     }
     forget_queue(home, session);
-    if (session->client == NULL) {
+    forget_more(session);
+    if (sp_session_client(session) == NULL) {
         sp_metric_add(SP_M_SESSIONS_OFFLINE, -1);
     } else {
-        session->client->session = NULL;
+        sp_session_client(session)->session_ref = 0;
     }
-    sp_slots_remove(&home->sessions, session->tag);
+    sp_slots_remove(&home->sessions, sp_session_tag(session));
     if (session->sub_bits > 0) {
         sp_slabs_give(&lists, session->subs, list_size(session->sub_bits));
     }
     sp_slab_give(&slab, session);
 }
 
+void sp_session_left(struct sp_session *session, uint64_t wall_ms)
+{
+    struct sp_session_more *more = wall_ms == 0 ? session->more : more_of(session);
+    if (more != NULL) {
+        more->left_ms = wall_ms;
+        settle_more(session);
+    }
+}
+
 void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away)
 {
     for (uint16_t i = 0; i < session->sub_count; i++) {
         if (sp_filter_shared(sp_session_sub(session, i))) {
-            sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, session->tag,
-                         SP_SUB_AWAY, away);
+            sp_subs_mark(home->subs, sp_session_sub(session, i), home->index,
+                         sp_session_tag(session), SP_SUB_AWAY, away);
         }
     }
 }
 
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client)
 {
-    session->client = client;
     session->role = client->role;
-    client->session = session;
     session->expiry_s = client->session_expiry_s;
-    session->left_ms = 0;
+    session->client_ref = sp_ref_of(client);
+    client->session_ref = sp_ref_of(session);
+    sp_session_left(session, 0);
     if (!session->kept && session->expiry_s > 0) {
         sp_keep_begin(home, session);
     } else if (session->kept && session->expiry_s > 0) {
@@ -208,14 +236,15 @@ void sp_session_attach(struct sp_home *home, struct sp_session *session, struct 
 void sp_session_detach(struct sp_home *home, struct sp_session *session)
 {
     sp_session_tell_groups(home, session, true);
-    session->client->session = NULL;
-    session->client = NULL;
-    if (session->queue != NULL) {
-        session->queue->unsent = session->queue->first;
-        session->queue->in_flight = 0;
+    sp_session_client(session)->session_ref = 0;
+    session->client_ref = 0;
+    struct sp_queue *queue = sp_session_own_queue(session);
+    if (queue != NULL) {
+        queue->unsent = queue->first;
+        queue->in_flight = 0;
     }
     sp_metric_inc(SP_M_SESSIONS_OFFLINE);
-    session->left_ms = home->timers->wall_ms;
+    sp_session_left(session, home->timers->wall_ms);
     if (session->kept) {
         sp_keep_store(home, session);
         sp_keep_change(home, session);
@@ -245,7 +274,7 @@ static uint16_t id_of(uint64_t number)
 static void drop(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
                  struct sp_delivery *delivery, bool refused)
 {
-    struct sp_queue *queue = session->queue;
+    struct sp_queue *queue = sp_session_own_queue(session);
     sp_keep_leaves(home, session, delivery, refused);
     if (previous == NULL) {
         queue->first = delivery->next;
@@ -272,7 +301,7 @@ static struct sp_delivery *before(const struct sp_session *session,
                                   const struct sp_delivery *delivery)
 {
     struct sp_delivery *previous = NULL;
-    for (struct sp_delivery *d = session->queue->first; d != delivery; d = d->next) {
+    for (struct sp_delivery *d = session->more->queue->first; d != delivery; d = d->next) {
         previous = d;
     }
     return previous;
@@ -289,17 +318,17 @@ static void put_ids(struct sp_mqtt_publish *publish, const uint32_t *ids, uint16
 
 static void went_out(struct sp_session *session, struct sp_delivery *delivery)
 {
-    session->queue->unsent = delivery->next;
-    session->queue->in_flight++;
+    session->more->queue->unsent = delivery->next;
+    session->more->queue->in_flight++;
 }
 
 static void log_lapsed(const struct sp_session *session, const struct sp_delivery *delivery,
                        const char *detail)
 {
     sp_metric_inc(SP_M_PUBLISH_DROPPED);
-    if (session->kept && sp_client_may_log(session->client)) {
+    if (session->kept && sp_client_may_log(sp_session_client(session))) {
         sp_log_info(SP_EVENT("message_lapsed"),
-                    SP_F_VIEW("device", sp_device_identity(session->device)),
+                    SP_F_VIEW("device", sp_device_identity(sp_session_device(session))),
                     SP_F_VIEW("topic", delivery->message->topic), SP_F_STR("detail", detail));
     }
 }
@@ -307,11 +336,11 @@ static void log_lapsed(const struct sp_session *session, const struct sp_deliver
 /* Send the first unsent one. Expired and too large ones leave the queue instead. */
 static void send_one(struct sp_home *home, struct sp_session *session)
 {
-    struct sp_delivery *delivery = session->queue->unsent;
+    struct sp_delivery *delivery = session->more->queue->unsent;
     bool again = delivery->packet_id != 0;
     if (delivery->released) {
         went_out(session, delivery);
-        sp_client_send_ack(session->client, SP_MQTT_PUBREL, delivery->packet_id, 0);
+        sp_client_send_ack(sp_session_client(session), SP_MQTT_PUBREL, delivery->packet_id, 0);
         return;
     }
     struct sp_mqtt_publish publish = {
@@ -320,7 +349,7 @@ static void send_one(struct sp_home *home, struct sp_session *session)
     bool alive = sp_mail_packet(delivery->message, home->timers->now_ms, &publish) || again;
     publish.packet_id = id_of(delivery->number);
     put_ids(&publish, delivery->ids, delivery->id_count);
-    if (!alive || !sp_client_fits(session->client, &publish)) {
+    if (!alive || !sp_client_fits(sp_session_client(session), &publish)) {
         log_lapsed(session, delivery, alive ? "too large for the device" : "it has expired");
         drop(home, session, before(session, delivery), delivery, false);
         return;
@@ -330,16 +359,18 @@ static void send_one(struct sp_home *home, struct sp_session *session)
         session->more->sent = delivery->number;
     }
     went_out(session, delivery);
-    sp_client_publish(session->client, &publish);
+    sp_client_publish(sp_session_client(session), &publish);
 }
 
 static void pump(struct sp_home *home, struct sp_session *session)
 {
+    struct sp_client *client;
     const struct sp_queue *queue;
-    while ((queue = sp_session_queue(session))->unsent != NULL && session->client != NULL &&
+    while ((queue = sp_session_queue(session))->unsent != NULL &&
+           (client = sp_session_client(session)) != NULL &&
            !id_in_use(session, id_of(queue->unsent->number)) &&
-           sp_client_window(session->client) > queue->in_flight &&
-           sp_client_room(session->client, queue->unsent->size)) {
+           sp_client_window(client) > queue->in_flight &&
+           sp_client_room(client, queue->unsent->size)) {
         send_one(home, session);
     }
 }
@@ -348,14 +379,15 @@ static void send_qos0(struct sp_home *home, struct sp_session *session,
                       const struct sp_offer *offer)
 {
     const struct sp_mail *message = offer->message;
+    struct sp_client *client = sp_session_client(session);
     struct sp_mqtt_publish publish = {.qos = 0, .retain = offer->retain};
-    if (session->client == NULL || !sp_mail_packet(message, home->timers->now_ms, &publish)) {
+    if (client == NULL || !sp_mail_packet(message, home->timers->now_ms, &publish)) {
         return;
     }
     put_ids(&publish, offer->ids, offer->id_count);
-    if (sp_client_fits(session->client, &publish) &&
-        sp_client_room(session->client, message->topic.len + message->payload.len)) {
-        sp_client_publish(session->client, &publish);
+    if (sp_client_fits(client, &publish) &&
+        sp_client_room(client, message->topic.len + message->payload.len)) {
+        sp_client_publish(client, &publish);
     } else {
         sp_metric_inc(SP_M_PUBLISH_DROPPED);
     }
@@ -369,7 +401,7 @@ static void queue_full(struct sp_home *home, struct sp_session *session,
     if (!session->full) {
         session->full = true;
         sp_log_warn(SP_EVENT("session_queue_full"),
-                    SP_F_VIEW("device", sp_device_identity(session->device)),
+                    SP_F_VIEW("device", sp_device_identity(sp_session_device(session))),
                     SP_F_INT("bytes", sp_session_queue(session)->bytes));
     }
 }
@@ -380,16 +412,23 @@ static size_t size_of(const struct sp_offer *offer)
            offer->id_count * sizeof(offer->ids[0]);
 }
 
+/* NULL: no memory. */
+static struct sp_queue *queue_of(struct sp_session *session)
+{
+    struct sp_session_more *more = more_of(session);
+    if (more != NULL && more->queue == NULL) {
+        more->queue = malloc(sizeof(*more->queue));
+        if (more->queue != NULL) {
+            *more->queue = sp_queue_empty;
+        }
+    }
+    return more == NULL ? NULL : more->queue;
+}
+
 enum sp_err sp_session_queue_up(struct sp_home *home, struct sp_session *session,
                                 struct sp_delivery *delivery, bool sent)
 {
-    if (session->queue == NULL) {
-        session->queue = malloc(sizeof(*session->queue));
-        if (session->queue != NULL) {
-            *session->queue = sp_queue_empty;
-        }
-    }
-    struct sp_queue *queue = session->queue;
+    struct sp_queue *queue = queue_of(session);
     if (queue == NULL) {
         sp_mail_release(delivery->message);
         free(delivery);
@@ -505,7 +544,7 @@ enum sp_err sp_session_restore(struct sp_home *home, struct sp_session *session,
 void sp_session_stored(struct sp_home *home, struct sp_session *session, uint64_t number,
                        bool durable)
 {
-    struct sp_queue *queue = session->queue;
+    struct sp_queue *queue = sp_session_own_queue(session);
     struct sp_delivery *delivery = queue == NULL ? NULL : queue->storing;
     while (delivery != NULL && delivery->number < number) {
         delivery = delivery->next;
@@ -548,8 +587,8 @@ static bool replay_fits(const struct sp_home *home, struct sp_session *session,
     if (replay->qos > 0 && message->qos > 0) {
         return sp_session_queue(session)->bytes == 0 || has_room(home, session, size);
     }
-    const struct sp_client *client = session->client;
-    return sp_client_room(session->client, size) ||
+    const struct sp_client *client = sp_session_client(session);
+    return sp_client_room(sp_session_client(session), size) ||
            sp_client_now(client)->out.used + sp_client_now(client)->unsent.used == 0;
 }
 
@@ -585,9 +624,9 @@ static bool replay_some(struct sp_home *home, struct sp_session *session, struct
 void sp_session_pump(struct sp_home *home, struct sp_session *session)
 {
     pump(home, session);
-    while (session->more != NULL && session->more->replays != NULL && session->client != NULL &&
-           !session->client->lost && !session->client->keeping &&
-           sp_session_queue(session)->unsent == NULL &&
+    while (session->more != NULL && session->more->replays != NULL &&
+           sp_session_client(session) != NULL && !sp_session_client(session)->lost &&
+           !sp_session_client(session)->keeping && sp_session_queue(session)->unsent == NULL &&
            replay_some(home, session, session->more->replays)) {
     }
     if (session->more != NULL) {
@@ -636,7 +675,7 @@ static struct sp_delivery *in_flight(const struct sp_session *session, uint16_t 
 static void settle(struct sp_home *home, struct sp_session *session, struct sp_delivery *previous,
                    struct sp_delivery *delivery)
 {
-    session->queue->in_flight--;
+    session->more->queue->in_flight--;
     drop(home, session, previous, delivery, false);
     session->full = false;
     sp_session_pump(home, session);
@@ -754,16 +793,16 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
     if (sp_topic_share(filter, &name, &inner) == SP_ERR_MALFORMED) {
         return SP_ERR_MALFORMED; /* from a client it does not come so far */
     }
-    *existed = sp_subs_find(home->subs, filter, home->index, session->tag) != NULL;
+    *existed = sp_subs_find(home->subs, filter, home->index, sp_session_tag(session)) != NULL;
     if (!*existed && session->sub_count >= home->config->limits.subscriptions) {
         return SP_ERR_LIMIT;
     }
     SP_TRY(grow(session));
-    wanted.session = session->tag;
+    wanted.session = sp_session_tag(session);
     wanted.loop = home->index;
-    wanted.options =
-        (uint8_t)((wanted.options & ~(SP_SUB_KEPT | SP_SUB_AWAY)) |
-                  (session->kept ? SP_SUB_KEPT : 0) | (session->client == NULL ? SP_SUB_AWAY : 0));
+    wanted.options = (uint8_t)((wanted.options & ~(SP_SUB_KEPT | SP_SUB_AWAY)) |
+                               (session->kept ? SP_SUB_KEPT : 0) |
+                               (sp_session_client(session) == NULL ? SP_SUB_AWAY : 0));
     struct sp_filter *made = NULL;
     SP_TRY(sp_subs_add(home->subs, filter, &wanted, existed, &made));
     if (!*existed) {
@@ -779,7 +818,8 @@ enum sp_err sp_session_subscribe(struct sp_home *home, struct sp_session *sessio
 bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, struct sp_view filter)
 {
     forget_replay(session, filter);
-    const struct sp_filter *there = sp_subs_find(home->subs, filter, home->index, session->tag);
+    const struct sp_filter *there =
+        sp_subs_find(home->subs, filter, home->index, sp_session_tag(session));
     for (uint32_t i = 0; there != NULL && i < session->sub_count; i++) {
         if (sp_session_sub(session, i) == there) {
             if (session->kept) {
@@ -795,7 +835,7 @@ bool sp_session_unsubscribe(struct sp_home *home, struct sp_session *session, st
 void sp_session_mark_kept(struct sp_home *home, struct sp_session *session)
 {
     for (uint32_t i = 0; i < session->sub_count; i++) {
-        sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, session->tag, SP_SUB_KEPT,
-                     session->kept);
+        sp_subs_mark(home->subs, sp_session_sub(session, i), home->index, sp_session_tag(session),
+                     SP_SUB_KEPT, session->kept);
     }
 }

@@ -77,6 +77,9 @@ struct sp_session_more {
     uint64_t base;   /* lower ones belong to earlier sessions */
     uint64_t number; /* of the last message */
     uint64_t sent;   /* the highest number that was ever sent */
+    uint64_t
+        left_ms; /* since 1970: when the client left; 0: it is there, never was, or there was no memory to note it */
+    struct sp_queue *queue; /* NULL: nothing is on its way; to read it, sp_session_queue() */
     struct sp_replay *replays;
     uint16_t *received; /* QoS 2 packet identifiers taken, and not released yet */
     uint32_t received_count;
@@ -96,19 +99,17 @@ struct sp_offer {
 };
 
 struct sp_session {
-    struct sp_client *client; /**< NULL: away */
-    struct sp_device *device;
-    const struct sp_role_config *role; /**< of the client that is, or was, connected */
-    sp_slot_tag tag;
-    union {                    /* what it subscribes to; how lies in the index */
-        struct sp_filter *sub; /* sub_bits 0: here */
+    struct sp_session_more *more; /* NULL: nothing of it; to read it, sp_session_more() */
+    union {                       /* what it subscribes to; how lies in the index */
+        struct sp_filter *sub;    /* sub_bits 0: here */
         struct sp_filter **subs;
     };
-    struct sp_session_more *more; /* NULL: nothing of it; to read it, sp_session_more() */
-    struct sp_queue *queue;       /* NULL: nothing is on its way; to read it, sp_session_queue() */
-    uint64_t version;             /* of the registry's row for which it was begun */
-    uint64_t left_ms;  /* since 1970: when the client left; 0: it is there, or never was */
-    uint32_t expiry_s; /* from then on */
+    uint64_t version;  /* of the registry's row for which it was begun */
+    sp_ref client_ref; /* sp_session_client() */
+    sp_ref device_ref; /* sp_session_device() */
+    uint32_t slot;     /* in home->sessions; sp_session_tag() */
+    uint32_t expiry_s; /* for so long it is kept from when its client left */
+    uint16_t role;     /* of the client that is, or was, connected; sp_session_role() */
     uint16_t sub_count;
     uint8_t sub_bits; /* subs has room for 1 << sub_bits; 0: there is one at most, here */
     bool full : 1;    /* the queue overflowed and it was logged */
@@ -116,15 +117,23 @@ struct sp_session {
     bool begun : 1;   /* the journal knows of it */
     bool cut_off : 1; /* while loading: the gate ended before its device left */
 };
+_Static_assert(SP_REF_IS_POINTER || sizeof(struct sp_session) == 48, "what an idle device costs");
 
-/** What sp_session_queue() shows of one with nothing on its way. */
-extern const struct sp_queue sp_queue_empty;
-
-/** To look at what is on its way. */
-static inline const struct sp_queue *sp_session_queue(const struct sp_session *session)
+/** NULL: away. */
+static inline struct sp_client *sp_session_client(const struct sp_session *session)
 {
-    return session->queue == NULL ? &sp_queue_empty : session->queue;
+    return sp_ref_get(session->client_ref);
 }
+
+static inline struct sp_device *sp_session_device(const struct sp_session *session)
+{
+    return sp_ref_at(session->device_ref);
+}
+
+const struct sp_role_config *sp_session_role(const struct sp_session *session);
+
+/** Names it in its home. */
+sp_slot_tag sp_session_tag(const struct sp_session *session);
 
 /** What sp_session_more() shows of one that has nothing of it. */
 extern const struct sp_session_more sp_session_plain;
@@ -133,6 +142,22 @@ extern const struct sp_session_more sp_session_plain;
 static inline const struct sp_session_more *sp_session_more(const struct sp_session *session)
 {
     return session->more == NULL ? &sp_session_plain : session->more;
+}
+
+/** To change it; NULL: nothing is on its way. */
+static inline struct sp_queue *sp_session_own_queue(const struct sp_session *session)
+{
+    return session->more == NULL ? NULL : session->more->queue;
+}
+
+/** What sp_session_queue() shows of one with nothing on its way. */
+extern const struct sp_queue sp_queue_empty;
+
+/** To look at what is on its way. */
+static inline const struct sp_queue *sp_session_queue(const struct sp_session *session)
+{
+    const struct sp_queue *queue = sp_session_own_queue(session);
+    return queue == NULL ? &sp_queue_empty : queue;
 }
 
 /** Number its messages from now on, if that has not begun yet. NULL: no memory. */
@@ -147,7 +172,7 @@ static inline struct sp_filter *sp_session_sub(const struct sp_session *session,
     return session->sub_bits == 0 ? session->sub : session->subs[index];
 }
 
-/** @retval SP_ERR_NOMEM */
+/** The session of a device that has none. @retval SP_ERR_NOMEM */
 SP_MUST_CHECK enum sp_err sp_session_create(struct sp_home *home, struct sp_device *device,
                                             struct sp_session **out);
 
@@ -156,6 +181,9 @@ void sp_session_destroy(struct sp_home *home, struct sp_session *session);
 
 /** A client is there: send again what it did not acknowledge, then what waits. */
 void sp_session_attach(struct sp_home *home, struct sp_session *session, struct sp_client *client);
+
+/** Note since when it is away, as far as there is memory; milliseconds since 1970; 0: it is there. */
+void sp_session_left(struct sp_session *session, uint64_t wall_ms);
 
 /** The groups of its shared subscriptions: give to others first while it is away. */
 void sp_session_tell_groups(struct sp_home *home, struct sp_session *session, bool away);

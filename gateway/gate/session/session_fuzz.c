@@ -9,6 +9,7 @@
 #include "gateway/gate/session/home.h"
 #include "gateway/gate/session/house_fuzz.h"
 #include "gateway/log/log.h"
+#include "gateway/slab/slab.h"
 
 #include <string.h>
 
@@ -96,20 +97,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .exporter = exporter,
         .flush = flush,
     };
-    struct sp_client client;
+    static struct sp_slab clients = SP_SLAB_INIT(sizeof(struct sp_client));
+    struct sp_client *client = sp_slab_take(&clients);
     struct sp_msg_psk_answer answer = {.known = 1, .nonce_ok = 1};
-    if (size == 0 || sp_subs_create(1, &home.subs) != SP_OK) {
+    if (size == 0 || client == NULL || sp_subs_create(1, &home.subs) != SP_OK) {
+        sp_slab_give(&clients, client);
         return 0;
     }
     sp_log_init("fuzz", SP_LOG_ERROR);
-    memset(&client, 0, sizeof(client));
     memcpy(answer.row.role, name, sizeof(name));
     answer.row.attestation = (data[0] & 4) != 0 ? SP_ATTESTATION_NONE : SP_ATTESTATION_REQUIRED;
     sp_home_init(&home);
-    if (sp_client_init(&client, &home) == SP_OK &&
-        sp_client_identify(&client, SP_VIEW_LIT("id"), &answer) == SP_OK) {
-        begin(&client, data[0]);
-        feed(&home, &client, sp_view_from(sp_view(data, size), 1));
+    if (sp_client_init(client, &home) == SP_OK &&
+        sp_client_identify(client, SP_VIEW_LIT("id"), &answer) == SP_OK) {
+        begin(client, data[0]);
+        feed(&home, client, sp_view_from(sp_view(data, size), 1));
         const struct sp_msg_durable durable = {.up_to = home.tickets.last_ticket,
                                                .err = data[0] & 8};
         (void)!sp_tickets_durable(&home, &durable);
@@ -118,8 +120,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sp_timers_run(&timers, timers.now_ms);
         turn(&home);
     }
-    sp_client_deinit(&client);
+    sp_client_deinit(client);
     turn(&home);
+    sp_slab_give(&clients, client);
     sp_home_deinit(&home);
     sp_subs_destroy(home.subs);
     return 0;

@@ -116,13 +116,13 @@ static void qos_2_to_a_client_takes_all_four_steps(void)
     /* The wrong acknowledgements change nothing. */
     say_ack(reader, SP_MQTT_PUBACK, id, 0);
     say_ack(reader, SP_MQTT_PUBCOMP, id, 0);
-    SP_CHECK_INT(sp_session_queue(reader->client.session)->in_flight, 1);
+    SP_CHECK_INT(sp_session_queue(sp_client_session(&reader->client))->in_flight, 1);
     say_ack(reader, SP_MQTT_PUBREC, id, 0);
     SP_CHECK_INT(hear_ack(reader, SP_MQTT_PUBREL, id), 0);
-    SP_CHECK_INT(sp_session_queue(reader->client.session)->in_flight, 1);
+    SP_CHECK_INT(sp_session_queue(sp_client_session(&reader->client))->in_flight, 1);
     say_ack(reader, SP_MQTT_PUBCOMP, id, 0);
-    SP_CHECK_INT(sp_session_queue(reader->client.session)->in_flight, 0);
-    SP_CHECK(sp_session_queue(reader->client.session)->first == NULL);
+    SP_CHECK_INT(sp_session_queue(sp_client_session(&reader->client))->in_flight, 0);
+    SP_CHECK(sp_session_queue(sp_client_session(&reader->client))->first == NULL);
     say_ack(reader, SP_MQTT_PUBREC, 99, 0);
     SP_CHECK_INT(hear_ack(reader, SP_MQTT_PUBREL, 99), 0x92);
     hang_up(peer);
@@ -152,7 +152,8 @@ static void a_qos_2_exchange_goes_on_where_the_connection_broke(void)
              is(got.payload, "two"));
     say_ack(reader, SP_MQTT_PUBCOMP, one, 0);
     say_ack(reader, SP_MQTT_PUBREC, two, 0x83); /* refused: the end of it */
-    SP_CHECK(reader->len == 0 && sp_session_queue(reader->client.session)->first == NULL);
+    SP_CHECK(reader->len == 0 &&
+             sp_session_queue(sp_client_session(&reader->client))->first == NULL);
     hang_up(peer);
     hang_up(reader);
     end();
@@ -259,8 +260,8 @@ static void a_group_gets_each_message_once_and_what_a_member_leaves_goes_to_anot
         say_publish(peer, "a/b", "work", 1, i);
         SP_CHECK_INT(puback(peer, i), 0);
     }
-    SP_CHECK_INT(sp_session_queue(a->client.session)->in_flight, 2);
-    SP_CHECK_INT(sp_session_queue(b->client.session)->in_flight, 2);
+    SP_CHECK_INT(sp_session_queue(sp_client_session(&a->client))->in_flight, 2);
+    SP_CHECK_INT(sp_session_queue(sp_client_session(&b->client))->in_flight, 2);
     SP_CHECK(hear_publish(a, &got));
     say_puback(a, got.packet_id);
     hang_up(a); /* with one unacknowledged, and no session that stays */
@@ -365,7 +366,8 @@ static void more_retained_messages_than_a_queue_holds_all_arrive(void)
         SP_CHECK_CASE(hear_publish(reader, &got) && got.retain && is(got.topic, topic), topic);
         say_puback(reader, got.packet_id);
     }
-    SP_CHECK(reader->len == 0 && sp_session_more(reader->client.session)->replays == NULL);
+    SP_CHECK(reader->len == 0 &&
+             sp_session_more(sp_client_session(&reader->client))->replays == NULL);
     SP_CHECK_INT(subscribe(reader, "+/00", 0), 0);
     SP_CHECK(hear_publish(reader, &got) && got.qos == 0);
     hang_up(peer);

@@ -60,7 +60,7 @@ static uint8_t check_filter(const struct sp_client *client, struct sp_view filte
     struct sp_view inner = filter;
     enum sp_err share = sp_topic_share(filter, &name, &inner);
     bool shared = share == SP_OK;
-    if (share != SP_ERR_NOT_FOUND && !client->role->shared_subscriptions) {
+    if (share != SP_ERR_NOT_FOUND && !sp_client_role(client)->shared_subscriptions) {
         return SP_MQTT_RC_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     }
     if (share == SP_ERR_MALFORMED || !sp_topic_filter_valid(inner) ||
@@ -68,7 +68,7 @@ static uint8_t check_filter(const struct sp_client *client, struct sp_view filte
         return SP_MQTT_RC_TOPIC_FILTER_INVALID;
     }
     bool own = sp_view_starts(inner, SP_VIEW_LIT(SP_LINK_TOPIC_PREFIX));
-    bool allowed = sp_acl_may_subscribe(client->role, sp_client_identity(client), inner);
+    bool allowed = sp_acl_may_subscribe(sp_client_role(client), sp_client_identity(client), inner);
     return (shared && own) || !allowed ? SP_MQTT_RC_NOT_AUTHORIZED : 0;
 }
 
@@ -100,8 +100,8 @@ static uint8_t subscribe_one(struct sp_client *client, const struct sp_mqtt_filt
         .id = id,
     };
     bool existed = false;
-    enum sp_err err =
-        sp_session_subscribe(client->home, client->session, wanted->filter, subscriber, &existed);
+    enum sp_err err = sp_session_subscribe(client->home, sp_client_session(client), wanted->filter,
+                                           subscriber, &existed);
     *replay = err == SP_OK && wants_retained(client, wanted, existed);
     return code_for(err, wanted->qos);
 }
@@ -121,7 +121,7 @@ static void log_denied(struct sp_client *client, struct sp_view filter, uint8_t 
 /* A device that will resume relies on what it was granted: it is durable first. */
 static void answer(struct sp_client *client, const struct sp_mqtt_suback *suback)
 {
-    if (!client->session->kept) {
+    if (!sp_client_session(client)->kept) {
         sp_client_send_suback(client, SP_MQTT_SUBACK, suback);
     } else if (sp_keep_suback_later(client->home, client, suback) != SP_OK) {
         sp_client_refuse(client, &(struct sp_refusal){.metric = SP_M_SUBSCRIBE_DENIED,
@@ -138,8 +138,8 @@ static void replay(struct sp_client *client, const struct sp_mqtt_subscribe *pac
     struct sp_mqtt_filter filter;
     for (size_t i = 0; i < FILTERS_MAX && sp_mqtt_filter_next(SP_MQTT_SUBSCRIBE, &rest, &filter);
          i++) {
-        if (wanted[i] && client->session != NULL &&
-            sp_session_replay(client->home, client->session, filter.filter, filter.qos,
+        if (wanted[i] && sp_client_session(client) != NULL &&
+            sp_session_replay(client->home, sp_client_session(client), filter.filter, filter.qos,
                               packet->props.subscription_id) != SP_OK) {
             sp_metric_inc(SP_M_PUBLISH_DROPPED);
         }
@@ -213,7 +213,7 @@ void sp_on_unsubscribe(struct sp_client *client, const struct sp_mqtt_header *he
     }
     struct sp_view rest = packet.filters;
     while (count < FILTERS_MAX && sp_mqtt_filter_next(header->type, &rest, &filter)) {
-        bool there = sp_session_unsubscribe(client->home, client->session, filter.filter);
+        bool there = sp_session_unsubscribe(client->home, sp_client_session(client), filter.filter);
         codes[count++] = there ? SP_MQTT_RC_SUCCESS : SP_MQTT_RC_NO_SUBSCRIPTION_EXISTED;
     }
     const struct sp_mqtt_suback unsuback = {

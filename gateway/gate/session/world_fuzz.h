@@ -14,11 +14,13 @@
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/house_fuzz.h"
 #include "gateway/log/log.h"
+#include "gateway/slab/slab.h"
 #include "libs/mqtt/any_packet_test.h"
 
 #include <string.h>
 
 #define WORLD_SEATS 4U
+#define WORLD_INBOX 70000U
 
 /* ---- the world ---- */
 
@@ -26,19 +28,21 @@ struct seat {
     struct sp_client client; /* first: flush casts back */
     bool taken;
     size_t received; /* bytes in `inbox` that are no whole packet yet */
-    uint8_t inbox[70000];
+    uint8_t *inbox;  /* WORLD_INBOX bytes */
 };
 
 struct world {
     struct sp_timers timers;
     struct sp_outbox outbox;
     struct sp_home home;
-    struct seat seats[WORLD_SEATS];
-    uint64_t appended; /* messages that went to store */
+    struct seat *seats; /* WORLD_SEATS of them, in a slab */
+    uint64_t appended;  /* messages that went to store */
     void (*heard)(struct seat *seat, const struct any_packet *packet); /* may be NULL */
 };
 
 static struct world world;
+static uint8_t world_inboxes[WORLD_SEATS][WORLD_INBOX];
+static struct sp_slab world_seats = SP_SLAB_INIT(WORLD_SEATS * sizeof(struct seat));
 
 /* Whole packets that the home has sent: each must be one that a server may send. */
 static inline void world_read(struct seat *seat)
@@ -69,7 +73,7 @@ static inline void world_flush(struct sp_client *client)
 {
     struct seat *seat = (struct seat *)(void *)client;
     struct sp_view out = sp_buf_view(&sp_client_now(client)->out);
-    if (seat->received + out.len <= sizeof(seat->inbox)) {
+    if (seat->received + out.len <= WORLD_INBOX) {
         sp_copy(seat->inbox + seat->received, out.ptr, out.len);
         seat->received += out.len;
         world_read(seat);
@@ -130,8 +134,13 @@ static inline bool world_begin(const struct sp_config *config, struct sp_edge ke
 {
     memset(&world, 0, offsetof(struct world, seats));
     world.appended = 0;
+    world.seats = world.seats != NULL ? world.seats : sp_slab_take(&world_seats);
+    if (world.seats == NULL) {
+        return false;
+    }
     for (size_t i = 0; i < WORLD_SEATS; i++) {
         world.seats[i].taken = false;
+        world.seats[i].inbox = world_inboxes[i];
     }
     world.timers.now_ms = 1000000;
     world.timers.wall_ms = 1700000000000;

@@ -13,6 +13,7 @@
 #include "gateway/gate/session/client.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
+#include "gateway/slab/slab.h"
 #include "libs/base/test.h"
 
 #include <stdlib.h>
@@ -138,11 +139,13 @@ HELPER enum sp_err exporter(struct sp_client *client, uint8_t *out)
 
 struct peer {
     struct sp_client client;
-    uint8_t inbox[65536]; /* what the gateway sent and the test has not looked at */
+    uint8_t inbox[60000]; /* what the gateway sent and the test has not looked at */
     size_t len;
     bool closed;
     enum sp_mqtt_version version;
 };
+
+static struct sp_slab peer_slab = SP_SLAB_INIT(sizeof(struct peer));
 
 HELPER void flush(struct sp_client *client)
 {
@@ -219,7 +222,7 @@ HELPER void hang_up(struct peer *peer)
     if (peer != NULL) {
         sp_client_deinit(&peer->client);
         turn();
-        free(peer);
+        sp_slab_give(&peer_slab, peer);
     }
 }
 
@@ -237,7 +240,7 @@ HELPER void end(void)
 /* A device whose TLS handshake is finished. */
 HELPER struct peer *dial_as(const char *identity, const struct sp_msg_psk_answer *answer)
 {
-    struct peer *peer = calloc(1, sizeof(*peer));
+    struct peer *peer = sp_slab_take(&peer_slab);
     SP_CHECK(sp_client_init(&peer->client, &w->home) == SP_OK);
     SP_CHECK_INT(sp_client_identify(&peer->client, sp_view_str(identity), answer), SP_OK);
     return peer;
@@ -265,7 +268,7 @@ HELPER struct sp_mqtt_header hear(struct peer *peer, struct sp_view *body)
     static uint8_t kept[65536];
     struct sp_mqtt_header header = {.type = 0};
     *body = sp_view(NULL, 0);
-    if (sp_mqtt_peek(sp_view(peer->inbox, peer->len), 65536, &header) != SP_OK) {
+    if (sp_mqtt_peek(sp_view(peer->inbox, peer->len), sizeof(peer->inbox), &header) != SP_OK) {
         return (struct sp_mqtt_header){.type = 0};
     }
     size_t size = header.header_len + (size_t)header.body_len;
