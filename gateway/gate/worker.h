@@ -34,7 +34,7 @@ struct sp_link {
 
 #define SP_WORKER_ORDERS 8U /* from other threads that need no memory, at a time */
 
-struct sp_order; /* private to worker.c */
+struct sp_order; /* private to worker_*.c */
 
 struct sp_worker {
     struct sp_home home; /* first: parcels get it as their owner */

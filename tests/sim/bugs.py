@@ -42,7 +42,7 @@ BUGS = {name: (bug.file, bug.old, bug.new) for name, bug in LEDGER_BUGS.items() 
     "no-share-for-a-device": (
         "gateway/store/keeper_records.c", "                        k->config->limits.journal_device_bytes) {\n", "                        UINT64_MAX) {\n"),
     "acks-overtake": (
-        "gateway/gate/session/client.c", "    if (sp_client_in_flight(client)->unacked == 0 ||\n", "    if (true ||\n"),
+        "gateway/gate/session/client_acks.c", "    if (sp_client_in_flight(client)->unacked == 0 ||\n", "    if (true ||\n"),
     "a-lost-store-is-no-refusal": (
         "gateway/gate/route/tickets.c", "    release(home, UINT64_MAX, false);\n", "    release(home, UINT64_MAX, true);\n"),
     "expired-before-its-time": (

@@ -8,7 +8,7 @@
  *        └───────────── no attestation ────────┘
  *
  * Until OPEN a client is a guest: it holds its identity's guest place and changes nothing else (docs/protocol.md 2). Which
- * packets are in turn in which state is one table in client.c. The owner (gate/conn) embeds the struct, gives it
+ * packets are in turn in which state is one table in client_in.c. The owner (gate/conn) embeds the struct, gives it
  * bytes, and looks after a turn at the list home->dirty for what is to be written or closed.
  */
 #ifndef SP_GATEWAY_GATE_SESSION_CLIENT_H
@@ -88,7 +88,7 @@ struct sp_client_more {
 struct sp_client {
     struct sp_home *home;
     struct sp_wheel_node deadline; /* in home->deadlines */
-    /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry.c. */
+    /* What outlives a packet is carried over an upgrade: a field that is added here has its place in carry_out.c and carry_in.c. */
     uint64_t heard_ms;      /* last input; once stalled, when that was */
     uint64_t attest_due_ms; /* answer timeout or next challenge; UINT64_MAX: none */
     sp_ref next_dirty;
