@@ -3,7 +3,7 @@
 /**
  * @file The messages in the journal's file, in two tables (docs/decisions/0007-batches.md): `batches`, where those of one
  * commit lie together, and `messages`, a row for each that came another way. A sequence is in one of them at most.
- * Results are SQLite's. Private to journal_sqlite.c and messages_sqlite.c.
+ * Results are SQLite's. Private to the files *_sqlite.c of this folder.
  */
 #ifndef SP_GATEWAY_STORE_MESSAGES_INTERNAL_H
 #define SP_GATEWAY_STORE_MESSAGES_INTERNAL_H

@@ -31,7 +31,7 @@ void sp_sessions_written(struct sp_sessions *sessions, bool committed);
 /** Of a journal. */
 struct sp_sessions *sp_journal_sessions(const struct sp_journal *journal);
 
-/** Something failed: sp_journal_broken() from now on. */
+/** Something failed: sp_journal_error() says what, and sp_journal_broken() is true until sp_journal_recover(). */
 enum sp_err sp_journal_failed(struct sp_journal *journal, int result);
 
 #endif

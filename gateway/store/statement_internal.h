@@ -6,6 +6,7 @@
 
 #include "libs/base/bytes.h"
 
+struct sqlite3;
 struct sqlite3_stmt;
 
 /** Bind bytes, which stay the caller's until the statement has run; an empty view is an empty value, not NULL. */
@@ -17,5 +18,14 @@ struct sp_view sp_statement_column(struct sqlite3_stmt *st, int index);
 
 /** Step once and reset. @return SQLITE_OK, or what failed. */
 int sp_statement_run(struct sqlite3_stmt *st);
+
+/** The one number that a query gives; 0 for none and NULL. @param[out] rc SQLITE_OK, or what failed. */
+int64_t sp_statement_number(struct sqlite3 *db, const char *sql, int *rc);
+
+/** What a failure is to our callers: SP_ERR_MALFORMED, SP_ERR_NOMEM or SP_ERR_IO. */
+enum sp_err sp_statement_err(int rc);
+
+/** A failure in the database's words, until it is used again; of what it holds it says nothing itself. */
+const char *sp_statement_words(struct sqlite3 *db, int rc);
 
 #endif

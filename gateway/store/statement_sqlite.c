@@ -28,3 +28,41 @@ int sp_statement_run(struct sqlite3_stmt *st)
     int reset = sqlite3_reset(st);
     return rc == SQLITE_DONE || rc == SQLITE_ROW ? reset : rc;
 }
+
+int64_t sp_statement_number(struct sqlite3 *db, const char *sql, int *rc)
+{
+    sqlite3_stmt *st = NULL;
+    int64_t value = 0;
+    *rc = sqlite3_prepare_v2(db, sql, -1, &st, NULL);
+    if (*rc == SQLITE_OK) {
+        *rc = sqlite3_step(st);
+        if (*rc == SQLITE_ROW) {
+            value = sqlite3_column_int64(st, 0);
+            *rc = SQLITE_OK;
+        } else if (*rc == SQLITE_DONE) {
+            *rc = SQLITE_OK;
+        }
+    }
+    (void)sqlite3_finalize(st);
+    return value;
+}
+
+enum sp_err sp_statement_err(int rc)
+{
+    switch (rc & 0xff) {
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return SP_ERR_MALFORMED;
+    case SQLITE_NOMEM:
+        return SP_ERR_NOMEM;
+    default:
+        return SP_ERR_IO;
+    }
+}
+
+const char *sp_statement_words(struct sqlite3 *db, int rc)
+{
+    int code = db == NULL ? SQLITE_OK : sqlite3_errcode(db);
+    bool told = code != SQLITE_OK && code != SQLITE_ROW && code != SQLITE_DONE;
+    return told ? sqlite3_errmsg(db) : sqlite3_errstr(rc);
+}

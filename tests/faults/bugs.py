@@ -28,18 +28,18 @@ BUGS = {
     "ack-before-sync": Bug(
         "gateway/store/keeper.c",
         "    enum sp_err committed = commit(k);\n    for (uint32_t i = 0; i < k->door_count; i++) {\n"
-        "        answer_door(&k->doors[i], committed);\n    }\n",
-        "    for (uint32_t i = 0; i < k->door_count; i++) {\n        answer_door(&k->doors[i], SP_OK);\n"
-        "        flush_door(k, i);\n    }\n    (void)commit(k);\n",
+        "        sp_door_answer(&k->doors[i], committed);\n    }\n",
+        "    for (uint32_t i = 0; i < k->door_count; i++) {\n        sp_door_answer(&k->doors[i], SP_OK);\n"
+        "        sp_door_flush(&k->doors[i]);\n    }\n    (void)commit(k);\n",
         each([("away 1",)], blows=TRAPS)),
     "no-sync": Bug(
-        "gateway/store/journal_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=OFF;",
+        "gateway/store/journal_open_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=OFF;",
         each([("away 1",)], blows=[POWER], times=5)),
     "lazy-sync": Bug(
-        "gateway/store/journal_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=NORMAL;",
+        "gateway/store/journal_open_sqlite.c", "PRAGMA synchronous=FULL;", "PRAGMA synchronous=NORMAL;",
         each([("away 1",)], blows=[POWER], times=5)),
     "a-log-found-is-trusted": Bug(
-        "gateway/store/journal_sqlite.c", "    return rc == SQLITE_OK ? renew_log(j) : rc;\n", "    return rc;\n",
+        "gateway/store/journal_open_sqlite.c", "    return rc == SQLITE_OK ? renew_log(j) : rc;\n", "    return rc;\n",
         [(("away 1",), d, b) for d, b in [(("fail_syncs", 3), STORE), ((), POWER)] * 3]),
     "a-failed-commit-is-acked": Bug(
         "gateway/store/keeper.c", "        commit_failed(k);\n        return err;\n",

@@ -25,22 +25,22 @@ BUGS = {name: (bug.file, bug.old, bug.new) for name, bug in LEDGER_BUGS.items() 
     "order-lost-behind-a-refusal": (
         "gateway/gate/route/tickets.c", "    record.after = chain(home, m, client);\n", "    (void)chain(home, m, client);\n"),
     "what-follows-a-refused-one-is-stored": (
-        "gateway/store/keeper.c", "follows_refused(d, &r->head) ? SP_ERR_LIMIT : take_durable(d->keeper, r);",
-        "take_durable(d->keeper, r);"),
+        "gateway/store/keeper_doors.c", "follows_refused(d, &r->head) ? SP_ERR_LIMIT : sp_keeper_take_durable(d->keeper, r);",
+        "sp_keeper_take_durable(d->keeper, r);"),
     "qos-2-believes-no-repeat": (
-        "gateway/store/journal_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
+        "gateway/store/packets_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
         "    *repeat = false;\n"),
     "the-packet-id-alone-is-believed": (
-        "gateway/store/journal_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
+        "gateway/store/packets_sqlite.c", "    *repeat = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) == digest_of(row);\n",
         "    *repeat = rc == SQLITE_ROW;\n"),
     "what-is-left-of-a-batch-is-lost": (
         "gateway/store/messages_sqlite.c", "            rc = insert_row(m, &message);\n", "            (void)insert_row;\n"),
     "what-gathers-is-acked": (
         "gateway/store/keeper.c", "        more = !gathers(k) && finish_turn(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n",
         "        more = !gathers(k) && finish_turn(k);\n        for (uint32_t i = 0; i < k->door_count; i++) {\n"
-        "            answer_door(&k->doors[i], SP_OK);\n"),
+        "            sp_door_answer(&k->doors[i], SP_OK);\n"),
     "no-share-for-a-device": (
-        "gateway/store/keeper.c", "                        k->config->limits.journal_device_bytes) {\n", "                        UINT64_MAX) {\n"),
+        "gateway/store/keeper_records.c", "                        k->config->limits.journal_device_bytes) {\n", "                        UINT64_MAX) {\n"),
     "acks-overtake": (
         "gateway/gate/session/client.c", "    if (sp_client_in_flight(client)->unacked == 0 ||\n", "    if (true ||\n"),
     "a-lost-store-is-no-refusal": (
