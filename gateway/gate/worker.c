@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@
 #define TRIM_FROM        64U    /* connections, after which the heap is given back … */
 #define TRIM_MS          1000U  /* … so long after the last handshake … */
 #define TRIM_LATEST_MS   10000U /* … or, when there is no last one, as often */
+#define PAGE             4096U  /* bytes: alignment of a loop's buffers */
 #define LOG_MS           1000U  /* before the log tells what it left out */
 #define STOP_MS          2000U  /* for last words */
 
@@ -657,6 +659,22 @@ static void settle_connections(struct sp_worker *worker)
     }
 }
 
+/* Give back what the loop's own buffers have come to since. Nothing is in them between two events. */
+static void trim_buffers(struct sp_worker *worker)
+{
+    const struct sp_link *links[] = {&worker->keys, &worker->store};
+    for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+        if (links[i]->channel != NULL) {
+            sp_channel_trim(links[i]->channel);
+        }
+    }
+    if (worker->out.used == 0) {
+        sp_tls_out_deinit(&worker->out);
+    }
+    (void)madvise(worker->cipher, SP_WORKER_BUFFER, MADV_DONTNEED); /* refused with larger pages */
+    (void)madvise(worker->plain, SP_WORKER_BUFFER, MADV_DONTNEED);
+}
+
 /* Handshakes need much memory for a moment. What they leave of the heap is empty pages, since what lives on lies in slabs. */
 static void trim(struct sp_timer *timer)
 {
@@ -668,6 +686,7 @@ static void trim(struct sp_timer *timer)
         worker->stirred = 0;
         worker->trimmed_ms = now_ms;
         sp_client_trim(&worker->home);
+        trim_buffers(worker);
         sp_slab_trim();
         (void)malloc_trim(0);
     }
@@ -917,8 +936,8 @@ enum sp_err sp_worker_init(struct sp_worker *worker, struct sp_gate *gate, uint1
     worker->serve_timer.fire = serve_again;
     worker->log_timer.fire = log_left_out;
     worker->orders = calloc(SP_WORKER_ORDERS, sizeof(*worker->orders));
-    worker->cipher = malloc(SP_WORKER_BUFFER);
-    worker->plain = malloc(SP_WORKER_BUFFER);
+    worker->cipher = aligned_alloc(PAGE, SP_WORKER_BUFFER);
+    worker->plain = aligned_alloc(PAGE, SP_WORKER_BUFFER);
     worker->keys.message = keys_message;
     worker->keys.lost = keys_lost;
     worker->store.message = store_message;
@@ -969,7 +988,9 @@ void sp_worker_deinit(struct sp_worker *worker)
     sp_home_deinit(&worker->home);
     sp_inbox_deinit(&worker->inbox);
     sp_loop_deinit(&worker->loop);
-    sp_tls_out_deinit(&worker->out);
+    if (worker->out.used == 0) {
+        sp_tls_out_deinit(&worker->out);
+    }
     free(worker->home.outboxes);
     free(worker->listeners);
     free(worker->orders);

@@ -17,12 +17,12 @@
 
 /**
  * A watched fd; lives in its owner. After sp_loop_remove() the memory must stay until the turn has ended: events
- * of this turn that were fetched already are skipped by looking at `fd`.
+ * of this turn that were fetched already are skipped by looking at `fd`. Aligned as its owner, which is found by casting back.
  */
 struct sp_watch {
-    int fd;          /**< -1 while not watched */
-    uint16_t events; /**< what it is watched for, EPOLL* bits */
-    uint16_t kind;   /* which of its loop's functions is told; private */
+    _Alignas(8) int fd; /**< -1 while not watched */
+    uint16_t events;    /**< what it is watched for, EPOLL* bits */
+    uint16_t kind;      /* which of its loop's functions is told; private */
 };
 _Static_assert(sizeof(struct sp_watch) == 8, "what an idle connection costs");
 

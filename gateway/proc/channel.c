@@ -14,7 +14,8 @@
 #include <unistd.h>
 
 #define READ_MAX (256U << 10)
-#define KEEP_MAX (1U << 20) /* an empty buffer larger than this is given back */
+#define KEEP_MAX (1U << 20)  /* an empty buffer larger than this is given back at once … */
+#define KEEP_MIN (16U << 10) /* … and one larger than this by sp_channel_trim() */
 
 struct buffer {
     uint8_t *ptr;
@@ -84,6 +85,13 @@ static void buffer_consume(struct buffer *b, size_t len)
         if (b->cap > KEEP_MAX) {
             buffer_free(b);
         }
+    }
+}
+
+static void buffer_trim(struct buffer *b)
+{
+    if (b->from == b->to && b->cap > KEEP_MIN) {
+        buffer_free(b);
     }
 }
 
@@ -172,6 +180,12 @@ enum sp_err sp_channel_flush(struct sp_channel *c)
 size_t sp_channel_pending(const struct sp_channel *c)
 {
     return c->out.to - c->out.from;
+}
+
+void sp_channel_trim(struct sp_channel *c)
+{
+    buffer_trim(&c->in);
+    buffer_trim(&c->out);
 }
 
 /* Hand over the first message when it is whole, else SP_ERR_AGAIN. */

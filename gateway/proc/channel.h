@@ -47,6 +47,9 @@ SP_MUST_CHECK enum sp_err sp_channel_flush(struct sp_channel *c);
 /** Bytes queued and not written. */
 size_t sp_channel_pending(const struct sp_channel *c);
 
+/** Give back what is empty and large, since much came or went. Not from within sp_channel_receive(). */
+void sp_channel_trim(struct sp_channel *c);
+
 /** `body` is borrowed until the function returns. An error closes the channel. */
 typedef enum sp_err (*sp_channel_fn)(void *arg, const struct sp_frame *frame, struct sp_view body);
 

@@ -78,6 +78,34 @@ static void messages_arrive_whole_and_in_order(void)
     end_pair(&p);
 }
 
+static void a_trim_loses_nothing(void)
+{
+    static uint8_t body[100000];
+    struct pair p = make_pair();
+    struct sp_view part = SP_VIEW_ARRAY(body);
+    struct got got = {0};
+    struct sp_channel *other;
+    int64_t before = starve_live();
+    SP_CHECK_INT(sp_channel_create(dup(p.raw), &other), SP_OK);
+    for (int round = 0; round < 3; round++) {
+        body[0] = (uint8_t)(round + 1);
+        SP_CHECK_INT(sp_channel_send(p.channel, 7, 1, &part, 1), SP_OK);
+        sp_channel_trim(p.channel); /* all of it waits */
+        while (got.count == (unsigned)round) {
+            SP_CHECK_INT(sp_channel_flush(p.channel), SP_OK);
+            sp_channel_trim(p.channel);
+            SP_CHECK_INT(sp_channel_receive(other, take, &got), SP_OK);
+            sp_channel_trim(other); /* perhaps a part of it has come */
+        }
+        SP_CHECK_INT(got.last_len, sizeof(body));
+        SP_CHECK_INT(got.first_byte, round + 1);
+        SP_CHECK_INT(sp_channel_pending(p.channel), 0);
+        SP_CHECK_INT(starve_live(), before + 1); /* the other channel itself */
+    }
+    sp_channel_destroy(other);
+    end_pair(&p);
+}
+
 static void what_there_is_no_memory_for_is_read_later(void)
 {
     static uint8_t body[600000];
@@ -247,6 +275,7 @@ static void a_control_message_carries_a_descriptor(void)
 
 static const struct sp_test tests[] = {
     SP_TEST(messages_arrive_whole_and_in_order),
+    SP_TEST(a_trim_loses_nothing),
     SP_TEST(what_there_is_no_memory_for_is_read_later),
     SP_TEST(a_message_in_pieces_is_put_together),
     SP_TEST(the_largest_message_passes_through_a_full_pipe),

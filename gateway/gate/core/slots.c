@@ -6,7 +6,7 @@
 
 static enum sp_err grow(struct sp_slots *slots)
 {
-    uint32_t cap = slots->cap == 0 ? 16 : slots->cap * 2;
+    uint32_t cap = slots->cap < 16 ? 16 : slots->cap + slots->cap / 4;
     sp_ref *grown = realloc(slots->items, cap * sizeof(*grown));
     slots->items = grown == NULL ? slots->items : grown;
     uint32_t *generations =

@@ -13,7 +13,7 @@
 /** index in the low half, generation in the high half; never 0 */
 typedef uint64_t sp_slot_tag;
 
-/** Zeroed = empty. For each that is in use 8 bytes, in two lists. */
+/** Zeroed = empty. For each 8 bytes, in two lists that grow by a quarter. */
 struct sp_slots {
     sp_ref *items;         /* while nothing is in a slot: index + 1 of the next such one; 0: none */
     uint32_t *generations; /* of the slots: odd while something is in it */
