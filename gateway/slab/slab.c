@@ -28,6 +28,8 @@ static struct {
     struct sp_slab *first;
 } known = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
+_Static_assert(SP_SLABS_MAX + sizeof(struct sp_slab_page) <= PAGE, "a page has room for one");
+
 static struct sp_slab_page *map_page(void)
 {
     struct sp_slab_page *page = sp_arena_take();

@@ -43,14 +43,17 @@ void sp_slab_give(struct sp_slab *slab, void *item);
 /** Give back the empty pages of all slabs of this process; a slab must not go before its process does once it had a page. */
 void sp_slab_trim(void);
 
-/** Things of different sizes, each from the slab of its size. */
-#define SP_SLAB_STEP  8U
-#define SP_SLAB_SIZES 32U
+/** Things of different sizes, each from the slab of its size; above SP_SLAB_STEP * SP_SLAB_SIZES bytes sizes double. */
+#define SP_SLAB_STEP   8U
+#define SP_SLAB_SIZES  32U
+#define SP_SLABS_MAX   65408U /**< bytes of the largest thing */
+#define SP_SLABS_LARGE 8U     /* 512 … 32768, SP_SLABS_MAX */
 struct sp_slabs {
     struct sp_slab by_size[SP_SLAB_SIZES];
+    struct sp_slab large[SP_SLABS_LARGE];
 };
 
-/** As sp_slab_take(), `bytes` bytes; beyond SP_SLAB_STEP * SP_SLAB_SIZES from the heap. */
+/** As sp_slab_take(), `bytes` bytes, at most SP_SLABS_MAX. */
 void *sp_slabs_take(struct sp_slabs *slabs, size_t bytes);
 
 /** Give it back; `bytes` as when it was taken. */
@@ -60,11 +63,14 @@ void sp_slabs_give(struct sp_slabs *slabs, void *item, size_t bytes);
 #define SP_SLAB_EIGHT(n)                                                                \
     SP_SLAB_OF((n) + 1), SP_SLAB_OF((n) + 2), SP_SLAB_OF((n) + 3), SP_SLAB_OF((n) + 4), \
         SP_SLAB_OF((n) + 5), SP_SLAB_OF((n) + 6), SP_SLAB_OF((n) + 7), SP_SLAB_OF((n) + 8)
-#define SP_SLABS_INIT                                                                \
-    {                                                                                \
-        {                                                                            \
-            SP_SLAB_EIGHT(0), SP_SLAB_EIGHT(8), SP_SLAB_EIGHT(16), SP_SLAB_EIGHT(24) \
-        }                                                                            \
+#define SP_SLABS_INIT                                                                          \
+    {                                                                                          \
+        {SP_SLAB_EIGHT(0), SP_SLAB_EIGHT(8), SP_SLAB_EIGHT(16), SP_SLAB_EIGHT(24)},            \
+        {                                                                                      \
+            SP_SLAB_INIT(512U), SP_SLAB_INIT(1024U), SP_SLAB_INIT(2048U), SP_SLAB_INIT(4096U), \
+                SP_SLAB_INIT(8192U), SP_SLAB_INIT(16384U), SP_SLAB_INIT(32768U),               \
+                SP_SLAB_INIT(SP_SLABS_MAX)                                                     \
+        }                                                                                      \
     }
 
 #endif

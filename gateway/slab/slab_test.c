@@ -80,6 +80,17 @@ static void things_of_every_size_come_from_where_they_belong(void)
         SP_CHECK_INT((uint8_t)items[size][size - 1], size % 251);
         sp_slabs_give(&slabs, items[size], size);
     }
+    for (size_t size = 500; size <= SP_SLABS_MAX; size += size < 65000 ? 499 : 1) {
+        items[0] = sp_slabs_take(&slabs, size);
+        items[1] = sp_slabs_take(&slabs, size);
+        SP_CHECK(items[0] != NULL && items[1] != NULL);
+        memset(items[0], 1, size);
+        memset(items[1], 2, size);
+        SP_CHECK(items[0][0] == 1 && items[0][size - 1] == 1);
+        sp_slabs_give(&slabs, items[0], size);
+        sp_slabs_give(&slabs, items[1], size);
+    }
+    SP_CHECK(sp_slabs_take(&slabs, SP_SLABS_MAX + 1) == NULL);
 }
 
 static const struct sp_test tests[] = {

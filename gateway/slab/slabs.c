@@ -2,26 +2,25 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/slab/slab.h"
 
-#include <stdlib.h>
-
 static struct sp_slab *slab_for(struct sp_slabs *slabs, size_t bytes)
 {
     size_t steps = bytes == 0 ? 1 : (bytes + SP_SLAB_STEP - 1) / SP_SLAB_STEP;
-    return steps > SP_SLAB_SIZES ? NULL : &slabs->by_size[steps - 1];
+    size_t large = 0;
+    if (steps <= SP_SLAB_SIZES) {
+        return &slabs->by_size[steps - 1];
+    }
+    while (large < SP_SLABS_LARGE - 1 && slabs->large[large].size < bytes) {
+        large++;
+    }
+    return &slabs->large[large];
 }
 
 void *sp_slabs_take(struct sp_slabs *slabs, size_t bytes)
 {
-    struct sp_slab *slab = slab_for(slabs, bytes);
-    return slab == NULL ? calloc(1, bytes) : sp_slab_take(slab);
+    return bytes > SP_SLABS_MAX ? NULL : sp_slab_take(slab_for(slabs, bytes));
 }
 
 void sp_slabs_give(struct sp_slabs *slabs, void *item, size_t bytes)
 {
-    struct sp_slab *slab = slab_for(slabs, bytes);
-    if (slab == NULL) {
-        free(item);
-    } else {
-        sp_slab_give(slab, item);
-    }
+    sp_slab_give(slab_for(slabs, bytes), item);
 }

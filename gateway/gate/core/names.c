@@ -2,7 +2,7 @@
 /* Copyright The Sallyport Authors */
 #include "gateway/gate/core/names.h"
 
-#include <stdlib.h>
+#include "gateway/slab/slab.h"
 
 struct sp_name {
     struct sp_table_node node; /* first: found by casting back */
@@ -10,6 +10,8 @@ struct sp_name {
     uint8_t len;
     uint8_t text[];
 };
+
+static struct sp_slabs slabs = SP_SLABS_INIT;
 
 struct sp_view sp_name_text(const struct sp_name *name)
 {
@@ -37,15 +39,14 @@ struct sp_name *sp_name_hold(struct sp_table *names, struct sp_view text)
     }
     struct sp_name *name = find(names, text);
     if (name == NULL) {
-        name = malloc(sizeof(*name) + text.len);
+        name = sp_slabs_take(&slabs, sizeof(*name) + text.len);
         if (name == NULL) {
             return NULL;
         }
-        name->holders = 0;
         name->len = (uint8_t)text.len;
         sp_copy(name->text, text.ptr, text.len);
         if (sp_table_insert(names, &name->node, hash_of) != SP_OK) {
-            free(name);
+            sp_slabs_give(&slabs, name, sizeof(*name) + text.len);
             return NULL;
         }
     }
@@ -57,6 +58,6 @@ void sp_name_release(struct sp_table *names, struct sp_name *name)
 {
     if (name != NULL && --name->holders == 0) {
         sp_table_remove(names, &name->node);
-        free(name);
+        sp_slabs_give(&slabs, name, sizeof(*name) + name->len);
     }
 }

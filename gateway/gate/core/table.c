@@ -47,7 +47,7 @@ uint64_t sp_hash(uint64_t seed, struct sp_view bytes)
 }
 
 /* Any number of buckets will do: the hash is a fraction of them. */
-static struct sp_table_node **bucket_of(const struct sp_table *table, uint64_t hash)
+static sp_ref *bucket_of(const struct sp_table *table, uint64_t hash)
 {
     __extension__ typedef unsigned __int128 wide;
     return &table->buckets[(size_t)((wide)hash * table->size >> 64)];
@@ -55,15 +55,15 @@ static struct sp_table_node **bucket_of(const struct sp_table *table, uint64_t h
 
 static void link_node(struct sp_table *table, struct sp_table_node *node)
 {
-    struct sp_table_node **bucket = bucket_of(table, table->hash(node));
+    sp_ref *bucket = bucket_of(table, table->hash(node));
     node->next = *bucket;
-    *bucket = node;
+    *bucket = sp_ref_of(node);
 }
 
 static enum sp_err grow(struct sp_table *table)
 {
     size_t size = table->size < FIRST_BUCKETS ? FIRST_BUCKETS : table->size + table->size / 4;
-    struct sp_table_node **buckets = calloc(size, sizeof(struct sp_table_node *));
+    sp_ref *buckets = calloc(size, sizeof(*buckets));
     if (buckets == NULL) {
         return SP_ERR_NOMEM;
     }
@@ -71,9 +71,9 @@ static enum sp_err grow(struct sp_table *table)
     table->buckets = buckets;
     table->size = size;
     for (size_t i = 0; i < old.size; i++) {
-        struct sp_table_node *node = old.buckets[i];
+        struct sp_table_node *node = sp_ref_get(old.buckets[i]);
         while (node != NULL) {
-            struct sp_table_node *next = node->next;
+            struct sp_table_node *next = sp_table_next(node);
             link_node(table, node);
             node = next;
         }
@@ -84,12 +84,12 @@ static enum sp_err grow(struct sp_table *table)
 
 struct sp_table_node *sp_table_find(const struct sp_table *table, uint64_t hash)
 {
-    return table->buckets == NULL ? NULL : *bucket_of(table, hash);
+    return table->buckets == NULL ? NULL : sp_ref_get(*bucket_of(table, hash));
 }
 
 struct sp_table_node *sp_table_next(const struct sp_table_node *node)
 {
-    return node->next;
+    return sp_ref_get(node->next);
 }
 
 enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node, sp_table_hash hash)
@@ -105,9 +105,9 @@ enum sp_err sp_table_insert(struct sp_table *table, struct sp_table_node *node, 
 
 void sp_table_remove(struct sp_table *table, struct sp_table_node *node)
 {
-    struct sp_table_node **at = bucket_of(table, table->hash(node));
-    while (*at != node) {
-        at = &(*at)->next;
+    sp_ref *at = bucket_of(table, table->hash(node));
+    while (sp_ref_at(*at) != node) {
+        at = &((struct sp_table_node *)sp_ref_at(*at))->next;
     }
     *at = node->next;
     table->count--;
@@ -118,7 +118,7 @@ static struct sp_table_node *first_from(const struct sp_table *table, size_t buc
 {
     struct sp_table_node *node = NULL;
     for (size_t i = bucket; i < table->size && node == NULL; i++) {
-        node = table->buckets[i];
+        node = sp_ref_get(table->buckets[i]);
     }
     return node;
 }
@@ -133,8 +133,8 @@ struct sp_table_node *sp_table_each(const struct sp_table *table, const struct s
     if (last == NULL) {
         return first_from(table, 0);
     }
-    if (last->next != NULL) {
-        return last->next;
+    if (last->next != 0) {
+        return sp_ref_at(last->next);
     }
     return first_from(table, (size_t)(bucket_of(table, table->hash(last)) - table->buckets) + 1);
 }

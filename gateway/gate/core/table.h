@@ -2,15 +2,16 @@
 /* Copyright The Sallyport Authors */
 /**
  * @file An intrusive hash table: entries embed a node, so that it allocates nothing but its row of buckets. For each entry that is
- * 8 bytes of node and 8 to 10 of buckets: it keeps no hashes, and grows by a quarter.
+ * 4 bytes of node and 4 to 5 of buckets: entries lie in slabs and are named by refs; it keeps no hashes, and grows by a quarter.
  */
 #ifndef SP_GATEWAY_GATE_CORE_TABLE_H
 #define SP_GATEWAY_GATE_CORE_TABLE_H
 
+#include "gateway/slab/ref.h"
 #include "libs/base/bytes.h"
 
 struct sp_table_node {
-    struct sp_table_node *next;
+    sp_ref next;
 };
 
 /** The hash of an entry's key. */
@@ -18,7 +19,7 @@ typedef uint64_t (*sp_table_hash)(const struct sp_table_node *node);
 
 /** Zeroed = empty. */
 struct sp_table {
-    struct sp_table_node **buckets;
+    sp_ref *buckets;
     size_t size; /* of them */
     size_t count;
     sp_table_hash hash;
@@ -35,7 +36,7 @@ struct sp_table_node *sp_table_find(const struct sp_table *table, uint64_t hash)
 struct sp_table_node *sp_table_next(const struct sp_table_node *node);
 
 /**
- * @param[in] node It has its key.
+ * @param[in] node The first field of an entry that lies in a slab and has its key.
  * @param[in] hash The same for all entries of a table.
  * @retval SP_ERR_NOMEM Nothing was put in.
  */

@@ -3,9 +3,12 @@
 #include "gateway/gate/records/marks.h"
 
 #include "gateway/gate/session/home.h"
+#include "gateway/slab/slab.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+static struct sp_slab slab = SP_SLAB_INIT(sizeof(struct sp_mark));
 
 static struct sp_view device_of(const struct sp_mark *mark)
 {
@@ -49,7 +52,7 @@ struct sp_mark *sp_marks_get(struct sp_marks *marks, struct sp_view device, stru
     if (mark != NULL || device.len > sizeof(mark->device) || group.len > sizeof(mark->group)) {
         return mark;
     }
-    mark = calloc(1, sizeof(*mark));
+    mark = sp_slab_take(&slab);
     if (mark == NULL) {
         return NULL;
     }
@@ -59,7 +62,7 @@ struct sp_mark *sp_marks_get(struct sp_marks *marks, struct sp_view device, stru
     sp_copy(mark->device, device.ptr, device.len);
     sp_copy(mark->group, group.ptr, group.len);
     if (sp_table_insert(&marks->table, &mark->node, hash_of_mark) != SP_OK) {
-        free(mark);
+        sp_slab_give(&slab, mark);
         return NULL;
     }
     mark->next = marks->all;
@@ -113,7 +116,7 @@ static void destroy(struct sp_marks *marks, struct sp_mark *mark)
 {
     sp_table_remove(&marks->table, &mark->node);
     sp_wipe(mark, sizeof(*mark));
-    free(mark);
+    sp_slab_give(&slab, mark);
 }
 
 void sp_marks_prune(struct sp_marks *marks, const struct sp_keyring *ring, uint64_t wall_ms)

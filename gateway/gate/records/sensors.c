@@ -3,9 +3,12 @@
 #include "gateway/gate/records/sensors.h"
 
 #include "gateway/log/log.h"
+#include "gateway/slab/slab.h"
 
 #include <math.h>
 #include <stdlib.h>
+
+static struct sp_slabs slabs = SP_SLABS_INIT;
 
 void sp_sensors_init(struct sp_sensors *sensors, size_t max, size_t history, size_t fusions)
 {
@@ -47,13 +50,20 @@ static bool full(struct sp_sensors *sensors)
     return is_full;
 }
 
+/* Of one entry. */
+static size_t size_of(const struct sp_sensors *sensors)
+{
+    return sizeof(struct sp_sensor) +
+           sensors->fusions * sizeof(((struct sp_sensor *)NULL)->members[0]);
+}
+
 struct sp_sensor *sp_sensors_get(struct sp_sensors *sensors, struct sp_view identity)
 {
     struct sp_sensor *sensor = sp_sensors_find(sensors, identity);
     if (sensor != NULL || identity.len > sizeof(sensor->identity) || full(sensors)) {
         return sensor;
     }
-    sensor = calloc(1, sizeof(*sensor) + sensors->fusions * sizeof(sensor->members[0]));
+    sensor = sp_slabs_take(&slabs, size_of(sensors));
     if (sensor == NULL) {
         return NULL;
     }
@@ -63,7 +73,7 @@ struct sp_sensor *sp_sensors_get(struct sp_sensors *sensors, struct sp_view iden
     if (sensor->history == NULL ||
         sp_table_insert(&sensors->table, &sensor->node, hash_of_sensor) != SP_OK) {
         free(sensor->history);
-        free(sensor);
+        sp_slabs_give(&slabs, sensor, size_of(sensors));
         return NULL;
     }
     return sensor;
@@ -118,7 +128,7 @@ void sp_sensors_remove(struct sp_sensors *sensors, struct sp_sensor *sensor)
 {
     sp_table_remove(&sensors->table, &sensor->node);
     free(sensor->history);
-    free(sensor);
+    sp_slabs_give(&slabs, sensor, size_of(sensors));
 }
 
 void sp_sensors_deinit(struct sp_sensors *sensors)

@@ -4,6 +4,7 @@
 
 #include "gateway/gate/core/table.h"
 #include "gateway/metrics/metrics.h"
+#include "gateway/slab/slab.h"
 #include "libs/mqtt/topic.h"
 
 #include <pthread.h>
@@ -58,6 +59,8 @@ static uint64_t owner_hash(const struct sp_table_node *link)
     return sp_hash(sp_hash_seed(), name_of((const struct owner *)link));
 }
 
+static struct sp_slabs slabs = SP_SLABS_INIT;
+
 static struct owner *owner_find(const struct sp_retained *retained, struct sp_view name)
 {
     struct sp_table_node *link = sp_table_find(&retained->owners, sp_hash(sp_hash_seed(), name));
@@ -71,20 +74,25 @@ static struct owner *owner_find(const struct sp_retained *retained, struct sp_vi
     return NULL;
 }
 
+static void owner_free(struct owner *owner)
+{
+    sp_slabs_give(&slabs, owner, sizeof(*owner) + owner->len);
+}
+
 static struct owner *owner_get(struct sp_retained *retained, struct sp_view name)
 {
     struct owner *owner = owner_find(retained, name);
     if (owner != NULL || name.len > UINT8_MAX) {
         return owner;
     }
-    owner = calloc(1, sizeof(*owner) + name.len);
+    owner = sp_slabs_take(&slabs, sizeof(*owner) + name.len);
     if (owner == NULL) {
         return NULL;
     }
     owner->len = (uint8_t)name.len;
     sp_copy(owner->name, name.ptr, name.len);
     if (sp_table_insert(&retained->owners, &owner->link, owner_hash) != SP_OK) {
-        free(owner);
+        owner_free(owner);
         return NULL;
     }
     return owner;
@@ -94,7 +102,7 @@ static void owner_settle(struct sp_retained *retained, struct owner *owner)
 {
     if (owner->count == 0) {
         sp_table_remove(&retained->owners, &owner->link);
-        free(owner);
+        owner_free(owner);
     }
 }
 

@@ -23,14 +23,16 @@ enum crowd { CROWD_NONE, CROWD_ONE, CROWD_MANY };
 
 struct sp_filter {
     struct sp_table_node link; /* first: found by casting back */
+    uint16_t len;
+    uint8_t crowd; /* enum crowd */
     union {
         struct sp_subscriber one; /* CROWD_ONE */
         struct many *many;        /* CROWD_MANY; malloc'ed */
     };
-    uint16_t len;
-    uint8_t crowd; /* enum crowd */
     uint8_t text[];
 };
+_Static_assert(SP_REF_IS_POINTER || offsetof(struct sp_filter, text) == 24,
+               "what an idle device costs");
 
 /* One level of wildcard filters; `#` and `+` are levels like any other. */
 struct node {

@@ -7,6 +7,7 @@
 #include "gateway/gate/session/aliases.h"
 #include "gateway/gate/session/device.h"
 #include "gateway/gate/session/session.h"
+#include "gateway/slab/slab.h"
 #include "libs/mqtt/topic.h"
 
 #include <stdlib.h>
@@ -77,6 +78,8 @@ struct numbered {
     uint32_t number;
 };
 
+static struct sp_slab numbers = SP_SLAB_INIT(sizeof(struct numbered));
+
 static uint64_t hash_of(const struct sp_mail *mail)
 {
     return sp_hash(0, sp_view(&mail, sizeof(mail)));
@@ -100,12 +103,12 @@ static uint32_t number_of(const struct sp_carry_out *out, const struct sp_mail *
 
 static void remember(struct sp_carry_out *out, const struct sp_mail *mail)
 {
-    struct numbered *n = calloc(1, sizeof(*n));
+    struct numbered *n = sp_slab_take(&numbers);
     if (n != NULL) {
         n->mail = mail;
     }
     if (n == NULL || sp_table_insert(&out->numbers, &n->node, hash_of_numbered) != SP_OK) {
-        free(n);
+        sp_slab_give(&numbers, n);
         out->failed = true;
         return;
     }
@@ -432,7 +435,7 @@ void sp_carry_out_deinit(struct sp_carry_out *out)
     struct sp_table_node *node;
     while ((node = sp_table_any(&out->numbers)) != NULL) {
         sp_table_remove(&out->numbers, node);
-        free((struct numbered *)node);
+        sp_slab_give(&numbers, node);
     }
     sp_table_deinit(&out->numbers);
     if (out->buf.ptr != NULL) {

@@ -44,8 +44,8 @@ struct sp_device_wait {
 
 struct sp_device {
     struct sp_table_node node; /* first: found by casting back */
+    sp_ref client_ref;         /* sp_device_client() */
     struct sp_home *home;
-    sp_ref client_ref;  /* sp_device_client() */
     sp_ref session_ref; /* sp_device_session() */
     sp_ref wait_ref;    /* sp_device_wait() */
     uint32_t
@@ -55,7 +55,7 @@ struct sp_device {
     uint8_t identity_len;
     uint8_t identity[];
 };
-_Static_assert(SP_REF_IS_POINTER || offsetof(struct sp_device, identity) == 34,
+_Static_assert(SP_REF_IS_POINTER || offsetof(struct sp_device, identity) == 30,
                "what an idle device costs");
 
 /** Admitted; NULL: away. */
