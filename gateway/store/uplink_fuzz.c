@@ -27,7 +27,7 @@ static void require(bool condition)
     }
 }
 
-/* ---- a TLS layer that lets through; in the place of tls_gnutls.c ---- */
+/* ---- a TLS layer that lets through; in the place of gateway/tls ---- */
 
 struct sp_tls {
     struct sp_view input;

@@ -5,7 +5,7 @@
  *
  * A session does no I/O. The caller owns the socket: it reads ciphertext and hands it in, and writes out what the
  * session leaves in an sp_tls_out. Sessions belong to one thread at a time and may move between threads.
- * Only tls_gnutls.c knows GnuTLS.
+ * Only the files *_gnutls.c know GnuTLS.
  *
  *     HANDSHAKE ──► (NEED_PSK ──► HANDSHAKE) ──► OPEN ──► CLOSED
  *

@@ -77,7 +77,7 @@ void sp_conn_read(struct sp_conn *conn);
 /** Write what the client has put out, and do what its state asks for; once per turn. */
 void sp_conn_settle(struct sp_conn *conn);
 
-/** Close at once. Its client is dirty then: it stays in memory until it is taken off home->dirty, for sp_conn_free(). */
+/** Close at once. Its client is dirty then: it stays in memory until it is taken off home->dirty, for sp_conn_free(); NULL is fine there. */
 void sp_conn_close(struct sp_conn *conn);
 void sp_conn_free(struct sp_conn *conn);
 
