@@ -161,6 +161,9 @@ static void resize(struct node *n, size_t size)
 
 static void put(struct node *n, const void *bytes, size_t len, size_t at)
 {
+    if (len == 0) { /* a short write may be that short */
+        return;
+    }
     if (at + len > n->size) {
         resize(n, at + len);
     }
