@@ -145,8 +145,8 @@ void psa_write(psa_handle_t msg_handle, uint32_t outvec_idx, const void *buffer,
         return;
     }
     const psa_outvec *out = &frame->vectors->out[outvec_idx];
-    if (num_bytes > out->len - frame->out_used[outvec_idx]) {
-        return;
+    if (num_bytes == 0 || num_bytes > out->len - frame->out_used[outvec_idx]) {
+        return; /* where nothing is to be written there may be no buffer either */
     }
     uint8_t *base = out->base;
     sp_copy(base + frame->out_used[outvec_idx], buffer, num_bytes);
