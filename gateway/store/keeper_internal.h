@@ -28,7 +28,7 @@ struct sp_door_run {
 struct sp_door_answers {
     uint16_t type; /* of the answer */
     uint64_t last_ticket;
-    struct sp_door_run *runs; /* of this turn */
+    struct sp_door_run *runs; /* since the last answer */
     size_t count;
     size_t cap;
 };
@@ -79,7 +79,7 @@ struct sp_keeper {
     struct sp_gather gather;
     bool called; /* the parent has a message, which is for after the commit */
     uint32_t payload_max;
-    struct sp_row_list batch; /* of this turn, not committed yet */
+    struct sp_row_list batch; /* taken, not committed yet */
     struct sp_row_list marks; /* of what needs no journal; for the next commit */
     uint64_t marks_since;     /* when the oldest of them came; 0: none */
     struct sp_shares *shares; /* bytes in journal and batch, by device */
