@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "gateway/log/log.h"
@@ -34,13 +33,6 @@ struct sp_cloud {
     uint32_t count;
     struct sp_uplink *links[];
 };
-
-static uint64_t monotonic_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
-}
 
 static bool watch(const struct sp_cloud *c, int fd, uint32_t id)
 {
@@ -230,9 +222,9 @@ static void *run(void *arg)
     struct sp_cloud *c = arg;
     sp_metrics_use_slot(SP_METRICS_SLOT_STORE);
     uint64_t last = 0;
-    while (!finished(c, monotonic_ms())) {
+    while (!finished(c, sp_rest_now_ms())) {
         struct epoll_event events[EVENTS_MAX];
-        int n = epoll_wait(c->env.epoll, events, EVENTS_MAX, patience(c, monotonic_ms()));
+        int n = epoll_wait(c->env.epoll, events, EVENTS_MAX, patience(c, sp_rest_now_ms()));
         uint64_t start = sp_rest_now();
         uint64_t now = start / 1000U;
         for (int i = 0; i < n; i++) {
@@ -249,7 +241,7 @@ static void *run(void *arg)
         last = start;
     }
     for (uint32_t i = 0; i < c->count; i++) {
-        sp_uplink_farewell(c->links[i], monotonic_ms());
+        sp_uplink_farewell(c->links[i], sp_rest_now_ms());
     }
     return NULL;
 }

@@ -55,11 +55,7 @@ static int run(struct sp_journal *j, enum statement which)
 
 int sp_journal_prepare(struct sp_journal *j)
 {
-    int rc = SQLITE_OK;
-    for (size_t i = 0; i < ST_COUNT && rc == SQLITE_OK; i++) {
-        rc = sqlite3_prepare_v3(j->db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                &j->prepared[i], NULL);
-    }
+    int rc = sp_statements_prepare(j->db, statements, ST_COUNT, j->prepared);
     rc = rc == SQLITE_OK ? sp_packets_connect(&j->packets, j->db) : rc;
     rc = rc == SQLITE_OK ? sp_messages_connect(j->messages, j->db) : rc;
     return rc == SQLITE_OK ? sp_sessions_connect(j->sessions, j->db) : rc;
@@ -70,10 +66,7 @@ void sp_journal_unprepare(struct sp_journal *j)
     sp_sessions_disconnect(j->sessions);
     sp_messages_disconnect(j->messages);
     sp_packets_disconnect(&j->packets);
-    for (size_t i = 0; i < ST_COUNT; i++) {
-        (void)sqlite3_finalize(j->prepared[i]);
-        j->prepared[i] = NULL;
-    }
+    sp_statements_finalize(j->prepared, ST_COUNT);
 }
 
 /* ---- what it holds, and how it is ---- */

@@ -24,13 +24,6 @@
 #define PAYLOAD_MIN_MAX \
     65536U /* payloads up to this are taken whatever the devices' packet limit is */
 
-static uint64_t monotonic_ms(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000U + (uint64_t)t.tv_nsec / 1000000U;
-}
-
 /* ---- for all of its files ---- */
 
 bool sp_keeper_watch(const struct sp_keeper *k, int fd, uint32_t id)
@@ -293,7 +286,7 @@ static int patience(const struct sp_keeper *k, bool more)
         uint64_t marks = k->marks_since + SP_KEEPER_MARKS_MS;
         due = marks < due ? marks : due;
     }
-    uint64_t now = monotonic_ms();
+    uint64_t now = sp_rest_now_ms();
     return more || due <= now ? 0 : (int)(due - now);
 }
 
@@ -309,7 +302,7 @@ static bool gathers(struct sp_keeper *k)
 
 static void take_in(struct sp_keeper *k, const struct epoll_event *events, int count)
 {
-    k->now = monotonic_ms();
+    k->now = sp_rest_now_ms();
     k->called = false;
     if (k->links > 0) {
         sp_keeper_take_back(k);
@@ -365,7 +358,7 @@ bool sp_keeper_in_a_hurry(const struct sp_keeper *keeper)
 void sp_keeper_finish(struct sp_keeper *keeper)
 {
     keeper->stop = true;
-    keeper->now = monotonic_ms();
+    keeper->now = sp_rest_now_ms();
     if (keeper->links > 0) {
         sp_keeper_take_back(keeper);
     }

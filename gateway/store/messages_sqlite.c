@@ -73,10 +73,7 @@ struct sp_messages *sp_messages_create(void)
 
 void sp_messages_disconnect(struct sp_messages *messages)
 {
-    for (size_t i = 0; i < ST_COUNT; i++) {
-        (void)sqlite3_finalize(messages->prepared[i]);
-        messages->prepared[i] = NULL;
-    }
+    sp_statements_finalize(messages->prepared, ST_COUNT);
     messages->db = NULL;
 }
 

@@ -24,20 +24,12 @@ _Static_assert(ST_COUNT == SP_PACKETS_STATEMENTS, "all of them are prepared");
 
 int sp_packets_connect(struct sp_packets *packets, struct sqlite3 *db)
 {
-    int rc = SQLITE_OK;
-    for (size_t i = 0; i < ST_COUNT && rc == SQLITE_OK; i++) {
-        rc = sqlite3_prepare_v3(db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                &packets->prepared[i], NULL);
-    }
-    return rc;
+    return sp_statements_prepare(db, statements, ST_COUNT, packets->prepared);
 }
 
 void sp_packets_disconnect(struct sp_packets *packets)
 {
-    for (size_t i = 0; i < ST_COUNT; i++) {
-        (void)sqlite3_finalize(packets->prepared[i]);
-        packets->prepared[i] = NULL;
-    }
+    sp_statements_finalize(packets->prepared, ST_COUNT);
 }
 
 static int bind_packet(sqlite3_stmt *st, const struct sp_row *row)

@@ -12,6 +12,11 @@ uint64_t sp_rest_now(void)
     return (uint64_t)t.tv_sec * 1000000U + (uint64_t)t.tv_nsec / 1000U;
 }
 
+uint64_t sp_rest_now_ms(void)
+{
+    return sp_rest_now() / 1000U;
+}
+
 void sp_rest_until(uint64_t us)
 {
     const struct timespec t = {.tv_sec = (time_t)(us / 1000000U),

@@ -12,6 +12,9 @@
 /** Microseconds of the monotonic clock. */
 uint64_t sp_rest_now(void);
 
+/** The same clock in milliseconds. */
+uint64_t sp_rest_now_ms(void);
+
 /** Sleep until that time; not at all when it has passed. */
 void sp_rest_until(uint64_t us);
 

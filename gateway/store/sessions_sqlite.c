@@ -92,10 +92,7 @@ static void drop_staged(struct sp_sessions *s)
 
 void sp_sessions_disconnect(struct sp_sessions *sessions)
 {
-    for (size_t i = 0; i < ST_COUNT; i++) {
-        (void)sqlite3_finalize(sessions->prepared[i]);
-        sessions->prepared[i] = NULL;
-    }
+    sp_statements_finalize(sessions->prepared, ST_COUNT);
     sessions->db = NULL;
 }
 
@@ -136,10 +133,7 @@ int sp_sessions_connect(struct sp_sessions *sessions, struct sqlite3 *db)
 {
     sessions->db = db;
     int rc = sqlite3_exec(db, schema, NULL, NULL, NULL);
-    for (size_t i = 0; i < ST_COUNT && rc == SQLITE_OK; i++) {
-        rc = sqlite3_prepare_v3(db, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
-                                &sessions->prepared[i], NULL);
-    }
+    rc = rc == SQLITE_OK ? sp_statements_prepare(db, statements, ST_COUNT, sessions->prepared) : rc;
     return rc == SQLITE_OK ? take_stock(sessions) : rc;
 }
 

@@ -9,6 +9,13 @@
 struct sqlite3;
 struct sqlite3_stmt;
 
+/** Prepare `count` statements for as long as the file is open. After an error some are: give them back all the same. */
+int sp_statements_prepare(struct sqlite3 *db, const char *const *sql, size_t count,
+                          struct sqlite3_stmt **out);
+
+/** Give them back; those that are NULL too. All are NULL afterwards. */
+void sp_statements_finalize(struct sqlite3_stmt **statements, size_t count);
+
 /** Bind bytes, which stay the caller's until the statement has run; an empty view is an empty value, not NULL. */
 int sp_statement_text(struct sqlite3_stmt *st, int index, struct sp_view text);
 int sp_statement_blob(struct sqlite3_stmt *st, int index, struct sp_view bytes);

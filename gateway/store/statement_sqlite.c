@@ -4,6 +4,24 @@
 
 #include <sqlite3.h>
 
+int sp_statements_prepare(struct sqlite3 *db, const char *const *sql, size_t count,
+                          struct sqlite3_stmt **out)
+{
+    int rc = SQLITE_OK;
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
+        rc = sqlite3_prepare_v3(db, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &out[i], NULL);
+    }
+    return rc;
+}
+
+void sp_statements_finalize(struct sqlite3_stmt **statements, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        (void)sqlite3_finalize(statements[i]);
+        statements[i] = NULL;
+    }
+}
+
 int sp_statement_text(struct sqlite3_stmt *st, int index, struct sp_view text)
 {
     const char *ptr = text.len == 0 ? "" : (const char *)text.ptr;
